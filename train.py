@@ -56,7 +56,7 @@ class Config:
     out: str = ""  # the run's folder; empty: out/TASK-SEED
     base: str = ""  # folder of a run whose base to use instead of pretraining one
     device: str = "auto"  # auto, cpu or cuda
-    threads: int = 2  # CPU threads; part of the result, since it orders the sums
+    threads: int = 1  # of the CPU; part of the result, since it orders the sums
     # model
     dim: int = 64
     layers: int = 2
@@ -66,8 +66,8 @@ class Config:
     hidden: int = 192
     context: int = 128
     # corpus: what the base is pretrained on
-    think_share: float = 0.25  # share of demonstrations that show a thought
-    noise: float = 0.0  # chance that a demonstrated step is wrong
+    think_share: float = 0.3  # share of demonstrations that show a thought
+    noise: float = 0.02  # chance that a demonstrated step is wrong
     skew: float = 0.0  # levels in proportion to exp(-skew * level)
     weak: float = 0.0  # share of demonstrators who guess
     # pretraining
@@ -76,7 +76,7 @@ class Config:
     pretrain_lr: float = 3e-3
     pretrain_warmup: int = 100
     # reinforcement learning
-    steps: int = 60
+    steps: int = 100
     prompts_per_step: int = 16
     group_size: int = 16  # answers to a prompt, compared with each other
     lr: float = 1e-3
@@ -482,7 +482,7 @@ def pretrain(run: Run, stop: "Stop") -> None:
         tokens, mask, lengths = demo_batch(cfg, run.step)
         tokens, mask = tokens.to(device), mask.to(device)
         num_tokens, loss = mask.sum(), 0.0
-        for rows in by_length(lengths, cfg.pretrain_batch // 2):
+        for rows in by_length(lengths, -(-cfg.pretrain_batch // 3)):
             x, m = trim(lengths, rows, tokens, mask)
             logp = grpo.token_logprobs(model(x), x)
             part = -(logp * m).sum() / num_tokens
