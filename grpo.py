@@ -157,7 +157,10 @@ def main() -> None:
             args = torch.tensor([advantage]), ones, torch.ones(1)
             policy_loss(logp, zeros, *args, kind=kind)[0].backward()
             values = logp.grad[0].tolist()
-            print(f"{kind:9} A={advantage:+.0f}    " + "".join(f"{x:9.4f}" for x in values))
+            print(
+                f"{kind:9} A={advantage:+.0f}    "
+                + "".join(f"{x:9.4f}" for x in values)
+            )
 
 
 if __name__ == "__main__":

@@ -193,7 +193,9 @@ class Puzzle(Task):
         text += "\n"
         return Demo(problem, (text,), self.verify(problem, text))
 
-    def think(self, problem: Problem, noise: float, rng: random.Random) -> tuple[str, str]:
+    def think(
+        self, problem: Problem, noise: float, rng: random.Random
+    ) -> tuple[str, str]:
         """(thought, answer), each step wrong with probability `noise`."""
         raise NotImplementedError
 
@@ -218,11 +220,15 @@ class Chain(Puzzle):
     def generate(self, level: int, rng: random.Random) -> Problem:
         digits = [rng.randrange(10) for _ in range(level + 1)]
         ops = [rng.choice("+-") for _ in range(level)]
-        text = str(digits[0]) + "".join(f"{o}{d}" for o, d in zip(ops, digits[1:]))
+        text = str(digits[0]) + "".join(
+            f"{o}{d}" for o, d in zip(ops, digits[1:], strict=True)
+        )
         value = digits[0]
-        for op, digit in zip(ops, digits[1:]):
+        for op, digit in zip(ops, digits[1:], strict=True):
             value = (value + digit if op == "+" else value - digit) % 10
-        return Problem(self.name, level, f"C{text}:", f"chain {text}", (text, str(value)))
+        return Problem(
+            self.name, level, f"C{text}:", f"chain {text}", (text, str(value))
+        )
 
     def space(self, level: int) -> int:
         return 10 ** (level + 1) * 2**level
@@ -230,10 +236,12 @@ class Chain(Puzzle):
     def chance(self, level: int) -> float:
         return 0.1
 
-    def think(self, problem: Problem, noise: float, rng: random.Random) -> tuple[str, str]:
+    def think(
+        self, problem: Problem, noise: float, rng: random.Random
+    ) -> tuple[str, str]:
         text = problem.data[0]
         value, steps = int(text[0]), []
-        for op, digit in zip(text[1::2], text[2::2]):
+        for op, digit in zip(text[1::2], text[2::2], strict=True):
             result = (value + int(digit) if op == "+" else value - int(digit)) % 10
             if rng.random() < noise:
                 result = rng.randrange(10)
@@ -275,7 +283,9 @@ class Add(Puzzle):
         # The likeliest sum: 10^n - 1 + 10^(n-1) splits in as many ways as there are numbers.
         return 1 / (9 * 10 ** (level - 1) if level > 1 else 10)
 
-    def think(self, problem: Problem, noise: float, rng: random.Random) -> tuple[str, str]:
+    def think(
+        self, problem: Problem, noise: float, rng: random.Random
+    ) -> tuple[str, str]:
         digits = list(problem.data[-1])
         for i in range(len(digits)):
             if rng.random() < noise:
@@ -333,7 +343,9 @@ class Guess(Task):
     def generate(self, level: int, rng: random.Random) -> Problem:
         n, turns = self.size(level)
         prompt, hidden = f"G{self.symbols[n - 1]}{turns}:", rng.randrange(n)
-        return Problem(self.name, level, prompt, f"guess {n} {turns}", (n, turns, hidden))
+        return Problem(
+            self.name, level, prompt, f"guess {n} {turns}", (n, turns, hidden)
+        )
 
     def space(self, level: int) -> int:
         return self.size(level)[0]
@@ -362,7 +374,11 @@ class Guess(Task):
             if style == "linear":
                 guess = min(guess + 1, n - 1)
             else:
-                guess = rng.randint(low, high) if style == "consistent" else rng.randrange(n)
+                guess = (
+                    rng.randint(low, high)
+                    if style == "consistent"
+                    else rng.randrange(n)
+                )
             observation, done = env.step(self.symbols[guess])
             segments.append(self.symbols[guess])
             if not done:
@@ -400,7 +416,15 @@ def main(argv: list[str]) -> None:
         if isinstance(task, Puzzle):
             problem = task.draw(3, "base", rng)
             right = problem.data[-1]
-            hostile = ["", "[]", "[1]2[3]4", f"{right} ", f"+{right}", f"0{right}", "9**9**9"]
+            hostile = [
+                "",
+                "[]",
+                "[1]2[3]4",
+                f"{right} ",
+                f"+{right}",
+                f"0{right}",
+                "9**9**9",
+            ]
             for text in [right, *hostile]:
                 score = float(task.verify(problem, text + "\n"))
                 print(f"  {problem.prompt + text!r:40} scores {score:.0f}")

@@ -142,7 +142,7 @@ def new_batch(
     shape = (len(problems) * group_size, max(map(len, prompts)) + max_new)
     batch = Batch(torch.full(shape, PAD), torch.zeros(shape), torch.zeros(shape))
     draws = []
-    for p, (problem, prompt) in enumerate(zip(problems, prompts)):
+    for p, (problem, prompt) in enumerate(zip(problems, prompts, strict=True)):
         for g in range(group_size):
             batch.tokens[len(batch.envs), : len(prompt)] = torch.tensor(prompt)
             seed = " ".join(map(str, (*key, p, g)))
@@ -243,5 +243,7 @@ def rollout(
         for _ in range(burst):
             decode_step(model, cache, state, out, u, live, greedy)
     end = max(out.lengths)
-    out.tokens, out.mask, out.logp = (x[:, :end] for x in (out.tokens, out.mask, out.logp))
+    out.tokens, out.mask, out.logp = (
+        x[:, :end] for x in (out.tokens, out.mask, out.logp)
+    )
     return out

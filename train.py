@@ -66,7 +66,7 @@ class Config:
     hidden: int = 192
     context: int = 128
     # corpus: what the base is pretrained on
-    think_share: float = 0.3  # share of demonstrations that show a thought
+    think_share: float = 0.25  # share of demonstrations that show a thought
     noise: float = 0.02  # chance that a demonstrated step is wrong
     skew: float = 0.0  # levels in proportion to exp(-skew * level)
     weak: float = 0.0  # share of demonstrators who guess
@@ -158,7 +158,9 @@ class Config:
         for part in self.levels.split(","):
             first, _, last = part.partition("-")
             if not first.isdecimal() or not (last or first).isdecimal():
-                raise ValueError(f"levels must look like 1-6 or 2,4; got {self.levels!r}")
+                raise ValueError(
+                    f"levels must look like 1-6 or 2,4; got {self.levels!r}"
+                )
             levels |= set(range(int(first), int(last or first) + 1))
         return sorted(levels)
 
@@ -181,7 +183,9 @@ class Config:
 
 # What a task needs to meet its time on a CPU, where it differs from Config's defaults.
 TASK_DEFAULTS: dict[str, dict] = {
-    "guess": dict(levels="2", think_share=0.0, weak=0.4, pretrain_steps=400, steps=400),
+    "guess": dict(
+        levels="2", think_share=0.0, weak=0.5, pretrain_steps=300, steps=500, lr=2e-3
+    ),
 }
 # Fields that the base depends on. Runs that share them can share the base.
 BASE_FIELDS = (
@@ -214,7 +218,9 @@ class Ledger:
 
     flops: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PHASES, 0))
     tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PHASES, 0))
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(PHASES, 0.0)
+    )
 
     def add(self, phase: str, flops: int, tokens: int, seconds: float) -> None:
         self.flops[phase] += flops
@@ -222,7 +228,12 @@ class Ledger:
         self.seconds[phase] += seconds
 
     def add_rollout(
-        self, config: GPTConfig, batch: Batch, group: int, seconds: float, phase: str = ""
+        self,
+        config: GPTConfig,
+        batch: Batch,
+        group: int,
+        seconds: float,
+        phase: str = "",
     ) -> None:
         """Charge a batch of samples: each prompt once, each token after it once.
 
@@ -230,12 +241,12 @@ class Ledger:
         """
         prompts = [n - 1 for n in batch.prompt_lengths[::group]]
         prefill = sum(prefill_flops(config, n) for n in prompts)
-        written = [b - a for a, b in zip(batch.prompt_lengths, batch.lengths)]
-        spans = zip(batch.prompt_lengths, written)
-        decode = sum(decode_flops(config, start, count) for start, count in spans)
+        spans = list(zip(batch.prompt_lengths, batch.lengths, strict=True))
+        written = sum(end - start for start, end in spans)
+        decode = sum(decode_flops(config, start, end - start) for start, end in spans)
         before = batch.prefill_seconds
         self.add(phase or "prefill", prefill, sum(prompts), before)
-        self.add(phase or "decode", decode, sum(written), seconds - before)
+        self.add(phase or "decode", decode, written, seconds - before)
 
     def totals(self) -> dict[str, float]:
         """The columns that every row of metrics.jsonl carries."""
@@ -316,7 +327,9 @@ def read_checkpoint(folder: Path, device: str = "cpu") -> dict:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, OSError, KeyError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); delete the folder") from error
+        raise ValueError(
+            f"{path} cannot be read ({error}); delete the folder"
+        ) from error
 
 
 def new_run(cfg: Config) -> Run:
@@ -348,7 +361,9 @@ def open_run(cfg: Config) -> Run:
     if (folder / "checkpoint.pt").exists():
         state = read_checkpoint(folder, device)
         old = Config(**state["config"])
-        changed = [f.name for f in fields(cfg) if getattr(old, f.name) != getattr(cfg, f.name)]
+        changed = [
+            f.name for f in fields(cfg) if getattr(old, f.name) != getattr(cfg, f.name)
+        ]
         changed = [name for name in changed if name not in ("out", "base")]
         if set(changed) <= {"steps"}:
             run.load(state)
@@ -357,7 +372,8 @@ def open_run(cfg: Config) -> Run:
             start_from_base(run, state)
         else:
             detail = ", ".join(
-                f"{n} {getattr(old, n)!r} there, {getattr(cfg, n)!r} here" for n in changed
+                f"{n} {getattr(old, n)!r} there, {getattr(cfg, n)!r} here"
+                for n in changed
             )
             raise ValueError(
                 f"{folder} holds a run of another config ({detail}); choose another --out "
@@ -377,7 +393,9 @@ def start_from_base(run: Run, state: dict) -> None:
     """Begin RL from the base in another run's checkpoint, its cost included."""
     theirs = Config(**state["config"])
     if theirs.gpt() != run.cfg.gpt():
-        raise ValueError("the base has another size of model; give the same model flags")
+        raise ValueError(
+            "the base has another size of model; give the same model flags"
+        )
     if theirs.task != run.cfg.task or not state["base"]:
         raise ValueError(f"that run has no finished base for the task {run.cfg.task}")
     for name in ("metrics.jsonl", "samples.txt"):
@@ -457,7 +475,9 @@ def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
         rows.append(encode(problem.prompt + "".join(demo.segments)))
         mask = [0.0] * len(problem.prompt)
         for i, segment in enumerate(demo.segments):
-            mask += [1.0 - i % 2] * len(segment)  # the policy's and the environment's turn
+            mask += [1.0 - i % 2] * len(
+                segment
+            )  # the policy's and the environment's turn
         masks.append(mask)
     lengths = [len(row) for row in rows]
     T = max(lengths)
@@ -495,9 +515,7 @@ def pretrain(run: Run, stop: "Stop") -> None:
         apply_gradients(run)
         run.step += 1
         flops = sum(train_flops(model.config, n) for n in lengths)
-        run.ledger.add(
-            "pretrain", flops, sum(lengths), time.perf_counter() - began
-        )
+        run.ledger.add("pretrain", flops, sum(lengths), time.perf_counter() - began)
         bar.update()
         if run.step % 100 == 0 or run.step == cfg.pretrain_steps:
             bar.set_postfix_str(f"loss {loss:.3f}")
@@ -588,8 +606,7 @@ def evaluate(run: Run, samples: int) -> dict:
         "answer_tokens": batch.mask.sum().item() / num,
         "truncated": float(np.mean(batch.truncated)),
         "by_level": {
-            level: float(np.mean([c for c, p in zip(correct, problems) if p.level == level]))
-            / samples
+            level: rewards[[p.level == level for p in problems]].mean().item()
             for level in sorted({p.level for p in problems})
         },
         **by_thought(find_task(cfg.task), batch, rewards.flatten()),
@@ -647,7 +664,9 @@ def calibrate(run: Run) -> None:
             f"trains on level {train[0]} and may not learn. Pretrain longer or shorter."
         )
     easy = [n for n, rate in rates.items() if rate > cfg.pass_high]
-    print(f"RL trains on levels {train}, and on {easy or 'none'} lest they be forgotten")
+    print(
+        f"RL trains on levels {train}, and on {easy or 'none'} lest they be forgotten"
+    )
     run.levels = {"train": train, "easy": easy}
     run.log("calibrate", pass_rates=rates, **run.levels)
 
@@ -821,18 +840,30 @@ def plot_curve(run: Run) -> None:
         2, 1, figsize=(7, 6.5), sharex=True, height_ratios=[2, 1], layout="constrained"
     )
     rates = [row["pass_rate"] for row in rows]
-    top.fill_between(flops, *zip(*[(r["low"], r["high"]) for r in rows]), alpha=0.2)
+    low, high = ([row[end] for row in rows] for end in ("low", "high"))
+    top.fill_between(flops, low, high, alpha=0.2)
     top.plot(flops, rates, "o-", label="sampled at temperature 1 (band: 95 %)")
     greedy = [row["pass_rate_greedy"] for row in rows]
     top.plot(flops, greedy, "s--", ms=4, alpha=0.7, label="greedy")
     ceiling = float(np.mean([task.ceiling(n) for n in levels]))
     chance = float(np.mean([task.chance(n) for n in levels]))
-    lines = ((ceiling, "ceiling"), (start["pass_rate"], "base model"), (chance, "chance"))
+    lines = (
+        (ceiling, "ceiling"),
+        (start["pass_rate"], "base model"),
+        (chance, "chance"),
+    )
     for y, name in lines:
         top.axhline(y, color="gray", lw=0.8, ls=":")
         text = f"{name} {y:.4g}" if name == "ceiling" else f"{name} {y:.2f}"
-        top.annotate(text, (1, y), xycoords=("axes fraction", "data"), fontsize=8,
-                     ha="right", va="bottom", color="gray")
+        top.annotate(
+            text,
+            (1, y),
+            xycoords=("axes fraction", "data"),
+            fontsize=8,
+            ha="right",
+            va="bottom",
+            color="gray",
+        )
     top.set(ylim=(0, 1.06), ylabel="held-out pass rate", xscale="log")
     top.legend(loc="center left", fontsize=8)
     top.set_title(
@@ -852,14 +883,19 @@ def report(run: Run) -> None:
     rows = read_rows(run.folder, "eval")
     before, after = rows[0], rows[-1]
     print(f"\n{'held out':26}{'base':>10}{'after RL':>10}")
-    table = [("pass rate, sampled", "pass_rate"), ("pass rate, greedy", "pass_rate_greedy")]
+    table = [
+        ("pass rate, sampled", "pass_rate"),
+        ("pass rate, greedy", "pass_rate_greedy"),
+    ]
     table += [("answer length (tokens)", "answer_tokens")]
     table += [("share with a thought", "think_share")]
     table += [("pass rate with a thought", "pass_rate_think")]
     table += [("pass rate without", "pass_rate_direct")]
     for name, key in table:
         if key in before or key in after:
-            cells = (f"{r[key]:10.3f}" if key in r else f"{'-':>10}" for r in (before, after))
+            cells = (
+                f"{r[key]:10.3f}" if key in r else f"{'-':>10}" for r in (before, after)
+            )
             print(f"{name:26}" + "".join(cells))
     most = max(before["pass_at"], key=int)
     cells = (f"{r['pass_at'].get(most, float('nan')):10.3f}" for r in (before, after))
@@ -958,7 +994,9 @@ def parse_config(argv: list[str]) -> Config:
     parser.add_argument("--resume", metavar="FOLDER", help="go on with this run")
     for f in fields(Config):
         text = f"default {f.default}" if f.default != "" else "default: see train.py"
-        parser.add_argument("--" + f.name.replace("_", "-"), type=type(f.default), help=text)
+        parser.add_argument(
+            "--" + f.name.replace("_", "-"), type=type(f.default), help=text
+        )
     given = vars(parser.parse_args(argv))
     if "resume" not in given:
         return make_config(**given)
