@@ -27,14 +27,14 @@ def live_groups(rewards: Tensor) -> Tensor:
 
 
 def group_advantages(rewards: Tensor, kind: str = "grpo") -> Tensor:
-    """How much better each answer is than the others to the same prompt, (P, G) -> (P, G).
+    """How much better each answer is than its group, (P, G) -> (P, G).
 
         dr_grpo   A_i = R_i - mean(R)
         grpo      A_i = (R_i - mean(R)) / (std(R) + 1e-6)
 
-    R are the rewards of one group. The GRPO paper leaves the standard deviation open; we
-    divide by G, not G - 1, so a balanced group of 0 and 1 gets -1 and 1. Centring scales
-    the expected gradient by exactly 1 - 1/G; dividing by std also bends its direction.
+    R are the rewards of one group. The GRPO paper leaves the standard deviation open;
+    we divide by G, not G - 1, so a balanced group of 0 and 1 gets -1 and 1. Centring
+    scales the expected gradient by exactly 1 - 1/G; dividing by std also bends it.
     A group without contrast gets exact zeros. ValueError for G below 2.
     """
     if kind not in BASELINES:
@@ -115,10 +115,10 @@ def policy_loss(
         r_it = pi(o_it | q, o_i<t) / pi_old(o_it | q, o_i<t)
         loss = - sum_i w_i sum_t J_it
         clip    J = min(r A, clip(r, 1 - low, 1 + high) A)     PPO; DAPO: high > low
-        cispo   J = stop_gradient(min(r, ratio_max)) A log pi  CISPO: no token is dropped
+        cispo   J = stop_gradient(min(r, ratio_max)) A log pi  CISPO: drops no token
 
-    In code: r is `ratio`, A is `advantages`, w is `weights`. ScaleRL finds 4, 5 and 8 for
-    `ratio_max` alike; a lower bound is unused in both papers and left out.
+    In code: r is `ratio`, A is `advantages`, w is `weights`. ScaleRL finds 4, 5 and 8
+    for `ratio_max` alike; a lower bound is unused in both papers and left out.
     """
     assert logp.shape == old_logp.shape == mask.shape
     assert advantages.shape == weights.shape == logp.shape[:1]

@@ -1,7 +1,7 @@
 """The policy: a GPT in the shape of Qwen3, its tokens, and what a token costs.
 
 Read first. Every other file builds on three things from here:
-encode and decode (text <-> token ids), GPT (token ids -> logits), and the FLOP formulas.
+encode and decode (text <-> token ids), GPT (token ids -> logits), FLOP formulas.
 
 The architecture is today's common one: RMSNorm before each sublayer, rotary positions,
 QK-norm, grouped-query attention, SwiGLU, no biases, tied embeddings. Training, prefill
@@ -25,7 +25,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Tokens: one character, one token. No merges, so a digit is always one token and
 # decode(encode(text)) == text; no file to download.
 
@@ -70,13 +70,13 @@ def decode(ids: list[int]) -> str:
     return encoding().decode(ids)
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # The network
 
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """Sizes of a GPT. The default has 0.1M parameters and learns in minutes on a CPU."""
+    """Sizes of a GPT. The default has 0.1M parameters, learns in minutes on a CPU."""
 
     dim: int = 64
     layers: int = 2
@@ -180,8 +180,8 @@ class Attention(nn.Module):
     def attend(self, q: Tensor, kv: Tensor, bias: Tensor) -> Tensor:
         """One query token a row against the cache: softmax(q k^T / sqrt(D) + bias) v.
 
-        The H / K queries that share a key-value head become the rows of one small matrix,
-        so no key is ever copied: q (B, H, 1, D) -> (B K, H / K, D).
+        The H / K queries that share a key-value head become the rows of one small
+        matrix, so no key is ever copied: q (B, H, 1, D) -> (B K, H / K, D).
         """
         c = self.config
         q = q.reshape(-1, c.heads // c.kv_heads, c.head_dim)
@@ -213,8 +213,8 @@ class GPT(nn.Module):
     """Decoder-only transformer: token ids in, next-token logits out.
 
     forward(tokens)                           score: all positions at once (training)
-    forward(tokens, cache)                    prefill: the same, keys and values are kept
-    forward(tokens, cache, positions, live)   decode: one token a row, at its own position
+    forward(tokens, cache)                    prefill: and keys and values are kept
+    forward(tokens, cache, positions, live)   decode: one token a row, at its place
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -224,8 +224,8 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.dim, eps=config.norm_eps)
         self.register_buffer("rope", rope_table(config), persistent=False)
-        # Added to the logits here, in the one place that sampler and loss share. A finite
-        # number, not -inf: its probability is exactly 0 in fp32, and 0 * log 0 stays 0.
+        # Added to the logits here, the one place that sampler and loss share. Finite,
+        # not -inf: the probability is exactly 0 in fp32, and 0 * log 0 stays 0.
         ban = torch.zeros(config.vocab_size)
         ban[list(config.banned)] = -1e9
         self.register_buffer("ban", ban, persistent=False)
@@ -235,8 +235,8 @@ class GPT(nn.Module):
         """Normal weights of std 1 / sqrt(fan-in); embedding 0.05.
 
         Layers that write to the residual stream get another 1 / sqrt(2 L) (GPT-2). The
-        usual 0.02 for all is too small at these widths: chain was not learned in the time
-        that it takes now.
+        usual 0.02 for all is too small at these widths: in the time that chain takes
+        to be learned with this, it was not learned at all.
         """
         for name, weight in self.named_parameters():
             if weight.dim() == 2:
@@ -291,7 +291,7 @@ class GPT(nn.Module):
         return F.linear(x, head) + self.ban
 
     def decode_step(self, cache: Tensor, positions: Tensor, live: int) -> Decode:
-        """Write addresses and attention bias for one decode step, shared by all layers."""
+        """Write addresses and attention bias of a decode step, for all layers."""
         _, _, slots, K, S, _ = cache.shape
         B = len(positions)
         heads = torch.arange(2 * slots * K, device=cache.device).view(2, slots, K)
@@ -306,9 +306,9 @@ class GPT(nn.Module):
         return Decode(write.flatten(), bias, live)
 
 
-# ---------------------------------------------------------------------------------------
-# What a token costs. FLOPs of matmuls alone, a multiply-add counting two; N is the number
-# of parameters that multiply every token, d = H * D the width of attention.
+# --------------------------------------------------------------------------------------
+# What a token costs. FLOPs of matmuls alone, a multiply-add counting two; N is the
+# number of parameters that multiply every token, d = H * D the width of attention.
 
 
 def matmul_params(config: GPTConfig) -> int:
@@ -336,7 +336,7 @@ def prefill_flops(config: GPTConfig, tokens: int) -> int:
 
 
 def decode_flops(config: GPTConfig, context: int, tokens: int = 1) -> int:
-    """`tokens` new tokens one by one, the first attending to `context`, itself included.
+    """`tokens` new tokens, the first attending to `context` tokens and itself one.
 
     2 N + 4 d L t for the token that attends to t.
     """
@@ -367,9 +367,10 @@ def main() -> None:
         params = sum(p.numel() for p in GPT(config).parameters())
         print(
             f"{name:8} {params:11,} {prefill_flops(config, tokens):9.2e} "
-            f"{train_flops(config, tokens):9.2e} {decode_flops(config, tokens + 1):9.2e}"
+            f"{train_flops(config, tokens):9.2e} "
+            f"{decode_flops(config, tokens + 1):9.2e}"
         )
-    text = "C3+5-9:[3+5=8;8-9=9]9\n"
+    text = "C3a+5b-9:[3a+5=8;8b-9=9]9\n"
     print(f"\n{text!r} is {len(encode(text))} tokens: {encode(text)}")
 
 

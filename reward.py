@@ -8,8 +8,8 @@ is an environment whose first step ends the episode.
     observation, done = env.step(action)     until done; what it says is fed back
     reward = env.score()                     1.0 if solved, else 0.0
 
-Text of a puzzle     prompt      task letter ... ':'             by the environment
-                     completion  [thought]answer\\n               by the policy, [...] optional
+Text of a puzzle   prompt      task letter ... ':'   by the environment
+                   completion  [thought]answer\\n     by the policy, [...] optional
 
 Every verifier is total: any string gives 0 or 1, nothing raises, nothing the policy
 wrote is evaluated. No credit for form: a reward for anything but the right answer is
@@ -23,7 +23,7 @@ import string
 import sys
 from dataclasses import dataclass
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Problems and their splits
 
 
@@ -60,13 +60,13 @@ def check_split(problem: Problem, split: str) -> None:
     assert hidden or found == split, f"{problem.prompt} is in {found}, not {split}"
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Demonstrations: what the base model is pretrained on
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """How the demonstrations are made. Each knob leaves RL something of its own to do."""
+    """How demonstrations are made. Each knob leaves RL something of its own to do."""
 
     think_share: float = 0.25  # share that shows a thought: RL selects the strategy
     noise: float = 0.0  # chance that a step goes wrong, and stays: RL sharpens
@@ -81,7 +81,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Demo:
-    """An episode as the corpus shows it; `segments` alternate, the policy's come first."""
+    """An episode as the corpus shows it; `segments` alternate, the policy's first."""
 
     problem: Problem
     segments: tuple[str, ...]  # completion, observation, completion, ...
@@ -94,7 +94,7 @@ def draw_level(levels: list[int], corpus: Corpus, rng: random.Random) -> int:
     return rng.choices(levels, weights)[0]
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Tasks and environments
 
 
@@ -155,7 +155,7 @@ class Task:
         raise NotImplementedError
 
     def max_tokens(self, level: int) -> int:
-        """Tokens of the longest demonstration after the prompt, observations included."""
+        """Tokens of the longest demonstration after the prompt, with observations."""
         raise NotImplementedError
 
     def draw(self, level: int, split: str, rng: random.Random) -> Problem:
@@ -207,10 +207,11 @@ class Puzzle(Task):
 class Chain(Puzzle):
     """Left-to-right arithmetic modulo 10; the level is the number of operations.
 
-        C3+5-9:[3+5=8;8-9=9]9
+        C3a+5b-9:[3a+5=8;8b-9=9]9       3 + 5 = 8, 8 - 9 = 9 modulo 10
 
-    A thought restates its operands, so that each of its steps is one look-up. No '*':
-    with it 0 is the answer to 22 % of all problems, and a guess pays.
+    A thought restates its operands, so that each of its steps is one look-up.
+    Operations carry letters: a small model finds a letter much sooner than it learns
+    to count. No '*': with it 0 is the answer to 22 % of all problems, and a guess pays.
     """
 
     name = "chain"
@@ -218,13 +219,11 @@ class Chain(Puzzle):
     grammar = re.compile(r"[0-9]")
 
     def generate(self, level: int, rng: random.Random) -> Problem:
-        digits = [rng.randrange(10) for _ in range(level + 1)]
-        ops = [rng.choice("+-") for _ in range(level)]
-        text = str(digits[0]) + "".join(
-            f"{o}{d}" for o, d in zip(ops, digits[1:], strict=True)
-        )
-        value = digits[0]
-        for op, digit in zip(ops, digits[1:], strict=True):
+        value = rng.randrange(10)
+        text = str(value)
+        for letter in string.ascii_lowercase[:level]:
+            op, digit = rng.choice("+-"), rng.randrange(10)
+            text += f"{letter}{op}{digit}"
             value = (value + digit if op == "+" else value - digit) % 10
         return Problem(
             self.name, level, f"C{text}:", f"chain {text}", (text, str(value))
@@ -241,11 +240,11 @@ class Chain(Puzzle):
     ) -> tuple[str, str]:
         text = problem.data[0]
         value, steps = int(text[0]), []
-        for op, digit in zip(text[1::2], text[2::2], strict=True):
+        for letter, op, digit in re.findall(r"([a-z])([+-])([0-9])", text):
             result = (value + int(digit) if op == "+" else value - int(digit)) % 10
             if rng.random() < noise:
                 result = rng.randrange(10)
-            steps.append(f"{value}{op}{digit}={result}")
+            steps.append(f"{value}{letter}{op}{digit}={result}")
             value = result
         return ";".join(steps), str(value)
 
@@ -253,7 +252,7 @@ class Chain(Puzzle):
         return str(rng.randrange(10))
 
     def max_tokens(self, level: int) -> int:
-        return 6 * level + 3  # steps of 5, ';' between them, brackets, answer, end
+        return 7 * level + 3  # steps of 6, ';' between them, brackets, answer, end
 
 
 class Add(Puzzle):
@@ -280,7 +279,8 @@ class Add(Puzzle):
         return numbers * (numbers + 1) // 2
 
     def chance(self, level: int) -> float:
-        # The likeliest sum: 10^n - 1 + 10^(n-1) splits in as many ways as there are numbers.
+        # The likeliest sum, 10^n - 1 + 10^(n-1), splits in as many ways as there are
+        # numbers.
         return 1 / (9 * 10 ** (level - 1) if level > 1 else 10)
 
     def think(
@@ -323,11 +323,12 @@ class GuessEnv(Env):
 class Guess(Task):
     """Find a hidden number in a few guesses, told each time if it is larger or smaller.
 
-        Gp4:h>l<j         numbers a..p, 4 guesses: h, larger than h, l, smaller, j, solved
+        Gp4:h>l<j      numbers a..p, 4 guesses: h, larger, l, smaller, j, solved
 
-    Level l has n = 4 * 2^l numbers and l + 2 guesses; bisection solves (2^guesses - 1) / n
-    and nothing can do better. The prompt does not tell the hidden number, so there is
-    nothing to memorise: training and test draw from the same few problems.
+    Level l has n = 4 * 2^l numbers and l + 2 guesses; bisection solves
+    (2^guesses - 1) / n and nothing can do better. The prompt does not tell the hidden
+    number, so there is nothing to memorise: training and test draw from the same few
+    problems.
     """
 
     name = "guess"

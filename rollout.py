@@ -18,6 +18,7 @@ Shapes    P prompts, G samples of each, N = P * G samples, W slots, S cache posi
 Left out  paging, prefix trees, speculation, top-k and top-p (they bias the gradient)
 """
 
+import random
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model import END, GPT, PAD, decode, encode
+from model import END, GPT, PAD, GPTConfig, decode, encode
 from reward import TASKS, Env, Problem
 
 BUCKET = 16  # attention covers the live part of the cache, rounded up to this
@@ -54,7 +55,7 @@ class Batch:
 
 
 def uniforms(key: tuple[int, ...], length: int) -> np.ndarray:
-    """`length` float64 in [0, 1) for one sample; a longer draw starts with the same ones.
+    """`length` float64 in [0, 1) for one sample; a longer draw starts the same.
 
     Capped just below 1, so that u * total < total also after rounding.
     """
@@ -64,8 +65,9 @@ def uniforms(key: tuple[int, ...], length: int) -> np.ndarray:
 def inverse_cdf(logprobs: Tensor, u: Tensor) -> Tensor:
     """The token whose stretch of the cumulative distribution contains u.
 
-    logprobs (W, V), u (W,) float64 in [0, 1) -> (W,). One random number a row, against V
-    for Gumbel or exponential races. right=True: u = 0 cannot hit a token of probability 0.
+    logprobs (W, V), u (W,) float64 in [0, 1) -> (W,). One random number a row, against
+    V for Gumbel or exponential races. right=True: u = 0 cannot hit a token of
+    probability 0.
     """
     cdf = logprobs.double().exp().cumsum(-1)  # (W, V)
     return torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True)[:, 0]
@@ -76,7 +78,7 @@ def decode_step(
     cache: Tensor,  # (L, 2, W or more, K, S, D)
     state: Tensor,  # (7, W) int64, what each slot is doing
     out: Batch,
-    u: Tensor,  # (N, max_new) float64
+    u: Tensor,  # (N, max_new + 1) float64
     live: int,
     greedy: bool,
 ) -> None:
@@ -137,7 +139,7 @@ def end_turn(out: Batch, i: int, start: int, known: int, stop: int) -> str | Non
 def new_batch(
     problems: list[Problem], group_size: int, max_new: int, key: tuple[int, ...]
 ) -> tuple[Batch, Tensor]:
-    """Samples that hold their prompts so far, and their random numbers (N, max_new)."""
+    """Samples that hold their prompts, and their random numbers (N, max_new + 1)."""
     prompts = [encode(problem.prompt) for problem in problems]
     shape = (len(problems) * group_size, max(map(len, prompts)) + max_new)
     batch = Batch(torch.full(shape, PAD), torch.zeros(shape), torch.zeros(shape))
@@ -148,7 +150,8 @@ def new_batch(
             seed = " ".join(map(str, (*key, p, g)))
             batch.envs.append(TASKS[problem.task].env(problem, seed))
             batch.prompt_lengths.append(len(prompt))
-            draws.append(uniforms((*key, p, g), max_new))
+            # One more than can be used: a slot that waits points past its last.
+            draws.append(uniforms((*key, p, g), max_new + 1))
     batch.lengths = list(batch.prompt_lengths)
     batch.truncated = [False] * len(batch.envs)
     return batch, torch.from_numpy(np.stack(draws))
@@ -181,8 +184,8 @@ def rollout(
     (num, length), context = out.tokens.shape, model.config.context
     if length > context:
         raise ValueError(
-            f"a prompt of {length - max_new} tokens and {max_new} new ones do not fit the "
-            f"context of {context}; raise --context or choose easier --levels"
+            f"a prompt of {length - max_new} tokens and {max_new} new ones do not fit "
+            f"the context of {context}; raise --context or choose easier --levels"
         )
     out.tokens, out.mask, out.logp = (
         x.to(device) for x in (out.tokens, out.mask, out.logp)
@@ -247,3 +250,38 @@ def rollout(
         x[:, :end] for x in (out.tokens, out.mask, out.logp)
     )
     return out
+
+
+def main() -> None:
+    """Sample from a random model, with and without a cache, and print the speed."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model, rng = GPT(GPTConfig()), random.Random(0)
+    problems = [TASKS["chain"].draw(6, "rl", rng) for _ in range(16)]
+    max_new = TASKS["chain"].max_tokens(6)
+    for g in (1, 16):
+        began = time.perf_counter()
+        batch = rollout(model, problems, g, max_new, (0, 0))
+        seconds = time.perf_counter() - began
+        num = int(batch.mask.sum())
+        print(f"{16 * g:4d} samples: {num:6d} tokens, {num / seconds:7.0f} tokens/s")
+    began = time.perf_counter()
+    ids = batch.tokens[:, : batch.prompt_lengths[0]]
+    with torch.no_grad():
+        for _ in range(max_new):
+            logprobs = model(ids)[:, -1].log_softmax(-1)
+            u = torch.rand(len(ids), dtype=torch.float64)
+            ids = torch.cat([ids, inverse_cdf(logprobs, u)[:, None]], 1)
+    naive = max_new * len(ids) / (time.perf_counter() - began)
+    print(f"no cache:    {max_new * len(ids):6d} tokens, {naive:7.0f} tokens/s")
+    with torch.no_grad():
+        full = model(batch.tokens)[:, :-1].log_softmax(-1)
+    full = full.gather(2, batch.tokens[:, 1:, None])[..., 0]
+    worst = ((full - batch.logp[:, 1:]) * batch.mask[:, 1:]).abs().max()
+    print(f"largest difference to the log-probabilities of a full pass: {worst:.1e}")
+    for i in range(2):
+        print(f"{problems[0].prompt}{batch.text(i)!r}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """What more RL compute buys, and whether it can be predicted.
 
-    python scaling.py --quick                  the study `curve`: run, fit, forecast, plot
+    python scaling.py --quick              the study `curve`: run, fit, forecast, plot
     python scaling.py fit curves.csv --x gpu_hours --y pass_rate --run run
 
 Read last. A study is a list of configs of train.py and a few lines that turn finished
@@ -8,9 +8,9 @@ runs into a table and a figure. `fit` does the same for any CSV, from any traine
 
     R(C) = R_0 + (A - R_0) / (1 + (C_mid / C)^B)      ScaleRL arXiv:2510.13786, Eq. 1
 
-C is RL compute, R_0 the pass rate before RL, A the pass rate at unlimited compute, C_mid
-the compute of half the gain, and B says how sharply it comes: from 10 % to 90 % of the
-gain takes a factor 81^(1/B) of compute.
+C is RL compute, R_0 the pass rate before RL, A the pass rate at unlimited compute,
+C_mid the compute of half the gain, and B says how sharply it comes: from 10 % to 90 %
+of the gain takes a factor 81^(1/B) of compute.
 
 Left out  a power law in 1 - pass rate across model sizes, other studies (yet)
 """
@@ -36,7 +36,7 @@ import train
 
 Array = np.ndarray
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Fitting one sigmoid
 
 
@@ -124,12 +124,12 @@ def profile_a(compute: Array, score: Array, fit: Sigmoid) -> tuple[float, float]
     # The grid's own least error, so that interval and grid are equally coarse.
     levels = np.linspace(max(fit.r0, 0), 1, 401)
     errors = np.array([(yy - 2 * a * gy + a * a * gg).min() for a in levels])
-    least = errors.min()
+    least = max(errors.min(), 1e-12)  # rounding can leave it below 0
     inside = levels[errors <= least * (1 + 3.84 / max(len(score) - 3, 1))]
     return float(inside.min()), float(inside.max())
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Forecasts that a sigmoid has to beat
 
 
@@ -163,7 +163,7 @@ def power_law(compute: Array, score: Array) -> Callable[[Array], Array]:
 BASELINES = {"last value": last_value, "log-linear": log_linear, "power law": power_law}
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Curves: one or several runs of one setting, fitted on a first part, predicted after it
 
 
@@ -290,7 +290,7 @@ def table(forecasts: list[Forecast], unit: str) -> str:
 
 
 def plot(forecasts: list[Forecast], path: Path, unit: str, ylabel: str) -> None:
-    """Filled points were fitted, open ones predicted; solid line fit, dashed forecast."""
+    """Filled points were fitted, open ones predicted; line solid, then dashed."""
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     top = 0.0
     for i, f in enumerate(forecasts):
@@ -354,12 +354,12 @@ def conclude(
     print(f"\n{text}\nwrote {folder / name}.md and {folder / name}.png")
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Running a study
 
 
 def is_finished(cfg: train.Config) -> bool:
-    """Has the run of this config reached its last step? ValueError for another config."""
+    """Has this run reached its last step? ValueError for another config."""
     if not (cfg.folder() / "checkpoint.pt").exists():
         return False
     state = train.read_checkpoint(cfg.folder())
@@ -465,7 +465,7 @@ def study_curve(out: Path, seeds: int, quick: bool, workers: int) -> None:
 STUDIES = {"curve": study_curve}
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Fitting a table of somebody's runs
 
 
@@ -496,8 +496,8 @@ def read_curves(args: argparse.Namespace) -> list[Curve]:
             ) from error
         if not (0 < point[0] < np.inf and 0 <= point[1] <= 1):
             raise ValueError(
-                f"{args.csv} line {number}: {args.x} must be above 0 and {args.y} between "
-                f"0 and 1, got {point}"
+                f"{args.csv} line {number}: {args.x} must be above 0 and {args.y} "
+                f"between 0 and 1, got {point}"
             )
         groups.setdefault(row[args.run] if args.run else Path(args.csv).stem, [])
         groups[row[args.run] if args.run else Path(args.csv).stem].append(point)
@@ -519,9 +519,9 @@ def fit_csv(args: argparse.Namespace) -> None:
     forecasts = [forecast(curve, args.fit_until) for curve in read_curves(args)]
     start = "fitted too" if args.r0 is None else f"held at {args.r0}"
     print(
-        f"assumed: {args.x} is compute, {args.y} a pass rate; points from {args.start:g} "
-        f"up to {args.fit_until:.0%} of each run's largest compute are fitted, unweighted; "
-        f"R_0 is {start}"
+        f"assumed: {args.x} is compute, {args.y} a pass rate; points from "
+        f"{args.start:g} up to {args.fit_until:.0%} of each run's largest compute are "
+        f"fitted, unweighted; R_0 is {start}"
     )
     folder = Path(args.out or "out/fit")
     folder.mkdir(parents=True, exist_ok=True)
@@ -554,7 +554,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 done, 1 a run failed, 2 bad input, 130 interrupted after saving."""
+    """Exit status: 0 done, 1 a run failed, 2 bad input, 130 stopped after saving."""
     args = parse_args(argv)
     try:
         if args.study == "fit":

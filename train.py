@@ -12,6 +12,7 @@ prompt, sample), so there is no random state to save.
 import argparse
 import json
 import os
+import pickle
 import random
 import signal
 import sys
@@ -41,7 +42,7 @@ from model import (
 from reward import Corpus, Problem, Puzzle, Task, check_split, draw_level, find_task
 from rollout import Batch, rollout
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Config: one flat dataclass, one flag for each field
 
 
@@ -68,19 +69,19 @@ class Config:
     # corpus: what the base is pretrained on
     think_share: float = 0.25  # share of demonstrations that show a thought
     noise: float = 0.02  # chance that a demonstrated step is wrong
-    skew: float = 0.0  # levels in proportion to exp(-skew * level)
+    skew: float = 0.4  # levels in proportion to exp(-skew * level)
     weak: float = 0.0  # share of demonstrators who guess
     # pretraining
-    pretrain_steps: int = 3000
-    pretrain_batch: int = 32
-    pretrain_lr: float = 3e-3
+    pretrain_steps: int = 4000
+    pretrain_batch: int = 16
+    pretrain_lr: float = 1e-3
     pretrain_warmup: int = 100
     # reinforcement learning
     steps: int = 100
     prompts_per_step: int = 16
     group_size: int = 16  # answers to a prompt, compared with each other
     lr: float = 1e-3
-    warmup: int = 5
+    warmup: int = 5  # steps
     updates: int = 1  # optimizer steps on each batch; beyond the first it is off-policy
     advantage: str = "grpo"
     loss: str = "clip"
@@ -109,12 +110,13 @@ class Config:
                 )
         if not task.test_levels(self.level_list()):
             raise ValueError(
-                f"levels {self.levels} of {self.task} have too few problems to hold some "
-                "out for a test; add a harder level"
+                f"levels {self.levels} of {self.task} have too few problems to hold "
+                "some out for a test; add a harder level"
             )
         if self.group_size < 2:
             raise ValueError(
-                f"group_size must be at least 2 to compare answers, got {self.group_size}"
+                "group_size must be at least 2 to compare answers, got "
+                f"{self.group_size}"
             )
         positive = "dim layers heads kv_heads head_dim hidden context threads updates"
         positive += " pretrain_batch prompts_per_step micro_batch evals eval_problems"
@@ -146,8 +148,8 @@ class Config:
         )
         if longest + self.max_new() > self.context:
             raise ValueError(
-                f"a prompt of {longest} tokens and an answer of up to {self.max_new()} do "
-                f"not fit the context of {self.context}; raise --context"
+                f"a prompt of {longest} tokens and an answer of up to {self.max_new()} "
+                f"do not fit the context of {self.context}; raise --context"
             )
 
     def level_list(self) -> list[int]:
@@ -184,7 +186,7 @@ class Config:
 # What a task needs to meet its time on a CPU, where it differs from Config's defaults.
 TASK_DEFAULTS: dict[str, dict] = {
     "guess": dict(
-        levels="2", think_share=0.0, weak=0.5, pretrain_steps=300, steps=500, lr=2e-3
+        levels="2", think_share=0.0, weak=0.5, pretrain_steps=600, steps=500, lr=2e-3
     ),
 }
 # Fields that the base depends on. Runs that share them can share the base.
@@ -201,7 +203,7 @@ def make_config(**given: object) -> Config:
     return Config(**{**TASK_DEFAULTS.get(task, {}), **given})  # type: ignore[arg-type]
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # The ledger: what every phase cost
 
 PHASES = ("pretrain", "prefill", "decode", "reward", "logprob", "update", "evaluation")
@@ -257,7 +259,7 @@ class Ledger:
         }
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # The state of a run, and its files
 
 
@@ -282,7 +284,7 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def save(self) -> None:
-        """Write checkpoint.pt so that a kill at any moment leaves the old or the new one.
+        """Write checkpoint.pt; a kill at any moment leaves the old or the new one.
 
         It remembers how long the logs were: rows written after it are cut on resume.
         """
@@ -326,10 +328,9 @@ def read_checkpoint(folder: Path, device: str = "cpu") -> dict:
         raise ValueError(f"{folder} holds no checkpoint.pt; give the folder of a run")
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); delete the folder"
-        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} cannot be read ({why}); delete the folder") from error
 
 
 def new_run(cfg: Config) -> Run:
@@ -376,8 +377,8 @@ def open_run(cfg: Config) -> Run:
                 for n in changed
             )
             raise ValueError(
-                f"{folder} holds a run of another config ({detail}); choose another --out "
-                "or delete it"
+                f"{folder} holds a run of another config ({detail}); choose another "
+                "--out or delete it"
             )
     else:
         for name in ("metrics.jsonl", "samples.txt"):
@@ -414,7 +415,7 @@ def begin_rl(run: Run) -> None:
     run.optimizer = rl_optimizer(run.cfg, run.model)
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Optimization, shared by both phases
 
 
@@ -436,7 +437,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def by_length(lengths: list[int], rows: int) -> list[list[int]]:
-    """Indices in micro-batches of at most `rows`, like lengths together: less padding."""
+    """Indices in micro-batches of at most `rows`, like lengths together."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     return [order[i : i + rows] for i in range(0, len(order), rows)]
 
@@ -459,7 +460,7 @@ def apply_gradients(run: Run) -> float:
     return norm
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Pretraining
 
 
@@ -530,7 +531,7 @@ def trim(lengths: list[int], rows: list[int], *columns: Tensor) -> list[Tensor]:
     return [x[rows, :T] for x in columns]
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Measuring pass rates
 
 RL, EVAL, CALIBRATE = 0, 1, 2  # streams of random numbers: key (seed, stream, step)
@@ -671,7 +672,7 @@ def calibrate(run: Run) -> None:
     run.log("calibrate", pass_rates=rates, **run.levels)
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Reinforcement learning
 
 
@@ -804,7 +805,7 @@ def eval_steps(cfg: Config) -> set[int]:
     return {int(round(s)) for s in np.geomspace(1, cfg.steps, cfg.evals)} | {cfg.steps}
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # Reporting
 
 BAR: dict = {"dynamic_ncols": True, "mininterval": 0.5, "file": sys.stderr}
@@ -815,7 +816,8 @@ def eval_line(run: Run, row: dict) -> str:
     """One evaluation as a line under HEADER."""
     thoughts = f"{row['think_share']:.2f}" if "think_share" in row else "-"
     return (
-        f"{run.step:6d}   {run.ledger.totals()['rl_flops']:8.1e}   {row['pass_rate']:9.3f}"
+        f"{run.step:6d}   {run.ledger.totals()['rl_flops']:8.1e}   "
+        f"{row['pass_rate']:9.3f}"
         f"   ({row['low']:.3f} to {row['high']:.3f})   {row['pass_rate_greedy']:6.3f}"
         f"   {row['answer_tokens']:6.1f}   {thoughts:>8}"
     )
@@ -867,8 +869,8 @@ def plot_curve(run: Run) -> None:
     top.set(ylim=(0, 1.06), ylabel="held-out pass rate", xscale="log")
     top.legend(loc="center left", fontsize=8)
     top.set_title(
-        f"{run.cfg.task}, seed {run.cfg.seed}: {start['pass_rate']:.2f} to {rates[-1]:.2f} "
-        f"in {run.step} RL steps"
+        f"{run.cfg.task}, seed {run.cfg.seed}: {start['pass_rate']:.2f} to "
+        f"{rates[-1]:.2f} in {run.step} RL steps"
     )
     bottom.plot(flops, [row["answer_tokens"] for row in rows], "o-", color="C2")
     bottom.axhline(start["answer_tokens"], color="gray", lw=0.8, ls=":")
@@ -915,7 +917,7 @@ def report(run: Run) -> None:
     print(f"\nwrote {run.folder}/curve.png, samples.txt, metrics.jsonl, checkpoint.pt")
 
 
-# ---------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------
 # The command line
 
 SAVE_SECONDS = 30.0
@@ -958,8 +960,8 @@ def train(cfg: Config) -> Run:
     params = sum(p.numel() for p in run.model.parameters())
     device = run.model.embed.weight.device
     print(
-        f"{cfg.task}: a model of {params:,} parameters on {device}, {cfg.threads} threads; "
-        f"writing to {run.folder}"
+        f"{cfg.task}: a model of {params:,} parameters on {device}, {cfg.threads} "
+        f"threads; writing to {run.folder}"
     )
     if run.phase == "pretrain":
         print(f"\npretraining a base on demonstrations, {cfg.pretrain_steps} steps")
@@ -1005,14 +1007,14 @@ def parse_config(argv: list[str]) -> Config:
     for name, value in given.items():
         if name != "steps" and value != saved[name]:
             raise ValueError(
-                f"{folder} was made with {name} {saved[name]!r}, not {value!r}; only --steps "
-                "can change on resume"
+                f"{folder} was made with {name} {saved[name]!r}, not {value!r}; only "
+                "--steps can change on resume"
             )
     return replace(Config(**saved), out=str(folder), **given)
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 done, 2 bad input, 130 and 143 stopped by a signal after saving."""
+    """Exit status: 0 done, 2 bad input, 130 and 143 saved after a signal."""
     try:
         train(parse_config(argv))
     except (ValueError, FloatingPointError) as error:

@@ -1,0 +1,52 @@
+"""Shared by all tests: one thread, a small random model, the two markers."""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import model  # noqa: E402
+import reward  # noqa: E402
+
+
+def pytest_configure(config):
+    torch.set_num_threads(1)
+    config.addinivalue_line("markers", "slow: takes over 10 seconds; CI runs it")
+    config.addinivalue_line("markers", "gpu: needs a GPU, skipped without one")
+
+
+def pytest_collection_modifyitems(config, items):
+    """`pytest` alone leaves the slow tests out; `pytest -m slow` runs them."""
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no GPU here"))
+        if "slow" in item.keywords and "slow" not in config.getoption("-m"):
+            item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))
+
+
+@pytest.fixture
+def gpt():
+    """A model with large random weights, so that a wrong position or mask shows."""
+    torch.manual_seed(0)
+    net = model.GPT(model.GPTConfig(dim=32, head_dim=8, hidden=48))
+    for weight in net.parameters():
+        if weight.dim() == 2:
+            torch.nn.init.normal_(weight, std=0.3)
+        else:
+            torch.nn.init.uniform_(weight, 0.5, 1.5)
+    return net
+
+
+@pytest.fixture
+def problems():
+    """Prompts of many lengths, of one turn and of several."""
+    rng = random.Random(0)
+    return [
+        reward.TASKS[task].draw(level, "rl", rng)
+        for task in ("chain", "guess", "add")
+        for level in (3, 1, 4)
+    ]

@@ -1,0 +1,71 @@
+"""Promises of the README and of the layout."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import scaling
+import train
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+FILES = ("model", "rollout", "reward", "grpo", "scaling", "train")
+COMMANDS = sorted(set(re.findall(r"^(?:\$ )?(python \S.*?)(?:  +#.*)?$", README, re.M)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_of_the_readme_parse(command, tmp_path, monkeypatch):
+    """A flag that was renamed must not survive in the README."""
+    words = shlex.split(command)[1:]
+    if words[0] == "train.py" and "--resume" not in words:
+        train.parse_config(words[1:])
+    elif words[0] == "scaling.py":
+        args = scaling.parse_args(words[1:])
+        assert args.study in (*scaling.STUDIES, "fit")
+        if args.csv:
+            monkeypatch.chdir(ROOT)
+            scaling.read_curves(args)
+    else:
+        assert words[0] == "-m" or (ROOT / words[0]).exists()
+
+
+def test_the_readme_is_short_and_its_pictures_are_there():
+    assert len(README.splitlines()) <= 200
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert pictures and all((ROOT / name).exists() for name in pictures)
+
+
+def test_the_layout_is_fixed():
+    """No seventh module, and nothing beside the files that the README names."""
+    assert {path.stem for path in ROOT.glob("*.py")} == set(FILES)
+
+
+def test_line_counts_of_the_readme():
+    """The reading order gives sizes; they may be off by a tenth."""
+    for name, lines in re.findall(r"\| `(\w+)\.py` \| (\d+) \|", README):
+        actual = len((ROOT / f"{name}.py").read_text().splitlines())
+        assert abs(actual - int(lines)) <= max(actual // 10, 10), (name, actual)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_importing_runs_nothing(name):
+    """No output, no file, no thread setting from an import."""
+    code = f"import {name}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["model", "reward", "rollout", "grpo"])
+def test_every_file_shows_its_concept(name):
+    done = subprocess.run(
+        [sys.executable, f"{name}.py"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 5
+    assert max(map(len, done.stdout.splitlines())) <= 88

@@ -1,0 +1,166 @@
+"""The model: tokens, shape, cache and the cost of a token."""
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import model
+from model import GPT, GPTConfig
+
+
+def test_every_character_is_one_token_and_comes_back():
+    """A merge or a lost character would make text and tokens disagree."""
+    assert len(model.CHARS) == len(set(model.CHARS)) == model.PAD == 91
+    ids = model.encode(model.CHARS)
+    assert ids == list(range(91))
+    assert model.decode(ids) == model.CHARS
+
+
+def test_a_character_without_a_token_is_named():
+    """tiktoken itself would panic, past any `except Exception`."""
+    with pytest.raises(ValueError, match=r"'é' \(U\+00E9\)"):
+        model.encode("C3+é:")
+
+
+def test_text_cannot_spell_a_special_token():
+    """An environment's text that says <|pad|> must stay text."""
+    assert model.PAD not in model.encode("<|pad|>")
+
+
+def test_parameters_by_hand():
+    """104,832: embedding 96*64, then per layer qkv, out, gate_up, down and norms."""
+    layer = 64 * (64 + 32 + 32) + 64 * 64 + 3 * 64 * 192 + 64 + 64 + 16 + 16
+    total = 96 * 64 + 2 * layer + 64
+    assert sum(p.numel() for p in GPT(GPTConfig()).parameters()) == total == 104_832
+
+
+def test_rotation_by_hand():
+    """Position 1 turns the first pair by one radian: (1, 0) becomes (cos 1, sin 1)."""
+    config = GPTConfig(head_dim=4, context=4)
+    rope = model.rope_table(config)[1][None, :, None, None]  # (1, 2, 1, 1, D)
+    x = torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 1, 4)
+    got = model.rotate(x, rope).flatten()
+    expected = torch.tensor([0.5403023, 0.0, 0.8414710, 0.0])
+    torch.testing.assert_close(got, expected)
+
+
+def test_attention_sees_distances_not_places(gpt):
+    """Rotary: the score of a query and a key depends on their distance alone."""
+    rope = gpt.rope
+    q, k = torch.randn(2, 1, 1, 1, 8)
+
+    def score(i, j):
+        turn = [
+            model.rotate(x, rope[p][None, :, None, None]) for x, p in ((q, i), (k, j))
+        ]
+        return (turn[0] * turn[1]).sum()
+
+    torch.testing.assert_close(score(5, 2), score(105, 102), rtol=1e-4, atol=1e-4)
+
+
+def test_no_token_sees_a_later_one(gpt):
+    """Changing the last token must leave every earlier logit alone."""
+    a = torch.randint(0, 90, (2, 12))
+    b = a.clone()
+    b[:, -1] = (b[:, -1] + 1) % 90
+    torch.testing.assert_close(gpt(a)[:, :-1], gpt(b)[:, :-1], rtol=0, atol=0)
+    assert not torch.equal(gpt(a)[:, -1], gpt(b)[:, -1])
+
+
+def test_cached_decoding_equals_a_full_pass(gpt):
+    """Ragged rows: each decodes at its place, over a prefill padded on the right."""
+    tokens = torch.randint(0, 90, (3, 20))
+    starts = torch.tensor([3, 7, 5])
+    padded = tokens[:, :7].clone()
+    for row, start in enumerate(starts):
+        padded[row, start:] = model.PAD
+    full = gpt(tokens)
+    with torch.no_grad():
+        cache = gpt.new_cache(4, 32)  # one slot more than rows
+        gpt(padded, cache[:, :, :3])
+        for step in range(10):
+            at = starts + step
+            logits = gpt(tokens.gather(1, at[:, None]), cache, at, live=20)
+            torch.testing.assert_close(logits, full[range(3), at], rtol=0, atol=1e-5)
+
+
+def test_a_banned_token_has_probability_zero(gpt):
+    """What only the environment may write is ruled out in one place for all."""
+    probs = gpt(torch.randint(0, 90, (1, 5))).softmax(-1)[0, -1]
+    assert probs[list(model.BANNED)].max() == 0
+    assert model.encode("{}<>") == [model.CHARS.index(c) for c in "{}<>"]
+    assert set(model.encode("{}<>")) <= set(model.BANNED)
+
+
+def test_too_long_for_the_context():
+    net = GPT(GPTConfig(context=8))
+    with pytest.raises(ValueError, match="9 tokens do not fit the context of 8"):
+        net(torch.zeros(1, 9, dtype=torch.long))
+
+
+def test_flop_formulas_equal_torch(gpt):
+    """torch counts every (query, key) pair, the formulas only the causal ones."""
+    c, T = gpt.config, 20
+    tokens = torch.randint(0, 90, (1, T))
+    skipped = model.attention_flops(c, T * T - T * (T + 1) // 2)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
+        loss = gpt(tokens).sum()
+    assert forward.get_total_flops() == model.prefill_flops(c, T) + skipped
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as both:
+        gpt(tokens).sum().backward()
+    assert both.get_total_flops() == model.train_flops(c, T) + 3 * skipped
+    assert loss.isfinite()
+    cache = gpt.new_cache(1, 32)
+    with torch.no_grad(), FlopCounterMode(display=False) as decode:
+        gpt(tokens[:, :1], cache, torch.tensor([13]), live=14)
+    assert decode.get_total_flops() == model.decode_flops(c, 14)
+
+
+def test_flops_of_a_span_are_the_sum_of_its_tokens():
+    c = GPTConfig()
+    assert model.decode_flops(c, 7, 5) == sum(
+        model.decode_flops(c, t) for t in range(7, 12)
+    )
+
+
+def test_same_logits_as_qwen3():
+    """The shape is Qwen3's to the bit: the same weights give the same logits there."""
+    hf = pytest.importorskip("transformers")
+    c = GPTConfig(banned=(), rope_theta=1e4)
+    theirs = hf.Qwen3ForCausalLM(
+        hf.Qwen3Config(
+            vocab_size=c.vocab_size,
+            hidden_size=c.dim,
+            intermediate_size=c.hidden,
+            num_hidden_layers=c.layers,
+            num_attention_heads=c.heads,
+            num_key_value_heads=c.kv_heads,
+            head_dim=c.head_dim,
+            rms_norm_eps=c.norm_eps,
+            rope_theta=c.rope_theta,
+            tie_word_embeddings=True,
+        )
+    ).eval()
+    for weight in theirs.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    net, trunk = GPT(c), theirs.model
+    with torch.no_grad():
+        net.embed.weight.copy_(trunk.embed_tokens.weight)
+        net.norm.weight.copy_(trunk.norm.weight)
+        for ours, layer in zip(net.blocks, trunk.layers, strict=True):
+            attn, mlp = layer.self_attn, layer.mlp
+            qkv = [attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight]
+            ours.attn.qkv.weight.copy_(torch.cat(qkv))
+            ours.attn.out.weight.copy_(attn.o_proj.weight)
+            ours.attn.q_norm.weight.copy_(attn.q_norm.weight)
+            ours.attn.k_norm.weight.copy_(attn.k_norm.weight)
+            ours.attn_norm.weight.copy_(layer.input_layernorm.weight)
+            ours.mlp_norm.weight.copy_(layer.post_attention_layernorm.weight)
+            ours.gate_up.weight.copy_(
+                torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
+            )
+            ours.down.weight.copy_(mlp.down_proj.weight)
+        tokens = torch.randint(0, 96, (2, 30))
+        expected = theirs(tokens).logits
+        torch.testing.assert_close(net(tokens), expected, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,181 @@
+"""Sampling: the cache, the random numbers, and the book-keeping of several turns."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+import grpo
+import model
+from model import END, PAD
+from reward import TASKS
+from rollout import inverse_cdf, rollout, uniforms
+
+MAX_NEW = 30
+
+
+def score(gpt, batch):
+    """Log-probabilities of a full pass without cache."""
+    with torch.no_grad():
+        return grpo.token_logprobs(gpt(batch.tokens), batch.tokens) * batch.mask
+
+
+@pytest.mark.parametrize("width, burst", [(128, 1), (8, 1), (8, 5), (16, 8)])
+def test_sampled_logprobs_equal_a_full_pass(gpt, problems, width, burst):
+    """Ragged prompts, several turns, refilled and compacted slots, crossing buckets.
+
+    A wrong position, mask, stale cache or shifted column shows here.
+    """
+    batch = rollout(gpt, problems, 6, MAX_NEW, (0, 0), width=width, burst=burst)
+    torch.testing.assert_close(batch.logp, score(gpt, batch), rtol=0, atol=1e-5)
+    assert batch.mask.sum() > 300
+
+
+def test_a_sample_depends_on_its_key_alone(gpt, problems):
+    """Not on slots, burst, or how many others are sampled beside it."""
+    batch = rollout(gpt, problems, 6, MAX_NEW, (0, 0))
+    for width, burst in ((8, 1), (8, 7), (64, 4)):
+        other = rollout(gpt, problems, 6, MAX_NEW, (0, 0), width=width, burst=burst)
+        assert torch.equal(batch.tokens, other.tokens)
+        assert torch.equal(batch.mask, other.mask)
+        assert batch.lengths == other.lengths and batch.truncated == other.truncated
+    fewer = rollout(gpt, problems[:3], 2, MAX_NEW, (0, 0))
+    for p in range(3):
+        for g in range(2):
+            assert fewer.text(2 * p + g) == batch.text(6 * p + g)
+
+
+def test_other_keys_give_other_samples(gpt, problems):
+    """Seed, step, prompt and sample each matter; shared noise would ruin the groups."""
+    same = [problems[0]] * 4
+    batch = rollout(gpt, same, 4, MAX_NEW, (0, 0))
+    assert len({batch.text(i) for i in range(16)}) == 16
+    for key in ((1, 0), (0, 1)):
+        other = rollout(gpt, same, 4, MAX_NEW, key)
+        assert not {other.text(i) for i in range(16)} & {
+            batch.text(i) for i in range(16)
+        }
+
+
+def test_uniforms_do_not_depend_on_how_many_are_drawn():
+    """A longer cap must not change the start of an answer."""
+    assert np.array_equal(uniforms((1, 2, 3, 4), 50)[:7], uniforms((1, 2, 3, 4), 7))
+
+
+def test_inverse_cdf_on_a_grid():
+    """Every u picks the token whose stretch of the cumulative distribution holds it."""
+    probs = torch.tensor([0.0, 0.25, 0.0, 0.5, 0.25, 0.0], dtype=torch.float64)
+    u = torch.arange(4096, dtype=torch.float64) / 4096
+    choice = inverse_cdf(probs.log().expand(4096, 6), u)
+    expected = torch.tensor([1] * 1024 + [3] * 2048 + [4] * 1024)
+    assert torch.equal(choice, expected)
+
+
+def test_inverse_cdf_at_the_ends():
+    """u = 0 and the largest u never pick a token of probability 0 at either end."""
+    torch.manual_seed(0)
+    logits = torch.randn(1000, 96)
+    logits[:, :3] = logits[:, -5:] = -1e9
+    logprobs = logits.log_softmax(-1)
+    ends = torch.tensor([0.0, 1 - 2.0**-52], dtype=torch.float64)
+    assert uniforms((0,), 10_000).max() <= ends[1]
+    for u in ends:
+        choice = inverse_cdf(logprobs, u.expand(1000))
+        assert choice.min() >= 3 and choice.max() < 91
+
+
+def test_first_tokens_follow_the_model(gpt, problems):
+    """Chi-square of 4,000 first tokens; one shared by a group would fail by far."""
+    batch = rollout(gpt, [problems[0]], 4000, 1, (0, 0))
+    start = batch.prompt_lengths[0]
+    with torch.no_grad():
+        probs = gpt(batch.tokens[:1, :start])[0, -1].softmax(-1).double()
+    counts = torch.bincount(batch.tokens[:, start], minlength=96).double()
+    assert counts[probs == 0].sum() == 0
+    common = probs * 4000 >= 5
+
+    def chi_square(p):
+        return ((counts - 4000 * p)[common] ** 2 / (4000 * p)[common]).sum()
+
+    df = int(common.sum()) - 1
+    assert chi_square(probs) < df + 4 * (2 * df) ** 0.5
+    tilted = probs * (1 + 0.2 * torch.linspace(-1, 1, 96))  # it can tell
+    assert chi_square(tilted / tilted.sum()) > df + 4 * (2 * df) ** 0.5
+
+
+def test_greedy_equals_a_loop_without_cache(gpt, problems):
+    batch = rollout(gpt, problems[:1], 1, 12, (0, 0), greedy=True)
+    ids = model.encode(problems[0].prompt)
+    with torch.no_grad():
+        while len(ids) < batch.lengths[0]:
+            ids.append(int(gpt(torch.tensor([ids]))[0, -1].argmax()))
+    assert batch.tokens[0, : batch.lengths[0]].tolist() == ids
+
+
+def test_masks_and_texts(gpt, problems):
+    """The mask is 1 on exactly what the policy wrote, its end tokens included."""
+    batch = rollout(gpt, problems, 6, MAX_NEW, (0, 3))
+    ended = 0
+    for i, env in enumerate(batch.envs):
+        start, stop = batch.prompt_lengths[i], batch.lengths[i]
+        ids, mask = batch.tokens[i].tolist(), batch.mask[i].tolist()
+        assert model.decode(ids[:start]) == env.problem.prompt
+        assert sum(mask[:start]) == sum(mask[stop:]) == 0
+        assert set(ids[stop:]) <= {PAD}
+        for token, own in zip(ids[start:stop], mask[start:stop], strict=True):
+            assert own == (token not in model.BANNED)
+        if env.problem.task == "guess":
+            assert mask[start:stop] == [1, 0] * ((stop - start) // 2) + [1]
+            assert not batch.truncated[i]
+        else:
+            ended += ids[stop - 1] == END
+            assert END not in ids[start : stop - 1]
+            assert batch.truncated[i] == (ids[stop - 1] != END)
+            assert not batch.truncated[i] or stop - start == MAX_NEW
+    assert ended > 3  # the fixture sees both kinds
+
+
+def test_the_environment_answers_what_was_written(gpt):
+    """Replaying each transcript of guess by the rules gives the same observations."""
+    problem = TASKS["guess"].generate(2, random.Random(1))
+    batch = rollout(gpt, [problem], 32, 10, (0, 0))
+    hidden = problem.data[2]
+    for i in range(32):
+        text = batch.text(i)
+        for guess, said in zip(text[0::2], text[1::2], strict=False):
+            number = TASKS["guess"].symbols[:16].find(guess)
+            assert said == (">" if hidden > number else "<")
+        assert batch.envs[i].score() == (text[-1] == TASKS["guess"].symbols[hidden])
+
+
+@pytest.mark.parametrize("at, truncated", [(0, False), (4, False), (5, True)])
+def test_every_place_of_the_end_token(gpt, problems, at, truncated):
+    """End at once, end with the last token allowed, and never: 5 tokens in all."""
+
+    def forced(tokens, cache=None, positions=None, live=0, last=None):
+        logits = gpt.__class__.forward(gpt, tokens, cache, positions, live, last)
+        if positions is None:
+            return logits
+        logits = torch.full_like(logits, -1e9)
+        start = len(problems[0].prompt)
+        for row, position in enumerate(positions.tolist()):
+            logits[row, END if position - start + 1 == at else 7] = 0
+        return logits
+
+    gpt.forward = forced
+    batch = rollout(gpt, problems[:1], 2, 5, (0, 0))
+    written = model.decode([7]) * min(at, 5) + ("" if truncated else "\n")
+    assert [batch.text(i) for i in (0, 1)] == [written] * 2
+    assert batch.truncated == [truncated] * 2
+    assert batch.mask.sum() == 2 * len(written)
+
+
+def test_a_prompt_that_does_not_fit(gpt, problems):
+    with pytest.raises(ValueError, match="do not fit the context of 256"):
+        rollout(gpt, problems, 2, 250, (0, 0))
+
+
+def test_no_gradient_is_recorded(gpt, problems):
+    batch = rollout(gpt, problems[:1], 2, 5, (0, 0))
+    assert not batch.logp.requires_grad and not batch.logp.is_inference()
