@@ -432,10 +432,10 @@ def run_all(configs: list[train.Config], workers: int) -> None:
 def study_curve(out: Path, seeds: int, quick: bool, workers: int) -> None:
     """Does a sigmoid fitted on the first half of the compute forecast the rest?
 
-    RL runs with several seeds from one base, a weaker one than the main job's: a curve
-    that jumps to its ceiling would leave nothing to forecast.
+    RL runs with several seeds from one base, so the intervals speak of RL alone. At half
+    the main job's learning rate: a curve that jumps leaves nothing to forecast.
     """
-    common = dict(lr=5e-4, evals=24, eval_samples=2, pretrain_steps=2600)
+    common = dict(lr=5e-4, evals=24)
     steps = 120 if quick else 300
     first = train.make_config(**common, steps=0, out=str(out / "base"))
     run_all([first], workers)

@@ -263,6 +263,9 @@ class Ledger:
 # The state of a run, and its files
 
 
+LOGS = ("metrics.jsonl", "samples.txt")
+
+
 @dataclass
 class Run:
     """All there is to save. `step` counts within `phase`: pretrain, then rl."""
@@ -288,8 +291,7 @@ class Run:
 
         It remembers how long the logs were: rows written after it are cut on resume.
         """
-        logs = ("metrics.jsonl", "samples.txt")
-        sizes = {n: os.path.getsize(self.folder / n) for n in logs}
+        sizes = {name: os.path.getsize(self.folder / name) for name in LOGS}
         state = {
             "config": asdict(self.cfg),
             "model": self.model.state_dict(),
@@ -318,6 +320,8 @@ class Run:
         self.base, self.levels = state["base"], state["levels"]
         self.ledger = Ledger(**state["ledger"])
         for name, size in state["sizes"].items():
+            if os.path.getsize(self.folder / name) < size:
+                raise ValueError(f"{self.folder / name} was cut; delete the folder")
             os.truncate(self.folder / name, size)
 
 
@@ -350,22 +354,22 @@ def open_run(cfg: Config) -> Run:
     ValueError where the folder cannot be written or holds a run that does not fit.
     """
     folder = cfg.folder()
+    run = new_run(cfg)
+    device = run.model.embed.weight.device
+    base = read_checkpoint(Path(cfg.base), device) if cfg.base else {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").touch()
+        for name in LOGS:
+            (folder / name).touch()
     except OSError as error:
         raise ValueError(
             f"--out {folder} cannot be written ({error.strerror}); choose another"
         ) from error
-    run = new_run(cfg)
-    device = run.model.embed.weight.device
     if (folder / "checkpoint.pt").exists():
         state = read_checkpoint(folder, device)
         old = Config(**state["config"])
-        changed = [
-            f.name for f in fields(cfg) if getattr(old, f.name) != getattr(cfg, f.name)
-        ]
-        changed = [name for name in changed if name not in ("out", "base")]
+        names = [f.name for f in fields(cfg) if f.name not in ("out", "base")]
+        changed = [n for n in names if getattr(old, n) != getattr(cfg, n)]
         if set(changed) <= {"steps"}:
             run.load(state)
         elif state["base"] and not set(changed) & set(BASE_FIELDS):
@@ -380,14 +384,20 @@ def open_run(cfg: Config) -> Run:
                 f"{folder} holds a run of another config ({detail}); choose another "
                 "--out or delete it"
             )
+    elif base:
+        start_from_base(run, base)
+        print(f"base: taken from {cfg.base}")
     else:
-        for name in ("metrics.jsonl", "samples.txt"):
-            (folder / name).write_text("")
-        if cfg.base:
-            start_from_base(run, read_checkpoint(Path(cfg.base), device))
-            print(f"base: taken from {cfg.base}")
+        clear_logs(run)
     (folder / "config.json").write_text(json.dumps(asdict(cfg), indent=1) + "\n")
     return run
+
+
+def clear_logs(run: Run) -> None:
+    """Empty the logs. Without the checkpoint first: it knows how long they were."""
+    (run.folder / "checkpoint.pt").unlink(missing_ok=True)
+    for name in LOGS:
+        (run.folder / name).write_text("")
 
 
 def start_from_base(run: Run, state: dict) -> None:
@@ -399,13 +409,13 @@ def start_from_base(run: Run, state: dict) -> None:
         )
     if theirs.task != run.cfg.task or not state["base"]:
         raise ValueError(f"that run has no finished base for the task {run.cfg.task}")
-    for name in ("metrics.jsonl", "samples.txt"):
-        (run.folder / name).write_text("")
+    clear_logs(run)
     run.model.load_state_dict(state["base"])
     for name in ("flops", "tokens", "seconds"):
         cost = state["ledger"][name]["pretrain"]
         getattr(run.ledger, name)["pretrain"] = cost
     begin_rl(run)
+    run.save()
 
 
 def begin_rl(run: Run) -> None:
