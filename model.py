@@ -115,9 +115,9 @@ def rope_table(config: GPTConfig) -> Tensor:
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Turn x (B, heads, T, D) by rope (B or 1, 2, 1, T, D)."""
+    """Turn x (B, T, heads, D) by rope (B or 1, T, 2, 1, D)."""
     swapped = torch.roll(x, x.shape[-1] // 2, dims=-1)  # halves exchanged
-    return torch.addcmul(x * rope[:, 0], swapped, rope[:, 1])
+    return torch.addcmul(x * rope[:, :, 0], swapped, rope[:, :, 1])
 
 
 class Decode(NamedTuple):
@@ -145,49 +145,52 @@ class Attention(nn.Module):
         # One matmul for queries, keys and values: fewer, larger operations.
         self.qkv = nn.Linear(config.dim, q_dim + 2 * kv_dim, bias=False)
         self.out = nn.Linear(q_dim, config.dim, bias=False)
-        self.q_norm = nn.RMSNorm(config.head_dim, eps=config.norm_eps)
-        self.k_norm = nn.RMSNorm(config.head_dim, eps=config.norm_eps)
+        # QK-norm: weights of the queries' norm, then of the keys'.
+        self.qk_norm = nn.Parameter(torch.ones(2, config.head_dim))
 
     def forward(
         self,
         x: Tensor,  # (B, T, C)
-        rope: Tensor,  # (1 or B, 2, 1, T, D)
+        rope: Tensor,  # (1 or B, T, 2, 1, D)
         cache: Tensor | None,  # (2, B, K, S, D)
         step: Decode | None,
     ) -> Tensor:
         c = self.config
         B, T, _ = x.shape
-        qkv = self.qkv(x).view(B, T, c.heads + 2 * c.kv_heads, c.head_dim)
-        q, k, v = qkv.transpose(1, 2).split([c.heads, c.kv_heads, c.kv_heads], dim=1)
-        q = rotate(self.q_norm(q), rope)  # (B, H, T, D)
-        k = rotate(self.k_norm(k), rope)  # (B, K, T, D)
+        H, K, D = c.heads, c.kv_heads, c.head_dim
+        qk, v = self.qkv(x).view(B, T, H + 2 * K, D).split([H + K, K], dim=2)
+        # Queries and keys are normed and turned together: half the small operations.
+        q_weight, k_weight = self.qk_norm
+        weight = torch.cat([q_weight.expand(H, D), k_weight.expand(K, D)])
+        qk = rotate(F.rms_norm(qk, (D,), eps=c.norm_eps) * weight, rope)
         if step is not None:
-            cache.view(-1, c.head_dim).index_copy_(
-                0, step.write, torch.stack([k, v]).view(-1, c.head_dim)
+            cache.view(-1, D).index_copy_(
+                0, step.write, torch.stack([qk[:, 0, H:], v[:, 0]]).view(-1, D)
             )
-            y = self.attend(q, cache[:, :B, :, : step.live], step.bias)
-        else:
-            if cache is not None:
-                cache[0, :, :, :T] = k
-                cache[1, :, :, :T] = v
-            # Rows are padded on the right, so the causal mask already hides the padding
-            # from every real token. A prefill starts at position 0, like training.
-            y = F.scaled_dot_product_attention(
-                q, k, v, is_causal=True, enable_gqa=c.heads != c.kv_heads
-            )
-        return self.out(y.transpose(1, 2).reshape(B, T, c.heads * c.head_dim))
+            y = self.attend(qk[:, 0, :H], cache[:, :B, :, : step.live], step.bias)
+            return self.out(y)
+        q, k = qk.transpose(1, 2).split([H, K], dim=1)  # (B, H or K, T, D)
+        v = v.transpose(1, 2)
+        if cache is not None:
+            cache[0, :, :, :T] = k
+            cache[1, :, :, :T] = v
+        # Rows are padded on the right, so the causal mask already hides the padding
+        # from every real token. A prefill starts at position 0, like training.
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=H != K)
+        return self.out(y.transpose(1, 2).reshape(B, T, H * D))
 
     def attend(self, q: Tensor, kv: Tensor, bias: Tensor) -> Tensor:
         """One query token a row against the cache: softmax(q k^T / sqrt(D) + bias) v.
 
         The H / K queries that share a key-value head become the rows of one small
-        matrix, so no key is ever copied: q (B, H, 1, D) -> (B K, H / K, D).
+        matrix, so no key is ever copied: q (B, H, D) -> (B K, H / K, D).
+        Returns (B, 1, H D).
         """
         c = self.config
-        q = q.reshape(-1, c.heads // c.kv_heads, c.head_dim)
+        rows = q.reshape(-1, c.heads // c.kv_heads, c.head_dim)
         k, v = kv.flatten(1, 2)  # (B K, live, D)
-        scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=c.head_dim**-0.5)
-        return torch.bmm(scores.softmax(-1), v).view(-1, c.heads, 1, c.head_dim)
+        scores = torch.baddbmm(bias, rows, k.transpose(1, 2), alpha=c.head_dim**-0.5)
+        return torch.bmm(scores.softmax(-1), v).view(len(q), 1, c.heads * c.head_dim)
 
 
 class Block(nn.Module):
@@ -239,7 +242,7 @@ class GPT(nn.Module):
         to be learned with this, it was not learned at all.
         """
         for name, weight in self.named_parameters():
-            if weight.dim() == 2:
+            if weight.dim() == 2 and "norm" not in name:
                 std = weight.shape[1] ** -0.5
                 if name.endswith(("attn.out.weight", "down.weight")):
                     std *= (2 * self.config.layers) ** -0.5
@@ -274,10 +277,10 @@ class GPT(nn.Module):
             )
         step = None
         if positions is None:
-            rope = self.rope[:T].transpose(0, 1)[None, :, None]  # (1, 2, 1, T, D)
+            rope = self.rope[None, :T, :, None]  # (1, T, 2, 1, D)
         else:
             assert T == 1 and cache is not None
-            rope = self.rope[positions][:, :, None, None]  # (B, 2, 1, 1, D)
+            rope = self.rope[positions][:, None, :, None]  # (B, 1, 2, 1, D)
             step = self.decode_step(cache, positions, live)
             last = torch.zeros_like(positions)
         x = self.embed(tokens)  # (B, T, C)

@@ -69,10 +69,10 @@ class Config:
     # corpus: what the base is pretrained on
     think_share: float = 0.25  # share of demonstrations that show a thought
     noise: float = 0.02  # chance that a demonstrated step is wrong
-    skew: float = 0.4  # levels in proportion to exp(-skew * level)
+    skew: float = 0.2  # levels in proportion to exp(-skew * level)
     weak: float = 0.0  # share of demonstrators who guess
     # pretraining
-    pretrain_steps: int = 4000
+    pretrain_steps: int = 5000
     pretrain_batch: int = 16
     pretrain_lr: float = 1e-3
     pretrain_warmup: int = 100
@@ -185,8 +185,15 @@ class Config:
 
 # What a task needs to meet its time on a CPU, where it differs from Config's defaults.
 TASK_DEFAULTS: dict[str, dict] = {
+    "chain": dict(levels="1-5"),
     "guess": dict(
-        levels="2", think_share=0.0, weak=0.5, pretrain_steps=600, steps=500, lr=2e-3
+        levels="2",
+        think_share=0.0,
+        weak=0.5,
+        pretrain_steps=600,
+        steps=500,
+        skew=0.0,
+        lr=2e-3,
     ),
 }
 # Fields that the base depends on. Runs that share them can share the base.
@@ -513,7 +520,7 @@ def pretrain(run: Run, stop: "Stop") -> None:
         tokens, mask, lengths = demo_batch(cfg, run.step)
         tokens, mask = tokens.to(device), mask.to(device)
         num_tokens, loss = mask.sum(), 0.0
-        for rows in by_length(lengths, -(-cfg.pretrain_batch // 3)):
+        for rows in by_length(lengths, -(-cfg.pretrain_batch // 2)):
             x, m = trim(lengths, rows, tokens, mask)
             logp = grpo.token_logprobs(model(x), x)
             part = -(logp * m).sum() / num_tokens

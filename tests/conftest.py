@@ -34,7 +34,7 @@ def gpt():
     torch.manual_seed(0)
     net = model.GPT(model.GPTConfig(dim=32, head_dim=8, hidden=48))
     for weight in net.parameters():
-        if weight.dim() == 2:
+        if weight.dim() == 2 and len(weight) > 2:  # not QK-norm's
             torch.nn.init.normal_(weight, std=0.3)
         else:
             torch.nn.init.uniform_(weight, 0.5, 1.5)

@@ -38,7 +38,7 @@ def test_parameters_by_hand():
 def test_rotation_by_hand():
     """Position 1 turns the first pair by one radian: (1, 0) becomes (cos 1, sin 1)."""
     config = GPTConfig(head_dim=4, context=4)
-    rope = model.rope_table(config)[1][None, :, None, None]  # (1, 2, 1, 1, D)
+    rope = model.rope_table(config)[None, 1:2, :, None]  # (1, T, 2, 1, D)
     x = torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 1, 4)
     got = model.rotate(x, rope).flatten()
     expected = torch.tensor([0.5403023, 0.0, 0.8414710, 0.0])
@@ -52,7 +52,7 @@ def test_attention_sees_distances_not_places(gpt):
 
     def score(i, j):
         turn = [
-            model.rotate(x, rope[p][None, :, None, None]) for x, p in ((q, i), (k, j))
+            model.rotate(x, rope[None, p : p + 1, :, None]) for x, p in ((q, i), (k, j))
         ]
         return (turn[0] * turn[1]).sum()
 
@@ -153,8 +153,8 @@ def test_same_logits_as_qwen3():
             qkv = [attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight]
             ours.attn.qkv.weight.copy_(torch.cat(qkv))
             ours.attn.out.weight.copy_(attn.o_proj.weight)
-            ours.attn.q_norm.weight.copy_(attn.q_norm.weight)
-            ours.attn.k_norm.weight.copy_(attn.k_norm.weight)
+            norms = [attn.q_norm.weight, attn.k_norm.weight]
+            ours.attn.qk_norm.copy_(torch.stack(norms))
             ours.attn_norm.weight.copy_(layer.input_layernorm.weight)
             ours.mlp_norm.weight.copy_(layer.post_attention_layernorm.weight)
             ours.gate_up.weight.copy_(

@@ -100,7 +100,7 @@ def test_first_tokens_follow_the_model(gpt, problems):
 
     df = int(common.sum()) - 1
     assert chi_square(probs) < df + 4 * (2 * df) ** 0.5
-    tilted = probs * (1 + 0.2 * torch.linspace(-1, 1, 96))  # it can tell
+    tilted = probs * (1 + 0.2 * (-1) ** torch.arange(96))  # it can tell
     assert chi_square(tilted / tilted.sum()) > df + 4 * (2 * df) ** 0.5
 
 

@@ -262,8 +262,8 @@ def test_wilson_interval():
 def test_the_test_set_is_the_same_for_everybody():
     """Whatever the seed, size or recipe; and held out."""
     a, b = (train.test_set(train.make_config(seed=s, dim=32 + 32 * s)) for s in (0, 1))
-    assert a == b and len(a) == 512
-    assert {problem.level for problem in a} == {3, 4, 5, 6}
+    assert a == b and len(a) == 513
+    assert {problem.level for problem in a} == {3, 4, 5}
     assert {split_of(problem.key) for problem in a} == {"test"}
 
 
