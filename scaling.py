@@ -432,7 +432,7 @@ def run_all(configs: list[train.Config], workers: int) -> None:
 def study_curve(out: Path, seeds: int, quick: bool, workers: int) -> None:
     """Does a sigmoid fitted on the first half of the compute forecast the rest?
 
-    RL runs with several seeds from one base, so the intervals speak of RL alone. At half
+    RL runs of several seeds from one base, so the intervals speak of RL alone. At half
     the main job's learning rate: a curve that jumps leaves nothing to forecast.
     """
     common = dict(lr=5e-4, evals=24)

@@ -40,7 +40,7 @@ from model import (
     train_flops,
 )
 from reward import Corpus, Problem, Puzzle, Task, check_split, draw_level, find_task
-from rollout import Batch, rollout
+from rollout import Batch, Buffers, rollout
 
 # --------------------------------------------------------------------------------------
 # Config: one flat dataclass, one flag for each field
@@ -77,7 +77,7 @@ class Config:
     pretrain_lr: float = 1e-3
     pretrain_warmup: int = 100
     # reinforcement learning
-    steps: int = 100
+    steps: int = 140
     prompts_per_step: int = 16
     group_size: int = 16  # answers to a prompt, compared with each other
     lr: float = 1e-3
@@ -186,15 +186,9 @@ class Config:
 # What a task needs to meet its time on a CPU, where it differs from Config's defaults.
 TASK_DEFAULTS: dict[str, dict] = {
     "chain": dict(levels="1-5"),
-    "guess": dict(
-        levels="2",
-        think_share=0.0,
-        weak=0.5,
-        pretrain_steps=600,
-        steps=500,
-        skew=0.0,
-        lr=2e-3,
-    ),
+    "guess": dict(levels="2", think_share=0.0, weak=0.5, skew=0.0, pretrain_steps=300)
+    | dict(pretrain_batch=32, pretrain_lr=3e-3, steps=800, lr=2e-3)
+    | dict(prompts_per_step=32, group_size=8),
 }
 # Fields that the base depends on. Runs that share them can share the base.
 BASE_FIELDS = (
@@ -286,6 +280,7 @@ class Run:
     step: int = 0
     levels: dict[str, list[int]] = field(default_factory=dict)  # train, easy
     ledger: Ledger = field(default_factory=Ledger)
+    buffers: Buffers = field(default_factory=Buffers)
 
     def log(self, kind: str, **values: object) -> None:
         """Append one row to metrics.jsonl."""
@@ -594,7 +589,9 @@ def sample_and_score(
 ) -> tuple[Batch, Tensor]:
     """Answers to problems and their rewards (P, samples), charged to evaluation."""
     began = time.perf_counter()
-    batch = rollout(run.model, problems, samples, run.cfg.max_new(), key, greedy)
+    batch = rollout(
+        run.model, problems, samples, run.cfg.max_new(), key, run.buffers, greedy
+    )
     seconds = time.perf_counter() - began
     run.ledger.add_rollout(run.model.config, batch, samples, seconds, "evaluation")
     return batch, grade(batch, samples)
@@ -771,11 +768,12 @@ def reinforce(run: Run, stop: "Stop") -> None:
         # 1. sample a group of answers to each prompt
         began = time.perf_counter()
         problems, key = draw_prompts(run), (cfg.seed, RL, run.step)
-        batch = rollout(run.model, problems, cfg.group_size, cfg.max_new(), key)
+        max_new, group = cfg.max_new(), cfg.group_size
+        batch = rollout(run.model, problems, group, max_new, key, run.buffers)
         sampled = time.perf_counter()
-        ledger.add_rollout(run.model.config, batch, cfg.group_size, sampled - began)
+        ledger.add_rollout(run.model.config, batch, group, sampled - began)
         # 2. grade every answer
-        rewards = grade(batch, cfg.group_size)  # (P, G)
+        rewards = grade(batch, group)  # (P, G)
         graded = time.perf_counter()
         ledger.add("reward", 0, 0, graded - sampled)
         # 3. compare the answers within each group
