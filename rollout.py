@@ -24,13 +24,14 @@ import os
 import random
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model import END, GPT, PAD, GPTConfig, decode, encode
+from model import END, GPT, PAD, VOCAB_SIZE, GPTConfig, decode, encode
 from reward import TASKS, Env, Problem
 
 BUCKET = 16  # attention covers the live part of the cache, rounded up to this
@@ -428,35 +429,152 @@ def rollout(
     )
 
 
-def main() -> None:
-    """Sample from a random model, with and without a cache, and print the speed."""
-    torch.set_num_threads(1)
+# --------------------------------------------------------------------------------------
+# What each mechanism is worth on this machine
+
+
+def no_cache(model: GPT, tokens: Tensor, max_new: int) -> int:
+    """The loop everybody writes first: the whole text again for every new token."""
+    for _ in range(max_new):
+        logprobs = model(tokens)[:, -1].log_softmax(-1)
+        choice = inverse_cdf(logprobs, torch.rand(len(tokens), dtype=torch.float64))
+        tokens = torch.cat([tokens, choice[:, None]], 1)
+    return max_new * len(tokens)
+
+
+def matmuls_alone(model: GPT, cache: Tensor, live: int) -> None:
+    """The matmuls of one decode step and nothing else: the roofline."""
+    c, rows = model.config, cache.shape[2]
+    x = torch.ones(rows, max(c.dim, c.hidden))
+    q = torch.ones(rows * c.kv_heads, c.heads // c.kv_heads, c.head_dim)
+    for block, kv in zip(model.blocks, cache, strict=True):
+        k, v = kv[..., :live, :].flatten(1, 2)
+        torch.bmm(torch.bmm(q, k.transpose(1, 2)), v)
+        for layer in (block.attn.qkv, block.attn.out, block.gate_up, block.down):
+            torch.mm(x[:, : layer.in_features], layer.weight.t())
+    torch.mm(x[:, : c.dim], model.embed.weight.t())
+
+
+def interleaved(calls: dict[str, Callable[[], int]]) -> dict[str, float]:
+    """Median rate of each call over 5 rounds, run in turn; a call returns its count."""
+    rates: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(5):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            rates[name].append(call() / (time.perf_counter() - began))
+    return {name: float(np.median(values)) for name, values in rates.items()}
+
+
+def bench_model(mean_length: int) -> GPT:
+    """0.8M random parameters; answers of geometric length, or endless for 0."""
     torch.manual_seed(0)
-    model, rng = GPT(GPTConfig()), random.Random(0)
-    problems = [TASKS["chain"].draw(6, "rl", rng) for _ in range(16)]
-    max_new = TASKS["chain"].max_tokens(6)
-    for g in (1, 16):
-        began = time.perf_counter()
-        batch = rollout(model, problems, g, max_new, (0, 0))
-        seconds = time.perf_counter() - began
-        num = int(batch.mask.sum())
-        print(f"{16 * g:4d} samples: {num:6d} tokens, {num / seconds:7.0f} tokens/s")
-    began = time.perf_counter()
-    ids = batch.tokens[:, : batch.prompt_lengths[0]]
-    with torch.no_grad():
-        for _ in range(max_new):
-            logprobs = model(ids)[:, -1].log_softmax(-1)
-            u = torch.rand(len(ids), dtype=torch.float64)
-            ids = torch.cat([ids, inverse_cdf(logprobs, u)[:, None]], 1)
-    naive = max_new * len(ids) / (time.perf_counter() - began)
-    print(f"no cache:    {max_new * len(ids):6d} tokens, {naive:7.0f} tokens/s")
-    with torch.no_grad():
-        full = model(batch.tokens)[:, :-1].log_softmax(-1)
-    full = full.gather(2, batch.tokens[:, 1:, None])[..., 0]
-    worst = ((full - batch.logp[:, 1:]) * batch.mask[:, 1:]).abs().max()
-    print(f"largest difference to the log-probabilities of a full pass: {worst:.1e}")
-    for i in range(2):
-        print(f"{problems[0].prompt}{batch.text(i)!r}")
+    sizes = dict(dim=128, layers=4, heads=4, kv_heads=2, head_dim=32, hidden=384)
+    model = GPT(GPTConfig(**sizes, context=320))
+    model.norm.weight.data.mul_(0.01)  # all logits alike, so that the rate holds
+    others = VOCAB_SIZE - len(model.config.banned) - 1
+    model.ban[END] = math.log(others / (mean_length - 1)) if mean_length else -1e9
+    return model
+
+
+@torch.no_grad()
+def main() -> None:
+    """Speed here, correctness first; rivals are run in turn, in one process."""
+    torch.set_num_threads(1)
+    endless, ending, buffers = bench_model(0), bench_model(64), Buffers()
+    rng = random.Random(0)
+    texts = ["".join(rng.choices("abc", k=32)) for _ in range(16)]
+    problems = [Problem("chain", 0, text, "", ("",)) for text in texts]
+    own = globals()
+
+    def sample(
+        model: GPT, group: int, new: int, *, copies: int = 1, **other: object
+    ) -> int:
+        """Tokens sampled, with `other` definitions in place of some of this file's."""
+        kept = {name: own[name] for name in other}
+        own.update(other)
+        batch = rollout(model, problems * copies, group, new, (0,), buffers, width=256)
+        own.update(kept)
+        return int(batch.mask.sum())
+
+    batch = rollout(ending, problems, 16, 64, (0,), buffers)
+    full = ending(batch.tokens)[:, :-1].log_softmax(-1)
+    full = full.gather(2, batch.tokens[:, 1:, None])[..., 0] * batch.mask[:, 1:]
+    worst = (full - batch.logp[:, 1:]).abs().max().item()
+    assert worst < 1e-5, f"sampled and scored log-probabilities differ by {worst}"
+    params = sum(p.numel() for p in ending.parameters())
+    print(f"{params:,} parameters, 1 thread, tokens a second (median of 5 in turn)")
+    print(f"log-probabilities equal those of a full pass within {worst:.0e}\n")
+
+    def keep_all(cache: Tensor, state: Tensor, *rest: object) -> Tensor:
+        return state
+
+    def multinomial(logprobs: Tensor, u: Tensor) -> Tensor:
+        return logprobs.exp().multinomial(1)[:, 0]
+
+    def in_turns() -> int:
+        """512 samples without refill or compaction: two batches, each to its end."""
+        return sum(sample(ending, 16, 256, compact=keep_all) for _ in range(2))
+
+    prompts = batch.tokens[:, :32]
+    rates = interleaved(
+        {
+            "this sampler": lambda: sample(endless, 16, 64),
+            "a loop without cache": lambda: no_cache(endless, prompts[:32], 64),
+            "a prefill for each sample": lambda: sample(endless, 1, 64, copies=16),
+            "attention to the whole cache": lambda: sample(endless, 16, 64, BUCKET=96),
+            "multinomial": lambda: sample(endless, 16, 64, inverse_cdf=multinomial),
+        }
+    )
+    ours = rates["this sampler"]
+    print("256 samples, 32 + 64 tokens")
+    for name, rate in rates.items():
+        print(f"  {name:40}{rate:9,.0f}   this sampler: {ours / rate:5.2f} times")
+    rates = interleaved(
+        {
+            "this sampler": lambda: sample(ending, 32, 256),
+            "no compaction": lambda: sample(ending, 32, 256, compact=keep_all),
+            "no compaction, no refill": in_turns,
+        }
+    )
+    ours = rates["this sampler"]
+    print("512 samples in 256 slots, 64 tokens on average, 256 at most")
+    for name, rate in rates.items():
+        print(f"  {name:40}{rate:9,.0f}   this sampler: {ours / rate:5.2f} times")
+    steps: list[int] = []
+
+    def counting(*args: object) -> None:
+        steps.append(args[2].shape[1] * args[7])
+        decode_burst_(*args)
+
+    decode_burst_ = decode_burst
+    used = sample(ending, 32, 256, decode_burst=counting)
+    print(f"  row-steps wasted {1 - used / sum(steps):.1%}\n")
+
+    cache, live = endless.new_cache(256, 96), 64
+    out = Batch(torch.zeros(256, 96).long(), torch.zeros(256, 96), torch.zeros(256, 96))
+    state, u = torch.zeros(7, 256).long(), torch.rand(256, 97, dtype=torch.float64)
+    state[0], state[5] = torch.arange(256), 10**9
+    logits = torch.randn(256, VOCAB_SIZE)
+
+    def step() -> int:
+        state[2], state[3] = live - 1, live
+        decode_step(endless, cache, state, out, u, live, False)
+        return 1
+
+    def choose() -> int:
+        inverse_cdf(logits.log_softmax(-1), u[:, 0])
+        return 1
+
+    def alone() -> int:
+        matmuls_alone(endless, cache, live)
+        return 1
+
+    rates = interleaved({"step": step, "matmuls": alone, "choose": choose})
+    print(f"one step of 256 slots, {live} live positions: {1e3 / rates['step']:.2f} ms")
+    print(f"  its matmuls alone take {rates['step'] / rates['matmuls']:.0%} of that")
+    print(f"  choosing the tokens    {rates['step'] / rates['choose']:.1%}")
+    held = sum(x.numel() * x.element_size() for x in buffers.flat.values())
+    print(f"memory held between calls {held / 2**20:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,10 @@ def test_importing_runs_nothing(name):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("name", ["model", "reward", "rollout", "grpo"])
+SHOWN = ["model", "reward", "grpo", pytest.param("rollout", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("name", SHOWN)
 def test_every_file_shows_its_concept(name):
     done = subprocess.run(
         [sys.executable, f"{name}.py"], cwd=ROOT, capture_output=True, text=True
