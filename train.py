@@ -186,9 +186,8 @@ class Config:
 # What a task needs to meet its time on a CPU, where it differs from Config's defaults.
 TASK_DEFAULTS: dict[str, dict] = {
     "chain": dict(levels="1-5"),
-    "guess": dict(levels="2", think_share=0.0, weak=0.5, skew=0.0, pretrain_steps=300)
-    | dict(pretrain_batch=32, pretrain_lr=3e-3, steps=800, lr=2e-3)
-    | dict(prompts_per_step=32, group_size=8),
+    "guess": dict(levels="2", think_share=0.2, weak=0.5, skew=0.0, pretrain_steps=300)
+    | dict(pretrain_batch=32, pretrain_lr=3e-3, steps=800),
 }
 # Fields that the base depends on. Runs that share them can share the base.
 BASE_FIELDS = (

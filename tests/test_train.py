@@ -399,7 +399,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path, capsys):
 @pytest.mark.slow
 def test_guess_is_learned(tmp_path):
     """The quick win at a third of its steps: up by more than 0.15 from 0.23."""
-    run = train.train(train.make_config(task="guess", steps=170, out=str(tmp_path)))
+    run = train.train(train.make_config(task="guess", steps=260, out=str(tmp_path)))
     evals = [row for row in rows_of(run.folder) if row["kind"] == "eval"]
     assert evals[0]["pass_rate"] < 0.3
     assert evals[-1]["pass_rate"] > evals[0]["pass_rate"] + 0.15
