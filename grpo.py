@@ -1,8 +1,8 @@
 """Policy gradients for groups of sampled answers.
 
 Read after rollout.py. Pure functions on tensors; train.py calls them once a step, in
-this order: group_advantages, sequence_weights, then for each micro-batch token_logprobs
-and policy_loss.
+this order: group_advantages, sequence_weights, then for each micro-batch
+token_logprobs, policy_loss and, where a bonus for it is wanted, token_entropy.
 
 Shapes    P prompts, G answers to each, B = P * G sequences, T tokens, V vocabulary
 Papers    GRPO arXiv:2402.03300, Dr. GRPO 2503.20783, DAPO 2503.14476, PPO 1707.06347,
@@ -59,6 +59,18 @@ def token_logprobs(
     logprobs = logits[:, :-1].log_softmax(-1)  # (B, T-1, V)
     logp = logprobs.gather(2, tokens[:, 1:, None])[..., 0]
     return torch.cat([logp.new_zeros(len(logp), 1), logp], 1)
+
+
+def token_entropy(logits: Tensor) -> Tensor:
+    """Entropy (B, T) of the distributions that tokens were chosen from.
+
+        H = - sum_v pi(v) log pi(v)
+
+    Column t belongs to tokens[:, t], chosen by the logits at t - 1; column 0 is 0.
+    """
+    logprobs = logits[:, :-1].log_softmax(-1)
+    entropy = -(logprobs.exp() * logprobs).sum(-1)
+    return torch.cat([entropy.new_zeros(len(entropy), 1), entropy], 1)
 
 
 def sequence_weights(

@@ -21,7 +21,7 @@ import random
 import re
 import string
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # --------------------------------------------------------------------------------------
 # Problems and their splits
@@ -164,6 +164,11 @@ class Task:
             problem = self.generate(level, rng)
             if self.hidden or split_of(problem.key) == split:
                 return problem
+
+    def test_problems(self, level: int, count: int) -> list[Problem]:
+        """The first `count` held-out problems of a level, the same for everybody."""
+        rng = random.Random(f"test {self.name} {level}")
+        return [self.draw(level, "test", rng) for _ in range(count)]
 
     def test_levels(self, levels: list[int]) -> list[int]:
         """Those of `levels` with enough problems to test on."""
@@ -347,6 +352,12 @@ class Guess(Task):
         return Problem(
             self.name, level, prompt, f"guess {n} {turns}", (n, turns, hidden)
         )
+
+    def test_problems(self, level: int, count: int) -> list[Problem]:
+        """Every hidden number in turn, so that the ceiling is the ceiling."""
+        n, turns = self.size(level)
+        problem = self.generate(level, random.Random(0))
+        return [replace(problem, data=(n, turns, i % n)) for i in range(count)]
 
     def space(self, level: int) -> int:
         return self.size(level)[0]

@@ -10,7 +10,13 @@ import pytest
 import torch
 
 import grpo
-from grpo import group_advantages, policy_loss, sequence_weights, token_logprobs
+from grpo import (
+    group_advantages,
+    policy_loss,
+    sequence_weights,
+    token_entropy,
+    token_logprobs,
+)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +168,18 @@ def test_token_logprobs_by_hand():
     logits = torch.tensor([[[0.0, 1.0], [2.0, 0.0], [9.0, 9.0]]])
     got = token_logprobs(logits, torch.tensor([[0, 1, 0]]))
     torch.testing.assert_close(got, torch.tensor([[0.0, -0.313262, -0.126928]]))
+
+
+def test_entropy_by_hand():
+    """H(.5, .25, .25) = 1.039721; a banned token adds 0, and the gradient is known."""
+    probs = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64)
+    logits = torch.cat([probs.log(), torch.tensor([-1e9])])
+    logits = logits.expand(1, 2, 4).clone().requires_grad_()
+    entropy = token_entropy(logits)
+    assert entropy[0].tolist() == pytest.approx([0, 1.039721], abs=1e-6)
+    entropy.sum().backward()
+    expected = [-0.173287, 0.086643, 0.086643, 0]
+    assert logits.grad[0, 0].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 # --------------------------------------------------------------------------------------

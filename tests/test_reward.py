@@ -254,3 +254,9 @@ def test_unfinished_episodes_score_nothing():
     for name, task in TASKS.items():
         problem = task.generate(task.levels[0], random.Random(0))
         assert task.env(problem, 0).score() == 0.0, name
+
+
+def test_guess_is_tested_on_every_number():
+    """Drawn at random, 512 hidden numbers would move the ceiling by a point or two."""
+    problems = TASKS["guess"].test_problems(2, 512)
+    assert Counter(p.data[2] for p in problems) == {i: 32 for i in range(16)}
