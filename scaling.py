@@ -201,9 +201,9 @@ class Forecast:
     def band(self, compute: Array) -> tuple[Array, Array]:
         """90 % band for new points: spread of the fits and of points about them."""
         rng = np.random.default_rng(0)
-        values = np.stack([draw(compute) for draw in self.draws])
-        values = values + rng.normal(0, self.noise, values.shape)
-        return tuple(np.quantile(values, [0.05, 0.95], axis=0))
+        fits = np.stack([draw(compute) for draw in self.draws])
+        points = rng.normal(np.tile(fits, (20, 1)), self.noise)
+        return tuple(np.quantile(points, [0.05, 0.95], axis=0).clip(0, 1))
 
     def identified(self) -> bool:
         """Do the data reach far enough past C_mid to say where the curve ends?"""
@@ -322,11 +322,14 @@ def plot(forecasts: list[Forecast], path: Path, unit: str, ylabel: str) -> None:
     axes.set(xscale="log", xlabel=f"RL compute ({unit})", ylabel=ylabel)
     axes.set_ylim(0, min(1.06, top * 1.15))
     axes.set_xlim(right=axes.get_xlim()[1] * 2)  # room for the labels
-    parts = []
-    for f in forecasts:
-        if len(f.curve.points(f.until)[0]):
-            parts.append(f"{f.curve.name}: RMSE {f.errors(f.fit)[1]:.3f}")
-    axes.set_title("Forecast of later compute. " + ", ".join(parts), fontsize=10)
+    misses = [
+        f"{f.curve.name} by {f.errors(f.fit)[1]:.3f}"
+        for f in forecasts
+        if len(f.curve.points(f.until)[0])
+    ]
+    if misses:
+        verdict = "The later points miss the forecast (RMSE): " + ", ".join(misses)
+        axes.set_title(verdict, fontsize=10)
     handles = [
         plt.Line2D([], [], marker="o", color="gray", ls="-", label="fitted"),
         plt.Line2D(

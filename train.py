@@ -648,7 +648,7 @@ def write_samples(run: Run, batch: Batch, rewards: Tensor) -> None:
     group, count = rewards.shape[1], 8
     with open(run.folder / "samples.txt", "a") as file:
         file.write(f"step {run.step}\n")
-        for p in range(0, len(rewards), max(len(rewards) // count, 1)):
+        for p in range(0, len(rewards), len(rewards) // count + 1):
             verdict = "right" if rewards[p, 0] else "wrong"
             prompt = batch.envs[p * group].problem.prompt
             file.write(f"  {verdict}  {prompt}{batch.text(p * group)!r}\n")
