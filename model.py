@@ -373,7 +373,7 @@ def main() -> None:
             f"{train_flops(config, tokens):9.2e} "
             f"{decode_flops(config, tokens + 1):9.2e}"
         )
-    text = "C3a+5b-9:[3a+5=8;8b-9=9]9\n"
+    text = "C3a+5b-9:9\n"
     print(f"\n{text!r} is {len(encode(text))} tokens: {encode(text)}")
 
 

@@ -421,10 +421,8 @@ def main(argv: list[str]) -> None:
             problem = task.draw(level, "base", rng)
             demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
             text = problem.prompt + "".join(demo.segments)
-            print(
-                f"  level {level}  {text!r:44} chance {task.chance(level):.3f} "
-                f"ceiling {task.ceiling(level):.3f}"
-            )
+            rates = f"{task.chance(level):.3f} to {task.ceiling(level):.3f}"
+            print(f"  level {level}, chance to ceiling {rates}\n    {text!r}")
         if isinstance(task, Puzzle):
             problem = task.draw(3, "base", rng)
             right = problem.data[-1]
