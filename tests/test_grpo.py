@@ -45,6 +45,21 @@ def test_groups_do_not_mix(kind):
     assert grpo.live_groups(rewards).tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize(
+    "kind, expected",
+    [
+        ("dr_grpo", [[0.75, -0.25, -0.25, -0.25], [0.25, 0.25, 0.25, -0.75]]),
+        ("grpo", [[1.732051, *[-0.57735] * 3], [*[0.57735] * 3, -1.732051]]),
+    ],
+)
+def test_an_easy_and_a_hard_prompt(kind, expected):
+    """Each answer is compared with its own group; one mean for all would be 0.5."""
+    rewards = torch.tensor([[1.0, 0, 0, 0], [1, 1, 1, 0]], dtype=torch.float64)
+    got = group_advantages(rewards, kind)
+    expected = torch.tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(got, expected, rtol=0, atol=5e-6)
+
+
 def test_one_answer_is_no_group():
     with pytest.raises(ValueError, match="G >= 2"):
         group_advantages(torch.ones(4, 1))

@@ -260,3 +260,15 @@ def test_guess_is_tested_on_every_number():
     """Drawn at random, 512 hidden numbers would move the ceiling by a point or two."""
     problems = TASKS["guess"].test_problems(2, 512)
     assert Counter(p.data[2] for p in problems) == {i: 32 for i in range(16)}
+
+
+def test_a_larger_number_is_no_win():
+    """Hidden d: '<' after p, '>' after a, and only d itself solves."""
+    task = TASKS["guess"]
+    env = task.env(Problem("guess", 2, "", "", (16, 4, 3)), 0)
+    assert [env.step(symbol) for symbol in "pad"] == [
+        ("<", False),
+        (">", False),
+        ("", True),
+    ]
+    assert env.score() == 1.0
