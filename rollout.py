@@ -283,8 +283,10 @@ def check_memory(config: GPTConfig, width: int, prompts: int, length: int) -> No
     needed = needed_bytes(config, width, prompts, length)
     if torch.cuda.is_available():
         there = torch.cuda.get_device_properties(0).total_memory
-    else:
+    elif hasattr(os, "sysconf"):
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        return  # Windows does not tell
     if needed > there:
         raise ValueError(
             f"the key-value cache of {width} slots and {prompts} prompts x {length} "

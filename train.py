@@ -10,10 +10,12 @@ prompt, sample), so there is no random state to save.
 """
 
 import argparse
+import inspect
 import json
 import os
 import pickle
 import random
+import re
 import signal
 import sys
 import time
@@ -51,53 +53,53 @@ class Config:
     """Everything that decides a run. An empty string means: the usual choice."""
 
     # run
-    task: str = "chain"
-    levels: str = ""  # e.g. 1-6 or 2,4; empty: all of the task
-    seed: int = 0
+    task: str = "chain"  # chain, add or guess
+    levels: str = ""  # e.g. 1-6 or 2,4; empty: the task's usual ones
+    seed: int = 0  # of everything that is random
     out: str = ""  # the run's folder; empty: out/TASK-SEED
     base: str = ""  # folder of a run whose base to use instead of pretraining one
     device: str = "auto"  # auto, cpu or cuda
     threads: int = 1  # of the CPU; part of the result, since it orders the sums
     # model
-    dim: int = 64
-    layers: int = 2
-    heads: int = 4
-    kv_heads: int = 2
-    head_dim: int = 16
-    hidden: int = 192
-    context: int = 128
+    dim: int = 64  # channels
+    layers: int = 2  # blocks
+    heads: int = 4  # query heads
+    kv_heads: int = 2  # key-value heads, shared by heads / kv_heads queries
+    head_dim: int = 16  # channels of a head
+    hidden: int = 192  # width of the SwiGLU layer
+    context: int = 128  # longest sequence in tokens
     # corpus: what the base is pretrained on
     think_share: float = 0.25  # share of demonstrations that show a thought
     noise: float = 0.02  # chance that a demonstrated step is wrong
     skew: float = 0.2  # levels in proportion to exp(-skew * level)
     weak: float = 0.0  # share of demonstrators who guess
     # pretraining
-    pretrain_steps: int = 5000
-    pretrain_batch: int = 16
-    pretrain_lr: float = 1e-3
-    pretrain_warmup: int = 100
+    pretrain_steps: int = 5000  # optimizer steps
+    pretrain_batch: int = 16  # demonstrations in a step
+    pretrain_lr: float = 1e-3  # peak; falls over the last two fifths of the steps
+    pretrain_warmup: int = 100  # steps
     # reinforcement learning
-    steps: int = 140
-    prompts_per_step: int = 16
+    steps: int = 140  # of RL
+    prompts_per_step: int = 16  # different problems in a step
     group_size: int = 16  # answers to a prompt, compared with each other
-    lr: float = 1e-3
+    lr: float = 1e-3  # constant after the warm-up
     warmup: int = 5  # steps
     updates: int = 1  # optimizer steps on each batch; beyond the first it is off-policy
-    advantage: str = "grpo"
-    loss: str = "clip"
-    clip_low: float = 0.2
+    advantage: str = "grpo"  # grpo or dr_grpo
+    loss: str = "clip"  # clip or cispo
+    clip_low: float = 0.2  # ratios below 1 - clip_low stop pulling
     clip_high: float = 0.28  # above clip_low: rare tokens get room to rise (DAPO)
-    aggregation: str = "token"
+    aggregation: str = "token"  # sequence, token, prompt or constant
     entropy_bonus: float = 0.0  # times the entropy, added to the objective
-    max_grad_norm: float = 1.0
+    max_grad_norm: float = 1.0  # longer gradients are scaled to this
     micro_batch: int = 64  # sequences in one forward pass of an update
     # which levels RL trains on: those the base passes this often
-    pass_low: float = 0.05
-    pass_high: float = 0.6
+    pass_low: float = 0.05  # lowest pass rate of a level to train on
+    pass_high: float = 0.6  # highest
     easy_share: float = 0.2  # of prompts from easier levels, lest they be forgotten
     # evaluation
     evals: int = 12  # times during RL, evenly in log steps
-    eval_problems: int = 512
+    eval_problems: int = 512  # held out, the same for everybody
     eval_samples: int = 2  # for each problem; four times as many before and after RL
 
     def __post_init__(self) -> None:
@@ -1000,15 +1002,19 @@ def parse_config(argv: list[str]) -> Config:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="python train.py [--flag value ...]",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
     parser.add_argument("--resume", metavar="FOLDER", help="go on with this run")
+    # What a flag means is said once, behind its field in Config.
+    notes = dict(
+        re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(Config), re.M)
+    )
     for f in fields(Config):
-        text = f"default {f.default}" if f.default != "" else "default: see train.py"
-        parser.add_argument(
-            "--" + f.name.replace("_", "-"), type=type(f.default), help=text
-        )
+        text = notes.get(f.name, "") + (f" [{f.default}]" if f.default != "" else "")
+        flag = "--" + f.name.replace("_", "-")
+        parser.add_argument(flag, type=type(f.default), help=text, metavar="X")
     given = vars(parser.parse_args(argv))
     if "resume" not in given:
         return make_config(**given)

@@ -365,6 +365,17 @@ def test_unknown_flags_are_refused(argv):
     assert stopped.value.code == 2
 
 
+def test_help_explains_every_flag(capsys):
+    """A flag without a word on what it means is no use to a newcomer."""
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    said = capsys.readouterr().out
+    for field in train.fields(train.Config):
+        flag = "--" + field.name.replace("_", "-")
+        after = said.split(f"  {flag} X", 1)[1].split("--", 1)[0]
+        assert len(after.split("[")[0].split()) >= 1, flag
+
+
 def test_a_checkpoint_of_another_config(whole, capsys):
     """Refused with what differs, and the old run is left as it was."""
     before = rows_of(whole.folder)
