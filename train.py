@@ -879,10 +879,12 @@ def plot_curve(run: Run) -> None:
         style = dict(fontsize=8, color="gray", ha="right", va=side)
         top.annotate(text, (0.99, y), xycoords=("axes fraction", "data"), **style)
     top.set(ylim=(0, 1.06), ylabel="held-out pass rate", xscale="log")
-    top.legend(loc="center left", fontsize=8)
+    outside = dict(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    top.legend(**outside, frameon=False, fontsize=8)
     top.set_title(
         f"{run.cfg.task}, seed {run.cfg.seed}: {start['pass_rate']:.2f} to "
-        f"{rates[-1]:.2f} in {run.step} RL steps"
+        f"{rates[-1]:.2f} in {run.step} RL steps",
+        pad=20,
     )
     bottom.plot(flops, [row["answer_tokens"] for row in rows], "o-", color="C2")
     bottom.axhline(start["answer_tokens"], color="gray", lw=0.8, ls=":")
