@@ -321,7 +321,7 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.phase, self.step = state["phase"], state["step"]
         if self.phase == "rl":
-            self.optimizer = rl_optimizer(self.cfg, self.model)
+            self.optimizer = optimizer_of(self.model, self.cfg.lr)
         self.optimizer.load_state_dict(state["optimizer"])
         self.base, self.levels = state["base"], state["levels"]
         self.ledger = Ledger(**state["ledger"])
@@ -428,7 +428,7 @@ def begin_rl(run: Run) -> None:
     """Keep the weights as the base and start RL with a fresh optimizer."""
     run.base = {name: w.clone() for name, w in run.model.state_dict().items()}
     run.phase, run.step = "rl", 0
-    run.optimizer = rl_optimizer(run.cfg, run.model)
+    run.optimizer = optimizer_of(run.model, run.cfg.lr)
 
 
 # --------------------------------------------------------------------------------------
@@ -441,10 +441,6 @@ def optimizer_of(model: GPT, lr: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         weights, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )
-
-
-def rl_optimizer(cfg: Config, model: GPT) -> torch.optim.Optimizer:
-    return optimizer_of(model, cfg.lr)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -125,42 +125,16 @@ def test_flops_of_a_span_are_the_sum_of_its_tokens():
 
 
 def test_same_logits_as_qwen3():
-    """The shape is Qwen3's to the bit: the same weights give the same logits there."""
-    hf = pytest.importorskip("transformers")
-    c = GPTConfig(banned=(), rope_theta=1e4)
-    theirs = hf.Qwen3ForCausalLM(
-        hf.Qwen3Config(
-            vocab_size=c.vocab_size,
-            hidden_size=c.dim,
-            intermediate_size=c.hidden,
-            num_hidden_layers=c.layers,
-            num_attention_heads=c.heads,
-            num_key_value_heads=c.kv_heads,
-            head_dim=c.head_dim,
-            rms_norm_eps=c.norm_eps,
-            rope_theta=c.rope_theta,
-            tie_word_embeddings=True,
-        )
-    ).eval()
-    for weight in theirs.parameters():
+    """The shape is Qwen3's: the same weights give the same logits in transformers."""
+    pytest.importorskip("transformers")
+    from compare_hf import as_qwen3
+
+    net = GPT(GPTConfig(banned=(), rope_theta=1e4))
+    for weight in net.parameters():
         torch.nn.init.normal_(weight, std=0.2)
-    net, trunk = GPT(c), theirs.model
+    tokens = torch.randint(0, 96, (2, 30))
     with torch.no_grad():
-        net.embed.weight.copy_(trunk.embed_tokens.weight)
-        net.norm.weight.copy_(trunk.norm.weight)
-        for ours, layer in zip(net.blocks, trunk.layers, strict=True):
-            attn, mlp = layer.self_attn, layer.mlp
-            qkv = [attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight]
-            ours.attn.qkv.weight.copy_(torch.cat(qkv))
-            ours.attn.out.weight.copy_(attn.o_proj.weight)
-            norms = [attn.q_norm.weight, attn.k_norm.weight]
-            ours.attn.qk_norm.copy_(torch.stack(norms))
-            ours.attn_norm.weight.copy_(layer.input_layernorm.weight)
-            ours.mlp_norm.weight.copy_(layer.post_attention_layernorm.weight)
-            ours.gate_up.weight.copy_(
-                torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
-            )
-            ours.down.weight.copy_(mlp.down_proj.weight)
-        tokens = torch.randint(0, 96, (2, 30))
-        expected = theirs(tokens).logits
+        expected = as_qwen3(net)(tokens).logits
         torch.testing.assert_close(net(tokens), expected, rtol=1e-4, atol=1e-4)
+        net.blocks[0].attn.qk_norm[1] *= 1.1  # it can tell
+        assert (net(tokens) - expected).abs().max() > 1e-3
