@@ -9,7 +9,7 @@ import torch
 import grpo
 import model
 from model import END, PAD
-from reward import TASKS
+from reward import TASKS, Env
 from rollout import Buffers, inverse_cdf, rollout, uniforms
 
 MAX_NEW = 30
@@ -270,3 +270,33 @@ def test_a_prompt_that_does_not_fit(gpt, problems):
 def test_no_gradient_is_recorded(gpt, problems):
     batch = rollout(gpt, problems[:1], 2, 5, (0, 0))
     assert not batch.logp.requires_grad and not batch.logp.is_inference()
+
+
+class Talker(Env):
+    """Answers every token with three, an end token among them."""
+
+    turn_tokens = 1
+
+    def step(self, action):
+        return "{\n}", False
+
+
+@pytest.mark.parametrize("max_new, written", [(9, "?{\n}?{\n}?"), (8, "?{\n}?")])
+@pytest.mark.parametrize("late", [0, 1])
+def test_an_environment_may_say_anything(
+    gpt, problems, monkeypatch, max_new, written, late
+):
+    """An end token it says ends no turn; what does not fit the cap is not written."""
+
+    class Talk(type(TASKS["guess"])):
+        env_class = Talker
+
+    monkeypatch.setitem(TASKS, "guess", Talk())
+    gpt.ban.fill_(-1e9)
+    gpt.ban[model.encode("?")] = 0
+    batch = rollout(gpt, problems[3:4], 3, max_new, (0, 0), width=8, late=late)
+    assert problems[3].task == "guess"
+    for i in range(3):
+        assert batch.text(i) == written and batch.truncated[i]
+        own = batch.mask[i, batch.prompt_lengths[i] : batch.lengths[i]].tolist()
+        assert own == [float(char == "?") for char in written]
