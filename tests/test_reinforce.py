@@ -518,3 +518,23 @@ def test_prompts_repeat_in_neighbours(tmp_path):
     batch.envs[5].solved = True
     assert train.grade(batch, 4).nonzero().tolist() == [[1, 1]]
     assert set(TASKS) >= {batch.envs[0].problem.task}
+
+
+@pytest.mark.parametrize("option", ["entropy_bonus", "k2_loss", "k3_loss"])
+def test_a_bonus_raises_and_a_penalty_lowers(option, tmp_path):
+    """A step against the gradient of a lone bonus raises the entropy, of a lone KL
+    brings back the reference; both measured over the whole vocabulary."""
+    entropy = option == "entropy_bonus"
+    options = dict(entropy_bonus=1.0) if entropy else dict(kl=option, kl_coef=1.0)
+    run = new_run(tmp_path, flat="keep", **options)
+    run.model.embed.weight.data *= 4  # away from a uniform policy
+    run.base = {n: 0.7 * w for n, w in run.model.state_dict().items()}
+    batch, rewards = sampled(run, stale=0.0)
+    got, _ = gradient(run, batch, 1e-9 * (rewards - 0.5))
+    with torch.no_grad(), train.wearing(run.model, run.base):
+        ref = run.model(batch.tokens)[:, :-1].log_softmax(-1)
+    logp = run.model(batch.tokens)[:, :-1].log_softmax(-1)
+    measure = (logp.exp() * (logp - (0 if entropy else ref))).sum(-1)
+    (measure * batch.mask[:, 1:]).sum().backward()
+    exact = torch.cat([p.grad.flatten() for p in run.model.parameters()])
+    assert torch.cosine_similarity(got, exact, dim=0) > 0.1
