@@ -306,30 +306,28 @@ def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
 # Recipes: fields of train.Config. Papers tune for models 10^5 times this size, so
 # numbers that depend on size (learning rates, batch sizes, lengths) are left alone.
 
-ON_BATCH = dict(updates=2)  # these papers split a batch into several updates
+PLAIN = dict(loss="reinforce", aggregation="constant")
 RECIPES: dict[str, dict] = {
-    # 2402.03300, with its one update a batch
+    # DeepSeekMath 2402.03300: a KL in the loss, no clip-higher
     "grpo": dict(aggregation="sequence", clip_high=0.2, flat="keep")
     | dict(kl="k3_loss", kl_coef=0.04),
     # 2503.20783
-    "dr_grpo": dict(advantage="dr_grpo", aggregation="constant", clip_high=0.2)
-    | dict(flat="keep"),
-    # 2503.14476
-    "dapo": dict(clip_high=0.28, flat="resample", truncated="penalty") | ON_BATCH,
-    # 2506.13585
-    "cispo": dict(loss="cispo", flat="keep") | ON_BATCH,
+    "dr_grpo": dict(advantage="dr_grpo", aggregation="constant", flat="keep")
+    | dict(clip_high=0.2),
+    # 2503.14476; this and the next two split a batch into several updates
+    "dapo": dict(updates=2, clip_high=0.28, flat="resample", truncated="penalty"),
+    # MiniMax-M1 2506.13585
+    "cispo": dict(updates=2, loss="cispo", flat="keep"),
     # 2507.18071
-    "gspo": dict(loss="gspo", aggregation="sequence", flat="keep")
-    | dict(clip_low=3e-4, clip_high=4e-4)
-    | ON_BATCH,
-    # 2402.14740
-    "rloo": dict(advantage="rloo", loss="reinforce", aggregation="constant")
-    | dict(flat="keep", kl="k1_reward", kl_coef=0.01),
-    # Williams 1992
-    "reinforce": dict(advantage="batch_mean", loss="reinforce", flat="keep")
-    | dict(aggregation="constant"),
-    "maxrl": dict(advantage="maxrl", loss="reinforce", aggregation="constant"),
-    # 2510.13786
+    "gspo": dict(updates=2, loss="gspo", aggregation="sequence", flat="keep")
+    | dict(clip_low=3e-4, clip_high=4e-4),
+    # 2402.14740: the KL is part of the reward
+    "rloo": PLAIN | dict(advantage="rloo", flat="keep", kl="k1_reward", kl_coef=0.01),
+    # Williams 1992, with a constant baseline
+    "reinforce": PLAIN | dict(advantage="batch_mean", flat="keep"),
+    # as in prime-rl
+    "maxrl": PLAIN | dict(advantage="maxrl"),
+    # 2510.13786: its pipeline is 8 steps deep
     "scalerl": dict(advantage="scalerl", loss="cispo", aggregation="prompt")
     | dict(lag=8, retire=0.9),
 }
@@ -360,6 +358,12 @@ def until_stop(phi: Tensor) -> tuple[Tensor, Tensor]:
     return logp, stops + goes
 
 
+# The examples that the tables and the tests share.
+THETA = torch.tensor([[0.3, -0.2], [0.1, 0.4], [-0.5, 0.2]], dtype=torch.float64)
+SAMPLER = torch.tensor([[-0.7, 0.8], [1.0, -0.6], [-0.9, 0.9]], dtype=torch.float64)
+REWARDS = torch.tensor([0.0, 1.0, 0.0, 0.5], dtype=torch.float64)  # 00 01 10 11
+PHI = torch.tensor([0.2, -0.3, 0.1], dtype=torch.float64)
+STOP_REWARDS = torch.tensor([0.0, 1.0, 1.0, 0.0], dtype=torch.float64)
 Policy = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
@@ -376,7 +380,6 @@ def expected_gradient(
     shape: tuple[int, int],  # P, G
     advantage: str,
     aggregation: str = "constant",
-    loss: str = "clip",
 ) -> Tensor:
     """What an estimator gives on average: every batch there is, times its chance."""
     theta = theta.clone().requires_grad_()
@@ -389,7 +392,7 @@ def expected_gradient(
         counts = int(lengths.sum()), P * G, P
         weights = sequence_weights(lengths, aggregation, G, 1, *counts)
         new, old = logp[rows], logp[rows].detach()
-        part, _, _ = policy_loss(new, old, advantages, mask[rows], weights, loss)
+        part, _, _ = policy_loss(new, old, advantages, mask[rows], weights)
         total = total + old.sum().exp() * part
     return -torch.autograd.grad(total, theta)[0]
 
@@ -434,56 +437,36 @@ def fixed_point(kl: str, kl_coef: float = 0.5) -> float:
     return low.sigmoid().item()
 
 
-# The examples that the tables and the tests share.
-THETA = torch.tensor([[0.3, -0.2], [0.1, 0.4], [-0.5, 0.2]], dtype=torch.float64)
-SAMPLER = torch.tensor([[-0.7, 0.8], [1.0, -0.6], [-0.9, 0.9]], dtype=torch.float64)
-REWARDS = torch.tensor([0.0, 1.0, 0.0, 0.5], dtype=torch.float64)  # 00 01 10 11
-PHI = torch.tensor([0.2, -0.3, 0.1], dtype=torch.float64)
-STOP_REWARDS = torch.tensor([0.0, 1.0, 1.0, 0.0], dtype=torch.float64)
-
-
-def line(name: str, found: Tensor, exact: Tensor) -> str:
-    """A row of the tables: gradient, its size beside the exact one's, its direction."""
-    numbers = "".join(f"{x:9.4f}" for x in found)
-    size = (found.norm() / exact.norm()).item()
-    cosine = torch.cosine_similarity(found, exact, dim=0).item()
-    return f"{name:22}{numbers}{size:9.3f}{cosine:9.4f}"
-
-
 def main() -> None:
-    """What each choice does, beside what is exactly right."""
-    head = f"{'gradient':>27}{'size':>27}{'cosine':>8}"
+    """Tables: what each choice expects, its size and direction beside the exact one."""
+
+    def row(name: str, found: Tensor, exact: Tensor) -> None:
+        size = (found.norm() / exact.norm()).item()
+        cosine = torch.cosine_similarity(found, exact, dim=0).item()
+        numbers = "".join(f"{x:9.4f}" for x in found)
+        print(f"{name:22}{numbers}{size:9.3f}{cosine:9.4f}")
+
     exact = exact_gradient(two_tokens, THETA, REWARDS)[:, 0]
-    print(f"Baselines, 2 prompts x 2 answers of 2 tokens\n{'':17}{head}")
-    print(line("exact", exact, exact))
+    print(f"{'':22}{'gradient':>27}{'size':>9}{'cosine':>9}")
+    print("Baselines: 2 prompts x 2 answers of 2 tokens")
+    row("exact", exact, exact)
     for kind in BASELINES:
         found = expected_gradient(two_tokens, THETA, REWARDS, (2, 2), kind)
-        print(line(f"advantage {kind}", found[:, 0], exact))
-    exact = exact_gradient(until_stop, PHI, STOP_REWARDS)
-    print("\nAggregation, 1 x 2 answers of 1 to 3 tokens, advantage rloo")
-    print(line("exact", exact, exact))
-    for kind in AGGREGATIONS:
-        args = until_stop, PHI, STOP_REWARDS, (1, 2), "rloo", kind
-        print(line(f"aggregation {kind}", expected_gradient(*args), exact))
-    exact = exact_gradient(two_tokens, THETA, REWARDS)[:, 0]
-    print("\nAnswers from another policy, limit 2 (and none for sequence)")
+        row(f"advantage {kind}", found[:, 0], exact)
+    print("\nCorrections: answers from another policy, limit 2, and no limit")
     for kind, limit in [*((kind, 2.0) for kind in CORRECTIONS), ("sequence", math.inf)]:
         found = off_policy_gradient(THETA, SAMPLER, REWARDS, kind, limit)
-        print(line(f"correction {kind}", found[:, 0], exact))
-    print("\nBandit with rewards 1 and 0, KL to a half times 0.5: where p ends")
+        row(f"correction {kind}", found[:, 0], exact)
+    exact = exact_gradient(until_stop, PHI, STOP_REWARDS)
+    print("\nAggregations: 1 prompt x 2 answers of 1 to 3 tokens, advantage rloo")
+    row("exact", exact, exact)
+    for kind in AGGREGATIONS:
+        args = until_stop, PHI, STOP_REWARDS, (1, 2), "rloo", kind
+        row(f"aggregation {kind}", expected_gradient(*args), exact)
+    print("\nKL to 1/2, times 0.5: where a bandit with rewards 1 and 0 ends")
     for kl in ("k1_reward", "k2_loss", "k3_loss_rho", "k3_loss", "k1_loss"):
         right = "right" if abs(fixed_point(kl) - 0.880797) < 1e-6 else "wrong"
         print(f"{kl:22}{fixed_point(kl):9.6f}  {right}")
-    print("\nGradient of the loss on log pi at ratio r, advantage A (one token)")
-    print(f"{'':19}" + "".join(f"{f'r={r}':>9}" for r in (0.5, 1.0, 1.5, 6.0)))
-    for kind in LOSSES:
-        for advantage in (1.0, -1.0):
-            logp = torch.tensor([[0.5], [1.0], [1.5], [6.0]]).log().requires_grad_()
-            zeros, ones = torch.zeros(4, 1), torch.ones(4, 1)
-            args = advantage * ones, ones, ones[:, 0]
-            policy_loss(logp, zeros, *args, kind=kind)[0].backward()
-            values = "".join(f"{x:9.4f}" for x in logp.grad[:, 0])
-            print(f"{kind:9} A={advantage:+.0f}     {values}")
 
 
 if __name__ == "__main__":

@@ -103,6 +103,14 @@ def test_an_easy_and_a_hard_prompt(kind, expected):
     torch.testing.assert_close(got, expected, rtol=0, atol=5e-6)
 
 
+@pytest.mark.parametrize("kind", GROUPWISE)
+def test_rounding_is_no_contrast(kind):
+    """Eleven times 0.1 has a std of 1.6e-8 in fp32, not 0; advantages are 0 exactly."""
+    rewards = torch.full((2, 11), 0.1)
+    assert (rewards.std(1) > 0).all() and not grpo.live_groups(rewards).any()
+    assert group_advantages(rewards, kind).abs().max() == 0
+
+
 def test_one_answer_is_no_group():
     for shape in ((4, 1), (4,)):
         with pytest.raises(ValueError, match=f"G >= 2, got .{shape[0]},"):
@@ -375,14 +383,17 @@ def test_returns_to_go_by_hand():
     assert got[1].tolist() == [4, 3, 2, 1]
 
 
-def test_masked_cells_cannot_poison_the_loss():
+@pytest.mark.parametrize("kind", grpo.LOSSES)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_masked_cells_cannot_poison_the_loss(kind, bad):
     """NaN and inf outside the mask: same loss, same gradient, ratio 1 there."""
-    for bad in (float("nan"), float("inf")):
-        loss, grad, ratio, cut = loss_of([1.5, bad, 0.5], 1.0, mask=[1.0, 0.0, 1.0])
-        assert cut == [True, False, False]
-        assert loss == pytest.approx(-(1.28 + 0.5) / 3)
-        assert grad == pytest.approx([0.0, 0.0, -1 / 6])
-        assert ratio[0, 1] == 1
+    without = loss_of([1.5, 1.0, 0.5], 1.0, kind, [1, 0, 1])
+    loss, grad, ratio, cut = loss_of([1.5, bad, 0.5], 1.0, kind, [1, 0, 1])
+    assert (loss, grad, cut) == (without[0], without[1], without[3])
+    assert grad[1] == 0 and ratio[0, 1] == 1
+    if kind == "clip":
+        assert loss == pytest.approx(-(1.28 + 0.5) / 3, abs=1e-10)
+        assert grad == pytest.approx([0, 0, -1 / 6]) and cut == [1, 0, 0]
 
 
 def weights_of(lengths, kind, group_size=2, max_tokens=8):
@@ -413,6 +424,29 @@ def test_token_mean_is_not_the_mean_of_micro_batch_means():
     """[1, 1] and [4, 4, 4, 4]: 3.0 by tokens; the mean of the two means is 2.5."""
     sums = doubles(2, 16)
     assert (weights_of([2, 4], "token") * sums).sum() == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("aggregation", grpo.AGGREGATIONS)
+def test_two_unequal_ranks_sum_to_one(aggregation):
+    """One prompt here and three there, the counts of both: the same loss and gradient.
+    Normalising by each rank's own tokens would give the small one too much."""
+    torch.manual_seed(0)
+    lengths = torch.tensor([3, 5, 2, 6, 1, 4, 6, 6])
+    mask = (torch.arange(6) < lengths[:, None]).double()
+    old, advantages = torch.randn(8, 6), torch.randn(8)
+    counts = int(lengths.sum()), 8, 4
+
+    def rank(rows):
+        logp = (old[rows] + 0.1).double().requires_grad_()
+        weights = sequence_weights(lengths[rows], aggregation, 2, 6, *counts)
+        args = advantages[rows].double(), mask[rows], weights
+        loss, _, _ = policy_loss(logp, old[rows].double(), *args)
+        loss.backward()
+        return loss.item(), logp.grad
+
+    whole, small, large = rank(slice(0, 8)), rank(slice(0, 2)), rank(slice(2, 8))
+    assert small[0] + large[0] == pytest.approx(whole[0], abs=1e-12)
+    torch.testing.assert_close(torch.cat([small[1], large[1]]), whole[1])
 
 
 @pytest.mark.parametrize("kind", grpo.AGGREGATIONS)
