@@ -938,7 +938,8 @@ def update(run: Run, batch: Batch, advantages: Tensor) -> dict[str, float | None
                 stats["mismatch"] = max(stats["mismatch"], sums["mismatch"])
             for name in sums.keys() & {"clip_share", "kl"}:
                 stats[name] = stats.get(name, 0.0) + sums[name] * share
-        stats["grad_norm"] = apply_gradients(run)
+        norm = apply_gradients(run)
+        stats["grad_norm"] = max([norm, stats["grad_norm"]], key=lambda n: n or 0.0)
     flops = cfg.updates * sum(train_flops(run.model.config, n) for n in lengths)
     run.ledger.add("update", flops, cfg.updates * sum(lengths), 0.0)
     return stats
@@ -1067,7 +1068,7 @@ def diagnose(rows: list[dict], lag: int = 0) -> dict[str, str]:
     if last["grad_norm"] == 0 and last["live_groups"] > 0:
         found["gradient"] = (
             "the gradient is exactly 0 although groups have contrast; everything is "
-            "masked, or the loss is cut off from the model"
+            "masked or clipped, or the loss is cut off from the model"
         )
     if not lag and last["mismatch"] > 1e-3:
         found["mismatch"] = (

@@ -471,7 +471,11 @@ def changes_of(node: ast.AST) -> list[ast.AST]:
         found.append(node.operand)
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         found += [ast.Constant(v) for v in (node.value + 1, 0) if v != node.value]
-    if isinstance(node, ast.Call) and len(node.args) >= 2:
+    # Nothing changes where the order does not matter: max, torch.minimum.
+    commutes = isinstance(node, ast.Call) and re.search(
+        "(max|min|minimum)$", ast.unparse(node.func)
+    )
+    if isinstance(node, ast.Call) and len(node.args) >= 2 and not commutes:
         args = [node.args[1], node.args[0], *node.args[2:]]
         if not any(isinstance(arg, ast.Starred) for arg in args):
             found.append(ast.Call(node.func, args, node.keywords))
