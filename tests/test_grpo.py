@@ -150,6 +150,8 @@ def loss_of(ratios, advantage, kind="clip", mask=None, **clip):
         (-1.0, 0.20, +1.1, [0.5, 1 / 3, 0], [0, 0, 1]),  # 0.5 is raised to 0.8
         (+1.0, 0.28, -2.78 / 3, [0, -1 / 3, -1 / 6], [1, 0, 0]),
         (-1.0, 0.28, +1.1, [0.5, 1 / 3, 0], [0, 0, 1]),
+        (+2.0, 0.28, -5.56 / 3, [0, -2 / 3, -1 / 3], [1, 0, 0]),
+        (-0.5, 0.20, +0.55, [0.25, 1 / 6, 0], [0, 0, 1]),
     ],
 )
 def test_clip_by_hand(advantage, high, loss, grad, cut):
@@ -189,6 +191,14 @@ def test_dual_clip_by_hand(kind, ratio, advantage, loss, cut):
     assert got[0] == pytest.approx(loss, abs=1e-10) and got[3] == [cut]
     stopped = cut == 1
     assert (got[1][0] == 0) == stopped
+
+
+@pytest.mark.parametrize("kind", grpo.LOSSES)
+def test_at_the_limit_nothing_is_cut(kind):
+    """A ratio of 1 with limits of exactly 1: all of its gradient is there."""
+    for advantage in (1.0, -1.0):
+        got = loss_of([1.0], advantage, kind, ratio_max=1.0, clip_low=0, clip_high=0)
+        assert got[3] == [False] and got[1] == [-advantage]
 
 
 def test_reinforce_by_hand():

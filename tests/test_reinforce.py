@@ -170,6 +170,30 @@ def test_lag_zero_is_on_policy_bit_for_bit(tmp_path, monkeypatch):
     assert plain.equal(a_few_steps(monkeypatch, tmp_path / "late", steps=1, lag=8))
 
 
+def test_what_rl_remembers_survives_a_stop(tmp_path, monkeypatch):
+    """Old weights of the sampler, tries, the reference: all in the checkpoint."""
+    options = dict(steps=4, lag=2, retire=0.5, kl_coef=0.1)
+    whole = a_few_steps(monkeypatch, tmp_path / "whole", **options)
+
+    def stop_at_two(run, stop, saved):
+        if run.step == 2:
+            run.save()
+            raise SystemExit
+
+    plain = train.save_sometimes
+    monkeypatch.setattr(train, "save_sometimes", stop_at_two)
+    with pytest.raises(SystemExit):
+        a_few_steps(monkeypatch, tmp_path / "part", **options)
+    monkeypatch.setattr(train, "save_sometimes", plain)
+    state = train.read_checkpoint(tmp_path / "part")
+    assert len(state["past"]) == 2 and state["tries"]
+    run = train.new_run(train.Config(**state["config"]))
+    run.load(state)
+    train.reinforce(run, train.Stop())
+    weights = torch.cat([w.detach().flatten() for w in run.model.parameters()])
+    assert weights.equal(whole) and len(run.rows) == 4
+
+
 def test_flat_groups_leave_no_trace(tmp_path):
     """All rewards the same: no gradient, no step; Adam's momentum would move on."""
     for flat in ("drop", "keep"):
