@@ -19,6 +19,8 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -28,6 +30,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -84,13 +87,22 @@ class Config:
     group_size: int = 16  # answers to a prompt, compared with each other
     lr: float = 1e-3  # constant after the warm-up
     warmup: int = 5  # steps
+    recipe: str = ""  # a paper's choice of the fields below; see RECIPES in grpo.py
     updates: int = 1  # optimizer steps on each batch; beyond the first it is off-policy
-    advantage: str = "grpo"  # grpo or dr_grpo
-    loss: str = "clip"  # clip or cispo
+    lag: int = 0  # steps that the sampler's weights are behind
+    advantage: str = "grpo"  # how answers are compared; see group_advantages
+    loss: str = "clip"  # reinforce, clip, dual_clip, cispo or gspo
     clip_low: float = 0.2  # ratios below 1 - clip_low stop pulling
     clip_high: float = 0.28  # above clip_low: rare tokens get room to rise (DAPO)
+    ratio_max: float = 5.0  # limit of cispo, dual_clip and corrections
+    correction: str = "none"  # for a stale sampler: token, mask, prefix or sequence
     aggregation: str = "token"  # sequence, token, prompt or constant
+    kl: str = "k1_reward"  # estimator and place: k1_reward, k2_loss or k3_loss
+    kl_coef: float = 0.0  # times the KL to the base; 0: no reference is kept
     entropy_bonus: float = 0.0  # times the entropy, added to the objective
+    flat: str = "drop"  # groups without contrast: drop, keep (counted) or resample
+    retire: float = 0.0  # pass rate from which a problem is not drawn again; 0: never
+    truncated: str = "zero"  # answers cut off: zero reward, mask, or penalty (DAPO)
     max_grad_norm: float = 1.0  # longer gradients are scaled to this
     micro_batch: int = 64  # sequences in one forward pass of an update
     # which levels RL trains on: those the base passes this often
@@ -123,25 +135,35 @@ class Config:
             )
         positive = "dim layers heads kv_heads head_dim hidden context threads updates"
         positive += " pretrain_batch prompts_per_step micro_batch evals eval_problems"
-        positive += " eval_samples pretrain_lr lr max_grad_norm"
+        positive += " eval_samples pretrain_lr lr max_grad_norm ratio_max"
         for name in positive.split():
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("steps", "pretrain_steps", "warmup", "pretrain_warmup"):
+        for name in "steps pretrain_steps warmup pretrain_warmup lag kl_coef".split():
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         choices = {
+            "recipe": ("", *grpo.RECIPES),
             "advantage": grpo.BASELINES,
             "loss": grpo.LOSSES,
+            "correction": grpo.CORRECTIONS,
             "aggregation": grpo.AGGREGATIONS,
+            "kl": grpo.KLS,
+            "flat": ("drop", "keep", "resample"),
+            "truncated": ("zero", "mask", "penalty"),
             "device": ("auto", "cpu", "cuda"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(
-                    f"{name} must be one of {', '.join(allowed)}; "
+                    f"{name} must be one of {', '.join(filter(None, allowed))}; "
                     f"got {getattr(self, name)!r}"
                 )
+        if self.advantage == "maxrl" and self.truncated == "penalty":
+            raise ValueError(
+                "advantage maxrl divides by the mean reward, which a penalty can turn "
+                "negative; choose --truncated zero or mask"
+            )
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device cuda was asked for but torch sees no GPU")
         self.corpus()
@@ -203,9 +225,10 @@ BASE_FIELDS = (
 
 
 def make_config(**given: object) -> Config:
-    """Config of the fields given, the task's own defaults, then the general ones."""
-    task = str(given.get("task", Config.task))
-    return Config(**{**TASK_DEFAULTS.get(task, {}), **given})  # type: ignore[arg-type]
+    """Config of the fields given, the recipe's, the task's own, then the defaults."""
+    task = TASK_DEFAULTS.get(str(given.get("task", Config.task)), {})
+    recipe = grpo.RECIPES.get(str(given.get("recipe", "")), {})
+    return Config(**{**task, **recipe, **given})  # type: ignore[arg-type]
 
 
 # --------------------------------------------------------------------------------------
@@ -219,8 +242,8 @@ RL_PHASES = ("prefill", "decode", "reward", "logprob", "update")
 class Ledger:
     """FLOPs, tokens and seconds of each phase, as running totals.
 
-    `reward` stays at 0 FLOPs as long as rewards come from a program, `logprob` as long
-    as the sampler's own log-probabilities are the old policy's.
+    `reward` stays at 0 FLOPs as long as rewards come from a program; `logprob` is what
+    scoring samples under other weights costs: a reference, a correction for lag.
     """
 
     flops: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PHASES, 0))
@@ -283,6 +306,11 @@ class Run:
     phase: str = "pretrain"
     step: int = 0
     levels: dict[str, list[int]] = field(default_factory=dict)  # train, easy
+    past: list[dict] = field(default_factory=list)  # weights of the last `lag` steps
+    tries: dict[str, list[float]] = field(default_factory=dict)  # right, all; if retire
+    skipped: int = 0  # updates left out: their gradient was not finite
+    rows: list[dict] = field(default_factory=list)  # of kind rl, as in metrics.jsonl
+    warned: set[str] = field(default_factory=set)  # what has been said already
     ledger: Ledger = field(default_factory=Ledger)
     buffers: Buffers = field(default_factory=Buffers)
 
@@ -291,6 +319,8 @@ class Run:
         row = {"kind": kind, "step": self.step, **self.ledger.totals(), **values}
         with open(self.folder / "metrics.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
+        if kind == "rl":
+            self.rows.append(row)
 
     def save(self) -> None:
         """Write checkpoint.pt; a kill at any moment leaves the old or the new one.
@@ -306,6 +336,9 @@ class Run:
             "phase": self.phase,
             "step": self.step,
             "levels": self.levels,
+            "past": self.past,
+            "tries": self.tries,
+            "skipped": self.skipped,
             "ledger": asdict(self.ledger),
             "sizes": sizes,
         }
@@ -323,12 +356,14 @@ class Run:
         if self.phase == "rl":
             self.optimizer = optimizer_of(self.model, self.cfg.lr)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.base, self.levels = state["base"], state["levels"]
+        for name in ("base", "levels", "past", "tries", "skipped"):
+            setattr(self, name, state[name])
         self.ledger = Ledger(**state["ledger"])
         for name, size in state["sizes"].items():
             if os.path.getsize(self.folder / name) < size:
                 raise ValueError(f"{self.folder / name} was cut; delete the folder")
             os.truncate(self.folder / name, size)
+        self.rows = read_rows(self.folder, "rl")
 
 
 def read_checkpoint(folder: Path, device: str = "cpu") -> dict:
@@ -454,22 +489,28 @@ def by_length(lengths: list[int], rows: int) -> list[list[int]]:
     return [order[i : i + rows] for i in range(0, len(order), rows)]
 
 
-def apply_gradients(run: Run) -> float:
+def apply_gradients(run: Run) -> float | None:
     """Clip to max_grad_norm and step. Returns the norm before clipping.
 
-    Raises FloatingPointError before any weight is touched if it is not finite.
+    A norm that is not finite is no step: no weight and no moment changes, `skipped`
+    counts it, and None comes back. Looked at before clipping, which would turn one inf
+    into NaN everywhere. FloatingPointError where it stands at the third.
     """
-    norm = torch.nn.utils.clip_grad_norm_(
-        run.model.parameters(), run.cfg.max_grad_norm
-    ).item()
-    if not np.isfinite(norm):
-        raise FloatingPointError(
-            f"the gradient of {run.phase} step {run.step} is not finite; lower the "
-            "learning rate"
-        )
-    run.optimizer.step()
+    params = list(run.model.parameters())
+    norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+    if norm.isfinite():
+        torch.nn.utils.clip_grads_with_norm_(params, run.cfg.max_grad_norm, norm)
+        run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
-    return norm
+    if norm.isfinite():
+        return norm.item()
+    run.skipped += 1
+    if run.skipped == 3:
+        raise FloatingPointError(
+            f"the gradient of {run.phase} step {run.step} is not finite, the third "
+            "time in this run; lower the learning rate"
+        )
+    return None
 
 
 # --------------------------------------------------------------------------------------
@@ -687,17 +728,48 @@ def calibrate(run: Run) -> None:
 # Reinforcement learning
 
 
-def draw_prompts(run: Run) -> list[Problem]:
-    """The problems of one step, keyed by (seed, step, prompt)."""
+def draw_prompts(run: Run, first: int = 0, count: int = 0) -> list[Problem]:
+    """Problems of one step, keyed by (seed, step, prompt); prompts from `first` on.
+
+    With --retire a problem that was nearly always solved is drawn again no more
+    (Polaris, ScaleRL), unless a hundred draws find no other.
+    """
     cfg, task, problems = run.cfg, find_task(run.cfg.task), []
-    for p in range(cfg.prompts_per_step):
+    for p in range(first, first + (count or cfg.prompts_per_step)):
         rng = random.Random(f"{cfg.seed} rl {run.step} {p}")
         easy = bool(run.levels["easy"]) and rng.random() < cfg.easy_share
         level = rng.choice(run.levels["easy" if easy else "train"])
-        problem = task.draw(level, "rl", rng)
+        for _ in range(100):
+            problem = task.draw(level, "rl", rng)
+            right, tried = run.tries.get(problem.key, (0, 0))
+            if not (cfg.retire and tried and right / tried >= cfg.retire):
+                break
         check_split(problem, "rl")
         problems.append(problem)
     return problems
+
+
+@contextmanager
+def wearing(model: GPT, weights: dict[str, Tensor]) -> Iterator[None]:
+    """The model with other weights for a while, in place: nothing else notices."""
+    own = {name: w.clone() for name, w in model.state_dict().items()}
+    model.load_state_dict(weights)
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
+
+
+def sample(run: Run, problems: list[Problem], first: int = 0) -> Batch:
+    """A group of answers to each problem, from the weights of `lag` steps ago."""
+    cfg, began = run.cfg, time.perf_counter()
+    key, numbers = (cfg.seed, RL, run.step), list(range(first, first + len(problems)))
+    args = problems, cfg.group_size, cfg.max_new(), key, run.buffers
+    with wearing(run.model, run.past[0]) if cfg.lag else nullcontext():
+        batch = rollout(run.model, *args, numbers=numbers)
+    seconds = time.perf_counter() - began
+    run.ledger.add_rollout(run.model.config, batch, cfg.group_size, seconds)
+    return batch
 
 
 def grade(batch: Batch, group_size: int) -> Tensor:
@@ -705,58 +777,172 @@ def grade(batch: Batch, group_size: int) -> Tensor:
     return torch.tensor([env.score() for env in batch.envs]).view(-1, group_size)
 
 
-def update(run: Run, batch: Batch, advantages: Tensor) -> dict[str, float]:
+def resample(run: Run, batch: Batch, rewards: Tensor) -> tuple[Batch, Tensor]:
+    """New prompts in place of groups without contrast, up to four times (DAPO).
+
+    Unlike dropping them this keeps the batch at its size, for more samples.
+    """
+    P, group = rewards.shape
+    for attempt in range(1, 5):
+        live = grpo.live_groups(rewards)
+        if live.all():
+            break
+        first, count = attempt * P, int((~live).sum())
+        problems = draw_prompts(run, first, count)
+        more = sample(run, problems, first)
+        fresh = grade(more, group)
+        remember_tries(run, problems, fresh)
+        rewards = torch.cat([rewards[live], fresh])
+        rows = live.repeat_interleave(group).nonzero()[:, 0].tolist()
+        batch = join(batch, rows, more)
+    return batch, rewards
+
+
+def join(batch: Batch, rows: list[int], more: Batch) -> Batch:
+    """`rows` of a batch, then all of another."""
+    T = max(batch.tokens.shape[1], more.tokens.shape[1])
+    joined = {}
+    for f in fields(Batch):
+        a, b = getattr(batch, f.name), getattr(more, f.name)
+        if isinstance(a, Tensor):
+            pad = PAD if f.name == "tokens" else 0
+            wide = [F.pad(x, (0, T - x.shape[1]), value=pad) for x in (a[rows], b)]
+            joined[f.name] = torch.cat(wide)
+        elif isinstance(a, list):
+            joined[f.name] = [a[i] for i in rows] + b
+    return Batch(**joined)
+
+
+@dataclass
+class Targets:
+    """What an update pulls towards: one entry for each token (B, T) of a batch."""
+
+    advantage: Tensor
+    old_logp: Tensor  # of the policy before the update; the ratio's denominator
+    correction: Tensor  # importance weight of the sampler, 1 without --correction
+    ref_logp: Tensor  # of the base; zeros without --kl-coef
+    mask: Tensor  # 1 on tokens in the loss
+
+
+def logprobs_under(run: Run, batch: Batch, weights: dict[str, Tensor]) -> Tensor:
+    """Log-probabilities (B, T) of a batch under other weights, without gradient."""
+    logp, began = torch.zeros_like(batch.logp), time.perf_counter()
+    with torch.no_grad(), wearing(run.model, weights):
+        for rows in by_length(batch.lengths, run.cfg.micro_batch):
+            (tokens,) = trim(batch.lengths, rows, batch.tokens)
+            scored = grpo.token_logprobs(run.model(tokens), tokens)
+            logp[rows, : scored.shape[1]] = scored
+    flops = sum(prefill_flops(run.model.config, n) for n in batch.lengths)
+    seconds = time.perf_counter() - began
+    run.ledger.add("logprob", flops, sum(batch.lengths), seconds)
+    return logp
+
+
+def targets_of(run: Run, batch: Batch, advantages: Tensor) -> Targets:
+    """Advantages (P, G) and a batch as the loss wants them."""
+    cfg, mask = run.cfg, batch.mask
+    if cfg.truncated == "mask":  # DAPO's overlong filtering
+        cut = torch.tensor(batch.truncated, device=mask.device)
+        mask = torch.where(cut[:, None], 0.0, mask)
+    advantage = advantages.flatten().to(mask.device)[:, None].expand_as(mask)
+    old_logp, correction = batch.logp, torch.ones_like(mask)
+    if cfg.correction != "none":
+        old_logp = logprobs_under(run, batch, run.model.state_dict())
+        args = old_logp - batch.logp, mask, cfg.correction, cfg.ratio_max
+        correction = grpo.importance_weights(*args)
+    ref_logp = torch.zeros_like(mask)
+    if cfg.kl_coef:
+        ref_logp = logprobs_under(run, batch, run.base)
+        if cfg.kl.endswith("reward"):
+            # After normalising: a group's std must not scale the KL up.
+            k = grpo.kl_estimate(batch.logp, ref_logp, cfg.kl.split("_")[0])
+            advantage = advantage - cfg.kl_coef * grpo.returns_to_go(k, mask)
+    return Targets(advantage, old_logp, correction, ref_logp, mask)
+
+
+def micro_loss(
+    run: Run, batch: Batch, targets: Targets, rows: list[int], weights: Tensor
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of some rows, weights (B,), and sums over their tokens."""
+    cfg, columns = run.cfg, [getattr(targets, f.name) for f in fields(Targets)]
+    columns = trim(batch.lengths, rows, batch.tokens, batch.logp, *columns)
+    tokens, sampler_logp, advantage, old_logp, correction, ref_logp, mask = columns
+    weights = weights[rows]
+    logits = run.model(tokens)
+    logp = grpo.token_logprobs(logits, tokens)
+    loss, ratio, cut = grpo.policy_loss(
+        logp,
+        old_logp,
+        advantage,
+        mask,
+        weights,
+        cfg.loss,
+        cfg.clip_low,
+        cfg.clip_high,
+        cfg.ratio_max,
+        correction if cfg.correction != "none" else None,
+    )
+    if cfg.entropy_bonus:
+        entropy = grpo.weighted_sum(grpo.token_entropy(logits), mask, weights)
+        loss = loss - cfg.entropy_bonus * entropy
+    off = torch.where(mask > 0, logp.detach() - sampler_logp, 0.0).expm1().abs()
+    sums = {"ratio_max": ratio.max().item(), "mismatch": off.max().item()}
+    sums["clip_share"] = cut.sum().item()
+    if cfg.kl_coef:
+        kl = grpo.kl_estimate(logp, ref_logp, "k3").detach()
+        sums["kl"] = torch.where(mask > 0, kl, 0.0).sum().item()
+        if cfg.kl.endswith("loss"):
+            k = grpo.kl_estimate(logp, ref_logp, cfg.kl.split("_")[0])
+            loss = loss + cfg.kl_coef * grpo.weighted_sum(k, mask, weights)
+    return loss, sums
+
+
+def update(run: Run, batch: Batch, advantages: Tensor) -> dict[str, float | None]:
     """`updates` optimizer steps on one batch; advantages (P, G), flat groups all zero.
 
     Flat groups are dropped from the loss and its denominators (ScaleRL): they would add
-    nothing but padding to work through.
+    nothing but padding to work through. With --flat keep they count; a KL pulls on them
+    too. Where nothing pulls there is no step: Adam's momentum would move the weights.
     """
-    cfg, model = run.cfg, run.model
-    device = batch.tokens.device
-    advantage = advantages.flatten().to(device)  # (B,)
-    kept = advantages.abs().amax(1).gt(0).repeat_interleave(cfg.group_size)
-    kept = kept.nonzero()[:, 0].tolist()
+    cfg, live = run.cfg, advantages.abs().amax(1) > 0
+    if cfg.kl_coef or (cfg.flat == "keep" and live.any()):
+        live = torch.ones_like(live)
+    kept = live.repeat_interleave(cfg.group_size).nonzero()[:, 0].tolist()
+    stats: dict[str, float | None] = {"grad_norm": 0.0, "ratio_max": 1.0}
+    stats |= {"mismatch": 0.0, "clip_share": 0.0}
     if not kept:
-        return {"grad_norm": 0.0, "ratio_max": 1.0}
-    tokens_of = batch.mask[kept].sum(1).long()
-    weights = torch.zeros_like(advantage)
+        return stats
+    targets = targets_of(run, batch, advantages)
+    counts = targets.mask[kept].sum(1).long()  # tokens of each kept sequence
+    num_tokens = int(counts.sum())
+    weights = torch.zeros_like(batch.logp[:, 0])
     weights[kept] = grpo.sequence_weights(
-        tokens_of,
+        counts,
         cfg.aggregation,
         cfg.group_size,
         cfg.max_new(),
-        num_tokens=int(tokens_of.sum()),
-        num_sequences=len(kept),
-    )
+        num_tokens=num_tokens,
+        num_sequences=int((counts > 0).sum()),
+        num_prompts=int((counts.view(-1, cfg.group_size).sum(1) > 0).sum()),
+    ).to(weights.dtype)
     lengths = [batch.lengths[i] for i in kept]
     set_lr(run.optimizer, cfg.lr * min(1.0, (run.step + 1) / max(cfg.warmup, 1)))
-    ratio_max = 0.0
-    for _ in range(cfg.updates):
+    share = 1 / (max(num_tokens, 1) * cfg.updates)
+    for number in range(cfg.updates):
         for part in by_length(lengths, cfg.micro_batch):
             rows = [kept[i] for i in part]
-            tokens, old_logp, mask = trim(
-                batch.lengths, rows, batch.tokens, batch.logp, batch.mask
-            )
-            logits = model(tokens)
-            loss, ratio = grpo.policy_loss(
-                grpo.token_logprobs(logits, tokens),
-                old_logp,
-                advantage[rows],
-                mask,
-                weights[rows],
-                cfg.loss,
-                cfg.clip_low,
-                cfg.clip_high,
-            )
-            if cfg.entropy_bonus:
-                entropy = (grpo.token_entropy(logits) * mask).sum(1)
-                loss = loss - cfg.entropy_bonus * (entropy * weights[rows]).sum()
+            loss, sums = micro_loss(run, batch, targets, rows, weights)
             loss.backward()
-            ratio_max = max(ratio_max, ratio.max().item())
-        grad_norm = apply_gradients(run)
-    flops = cfg.updates * sum(train_flops(model.config, n) for n in lengths)
+            stats["ratio_max"] = max(stats["ratio_max"], sums["ratio_max"])
+            if number == 0:
+                stats["mismatch"] = max(stats["mismatch"], sums["mismatch"])
+            for name in sums.keys() & {"clip_share", "kl"}:
+                stats[name] = stats.get(name, 0.0) + sums[name] * share
+        norm = apply_gradients(run)
+        stats["grad_norm"] = max([norm, stats["grad_norm"]], key=lambda n: n or 0.0)
+    flops = cfg.updates * sum(train_flops(run.model.config, n) for n in lengths)
     run.ledger.add("update", flops, cfg.updates * sum(lengths), 0.0)
-    return {"grad_norm": grad_norm, "ratio_max": ratio_max}
+    return stats
 
 
 def reinforce(run: Run, stop: "Stop") -> None:
@@ -767,25 +953,30 @@ def reinforce(run: Run, stop: "Stop") -> None:
     saved = time.monotonic()
     while run.step < cfg.steps:
         # 1. sample a group of answers to each prompt
-        began = time.perf_counter()
-        problems, key = draw_prompts(run), (cfg.seed, RL, run.step)
-        max_new, group = cfg.max_new(), cfg.group_size
-        batch = rollout(run.model, problems, group, max_new, key, run.buffers)
+        remember_weights(run)
+        problems = draw_prompts(run)
+        batch = sample(run, problems)
         sampled = time.perf_counter()
-        ledger.add_rollout(run.model.config, batch, group, sampled - began)
         # 2. grade every answer
-        rewards = grade(batch, group)  # (P, G)
-        graded = time.perf_counter()
-        ledger.add("reward", 0, 0, graded - sampled)
+        rewards = grade(batch, cfg.group_size)  # (P, G)
+        remember_tries(run, problems, rewards)
+        stats = batch_stats(batch, rewards)
+        ledger.add("reward", 0, 0, time.perf_counter() - sampled)
+        if cfg.flat == "resample":
+            batch, rewards = resample(run, batch, rewards)
+        if cfg.truncated == "penalty":
+            rewards = rewards + length_penalty(cfg, batch)
         # 3. compare the answers within each group
+        began, scored = time.perf_counter(), ledger.seconds["logprob"]
         advantages = grpo.group_advantages(rewards, cfg.advantage)  # (P, G)
         # 4. make the better answers likelier
-        stats = update(run, batch, advantages)
-        ledger.add("update", 0, 0, time.perf_counter() - graded)
+        stats |= update(run, batch, advantages)
+        scored = ledger.seconds["logprob"] - scored
+        ledger.add("update", 0, 0, time.perf_counter() - began - scored)
         # 5. report
         run.step += 1
-        stats = {**batch_stats(batch, rewards), **stats}
-        run.log("rl", **stats)
+        run.log("rl", **stats, skipped=run.skipped)
+        watch(run)
         bar.update()
         bar.set_postfix_str(
             f"reward {stats['reward']:.2f} live {stats['live_groups']:.2f} "
@@ -797,6 +988,29 @@ def reinforce(run: Run, stop: "Stop") -> None:
             tqdm.write(eval_line(run, row))
         saved = save_sometimes(run, stop, saved)
     bar.close()
+
+
+def remember_weights(run: Run) -> None:
+    """Keep the weights of this step for a sampler that will be `lag` steps behind."""
+    if run.cfg.lag:
+        now = {name: w.clone() for name, w in run.model.state_dict().items()}
+        run.past = [*run.past, now][-run.cfg.lag - 1 :]
+
+
+def remember_tries(run: Run, problems: list[Problem], rewards: Tensor) -> None:
+    """How often each problem was solved, for --retire."""
+    if run.cfg.retire:
+        for problem, group in zip(problems, rewards.tolist(), strict=True):
+            right, tried = run.tries.get(problem.key, (0, 0))
+            run.tries[problem.key] = [right + sum(group), tried + len(group)]
+
+
+def length_penalty(cfg: Config, batch: Batch) -> Tensor:
+    """DAPO's soft penalty (P, G) over the last fifth of an answer's room."""
+    ends = zip(batch.prompt_lengths, batch.lengths, strict=True)
+    written = torch.tensor([end - start for start, end in ends])
+    penalty = grpo.overlong_penalty(written, cfg.max_new(), cfg.max_new() // 5)
+    return penalty.float().view(-1, cfg.group_size)
 
 
 def batch_stats(batch: Batch, rewards: Tensor) -> dict[str, float]:
@@ -811,7 +1025,103 @@ def batch_stats(batch: Batch, rewards: Tensor) -> dict[str, float]:
         "truncated": float(np.mean(batch.truncated)),
         "entropy": -batch.logp.sum().item() / num_tokens,
         "answer_tokens": num_tokens / rewards.numel(),
+        "identical": identical_groups(batch.tokens, rewards.shape[1]),
     }
+
+
+def identical_groups(tokens: Tensor, group_size: int) -> float:
+    """Share of groups whose answers are all the same, token by token."""
+    groups = tokens.view(-1, group_size, tokens.shape[1])
+    return (groups == groups[:, :1]).all(2).all(1).float().mean().item()
+
+
+WINDOW = 10  # steps
+
+
+def diagnose(rows: list[dict], lag: int = 0) -> dict[str, str]:
+    """What is wrong after the last of these rl rows: {name: sentence, likely cause}."""
+    last, first, recent = rows[-1], rows[:WINDOW], rows[-WINDOW:]
+
+    def mean(part: list[dict], name: str) -> float:
+        return sum(row[name] for row in part) / len(part)
+
+    found = {}
+    if len(rows) >= WINDOW and mean(recent, "live_groups") == 0:
+        reward, why = mean(recent, "reward"), "rewards depend on the prompt alone"
+        if mean(recent, "identical") > 0.5:
+            why = "the samples of a group are the same; is sampling still random?"
+        elif reward == 0:
+            why = "no answer is right: too hard for this base, or the verifier is wrong"
+        elif reward == 1:
+            why = "every answer is right: too easy, choose harder --levels"
+        found["contrast"] = f"no group had any contrast for {WINDOW} steps; {why}"
+    if mean(recent, "identical") == 1:
+        found["identical"] = (
+            "all samples of every group are identical; entropy has collapsed, or "
+            "samples share their random numbers"
+        )
+    if last["truncated"] == 1:
+        found["truncated"] = (
+            "every answer ran out of tokens; the policy never writes the end, or its "
+            "room is too short"
+        )
+    if last["grad_norm"] == 0 and last["live_groups"] > 0:
+        found["gradient"] = (
+            "the gradient is exactly 0 although groups have contrast; everything is "
+            "masked or clipped, or the loss is cut off from the model"
+        )
+    if not lag and last["mismatch"] > 1e-3:
+        found["mismatch"] = (
+            f"the ratio of the first update is off 1 by {last['mismatch']:.2g}; "
+            "sampler and trainer differ in weights, mask, temperature or cache"
+        )
+    if last["skipped"]:
+        found["skipped"] = (
+            f"{last['skipped']} updates had a gradient that was not finite and were "
+            "left out; lower the learning rate"
+        )
+    # A policy that is nearly always right may well be sure of itself and brief.
+    if len(rows) >= 2 * WINDOW and mean(recent, "reward") < 0.7:
+        if mean(recent, "entropy") < 0.05 * mean(first, "entropy"):
+            found["entropy"] = (
+                "entropy fell below a twentieth of where it began while answers are "
+                "still wrong; lower --lr or raise --entropy-bonus"
+            )
+        if mean(recent, "answer_tokens") < 0.3 * mean(first, "answer_tokens"):
+            found["length"] = (
+                "answers shrank below a third while they are still wrong; short "
+                "guesses beat long attempts of a weak base: pretrain longer"
+            )
+    return found
+
+
+def watch(run: Run) -> None:
+    """Say what is wrong, each thing when it first shows."""
+    for name, sentence in diagnose(run.rows, run.cfg.lag).items():
+        if name not in run.warned:
+            tqdm.write(f"WARNING at step {run.step}: {sentence}")
+        run.warned.add(name)
+
+
+def verdict(run: Run) -> list[str]:
+    """All warnings of a run, lest one that learned nothing end looking fine."""
+    seen: dict[str, list[int]] = {}
+    words: dict[str, str] = {}
+    for i in range(len(run.rows)):
+        for name, sentence in diagnose(run.rows[: i + 1], run.cfg.lag).items():
+            seen.setdefault(name, []).append(run.rows[i]["step"])
+            words[name] = sentence
+    lines = [
+        f"{words[name]} (from step {steps[0]}, in {len(steps)} steps)"
+        for name, steps in seen.items()
+    ]
+    before, *_, after = read_rows(run.folder, "eval")
+    if run.rows and after["pass_rate"] <= before["high"]:
+        lines.append(
+            f"RL taught nothing measurable: pass rate {before['pass_rate']:.3f} "
+            f"before and {after['pass_rate']:.3f} after {run.step} steps"
+        )
+    return [f"WARNING: {text}" for text in lines]
 
 
 def eval_steps(cfg: Config) -> set[int]:
@@ -924,6 +1234,7 @@ def report(run: Run) -> None:
             f"{phase:12}{ledger.flops[phase]:10.2e}{ledger.tokens[phase]:12,}"
             f"{ledger.seconds[phase]:10.1f}"
         )
+    print("", *verdict(run), sep="\n")
     print(f"\nwrote {run.folder}/curve.png, samples.txt, metrics.jsonl, checkpoint.pt")
 
 

@@ -5,6 +5,7 @@ sign or order, and ratios of 1 a wrong clip.
 """
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -12,11 +13,19 @@ import torch
 import grpo
 from grpo import (
     group_advantages,
+    importance_weights,
+    kl_estimate,
+    overlong_penalty,
     policy_loss,
+    returns_to_go,
     sequence_weights,
     token_entropy,
     token_logprobs,
 )
+
+
+def doubles(*values):
+    return torch.tensor(values, dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -26,16 +35,50 @@ from grpo import (
         ("grpo", [1, 0, 0, 0], [1.732051, -0.577350, -0.577350, -0.577350]),
         ("grpo", [1, 0, 0, 1], [1.0, -1.0, -1.0, 1.0]),
         ("dr_grpo", [1, 0, 0, 1], [0.5, -0.5, -0.5, 0.5]),
+        ("none", [1, 0, 0, 0.5], [1, 0, 0, 0.5]),
+        ("none", [1, 1, 1, 1], [1, 1, 1, 1]),
+        ("batch_mean", [1, 0, 0, 0], [0.75, -0.25, -0.25, -0.25]),
+        ("rloo", [1, 0, 0.5, 0.5], [2 / 3, -2 / 3, 0, 0]),
+        ("maxrl", [1, 0, 0, 0], [3, -1, -1, -1]),
+        ("maxrl", [1, 1, 0, 0], [1, 1, -1, -1]),
     ],
 )
 def test_advantages_by_hand(kind, rewards, expected):
-    """The std divides by G, not G - 1: that would give 1.5 for the first."""
-    got = group_advantages(torch.tensor([rewards], dtype=torch.float64), kind)
-    expected = torch.tensor([expected], dtype=torch.float64)
-    torch.testing.assert_close(got, expected, rtol=0, atol=5e-6)
+    """The std divides by G, not G - 1: that would give 1.5 for the first of grpo."""
+    got = group_advantages(doubles(rewards), kind)
+    # Exact but for the 1e-6 that grpo adds to the std.
+    atol = 5e-6 if kind == "grpo" else 1e-10
+    torch.testing.assert_close(got, doubles(expected), rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("kind", grpo.BASELINES)
+def test_the_epsilon_of_grpo():
+    """.75 / (sqrt(3) / 4 + 1e-6), so that nobody changes it unseen."""
+    got = group_advantages(doubles([1, 0, 0, 0]))[0, 0].item()
+    assert got == pytest.approx(0.75 / (math.sqrt(3) / 4 + 1e-6), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "kind, rewards, expected",
+    [
+        # One group with contrast and one without: whose std is it?
+        ("reinforce_pp", [[1, 0], [1, 1]], [[2**0.5, -(2**0.5)], [0, 0]]),
+        ("scalerl", [[1, 0], [1, 1]], [[1, -1], [0, 0]]),
+        ("batch_mean", [[1, 0], [1, 1]], [[0.25, -0.75], [0.25, 0.25]]),
+        ("batch_mean", [[1, 1], [1, 1]], [[0, 0], [0, 0]]),
+        ("scalerl", [[0.1] * 3, [0.7] * 3], [[0, 0, 0], [0, 0, 0]]),
+    ],
+)
+def test_baselines_over_the_batch(kind, rewards, expected):
+    """REINFORCE++ divides by the std of all centred rewards, ScaleRL drops flat groups
+    first; the mean of the batch leaves a flat group its signal."""
+    got = group_advantages(doubles(*rewards), kind)
+    torch.testing.assert_close(got, doubles(*expected), rtol=0, atol=1e-10)
+
+
+GROUPWISE = [kind for kind in grpo.BASELINES if kind not in ("none", "batch_mean")]
+
+
+@pytest.mark.parametrize("kind", GROUPWISE)
 def test_groups_do_not_mix(kind):
     """Contrast in one group alone: the other, whatever its level, gets exact zeros."""
     rewards = torch.tensor([[0.1, 0.1, 0.1], [0.0, 1.0, 0.0], [0.7, 0.7, 0.7]])
@@ -60,16 +103,34 @@ def test_an_easy_and_a_hard_prompt(kind, expected):
     torch.testing.assert_close(got, expected, rtol=0, atol=5e-6)
 
 
+@pytest.mark.parametrize("kind", GROUPWISE)
+def test_rounding_is_no_contrast(kind):
+    """Eleven times 0.1 has a std of 1.6e-8 in fp32, not 0; advantages are 0 exactly."""
+    rewards = torch.full((1, 11), 0.1)
+    assert (rewards.std(1) > 0).all() and not grpo.live_groups(rewards).any()
+    assert group_advantages(rewards, kind).abs().max() == 0
+
+
 def test_one_answer_is_no_group():
-    with pytest.raises(ValueError, match="G >= 2"):
-        group_advantages(torch.ones(4, 1))
+    for shape in ((4, 1), (4,)):
+        with pytest.raises(ValueError, match=f"G >= 2, got .{shape[0]},"):
+            group_advantages(torch.ones(shape))
+
+
+def test_rewards_that_make_no_sense_are_refused():
+    """A NaN would spread to every weight; MaxRL divides by a mean that must be > 0."""
+    with pytest.raises(ValueError, match="not finite"):
+        group_advantages(doubles([1, math.nan]))
+    with pytest.raises(ValueError, match="no reward below 0"):
+        group_advantages(doubles([1, -0.5]), "maxrl")
+    assert group_advantages(doubles([0, 0], [1, 0]), "maxrl").tolist()[0] == [0, 0]
 
 
 def loss_of(ratios, advantage, kind="clip", mask=None, **clip):
     """Loss and its gradient on logp for one sequence, mean over its tokens."""
     logp = torch.tensor([ratios], dtype=torch.float64).log().requires_grad_()
     mask = torch.ones_like(logp) if mask is None else torch.tensor([mask])
-    loss, ratio = policy_loss(
+    loss, ratio, cut = policy_loss(
         logp,
         torch.zeros_like(logp),
         torch.tensor([advantage], dtype=torch.float64),
@@ -79,80 +140,323 @@ def loss_of(ratios, advantage, kind="clip", mask=None, **clip):
         **clip,
     )
     loss.backward()
-    return loss.item(), logp.grad[0].tolist(), ratio
+    return loss.item(), logp.grad[0].tolist(), ratio, cut[0].tolist()
 
 
 @pytest.mark.parametrize(
-    "advantage, high, loss, grad",
+    "advantage, high, loss, grad, cut",
     [
-        (+1.0, 0.20, -0.9, [0.0, -1 / 3, -1 / 6]),  # 1.5 is capped at 1.2
-        (-1.0, 0.20, +1.1, [0.5, 1 / 3, 0.0]),  # 0.5 is raised to 0.8
-        (+1.0, 0.28, -0.926667, [0.0, -1 / 3, -1 / 6]),
+        (+1.0, 0.20, -0.9, [0, -1 / 3, -1 / 6], [1, 0, 0]),  # 1.5 is capped at 1.2
+        (-1.0, 0.20, +1.1, [0.5, 1 / 3, 0], [0, 0, 1]),  # 0.5 is raised to 0.8
+        (+1.0, 0.28, -2.78 / 3, [0, -1 / 3, -1 / 6], [1, 0, 0]),
+        (-1.0, 0.28, +1.1, [0.5, 1 / 3, 0], [0, 0, 1]),
+        (+2.0, 0.28, -5.56 / 3, [0, -2 / 3, -1 / 3], [1, 0, 0]),
+        (-0.5, 0.20, +0.55, [0.25, 1 / 6, 0], [0, 0, 1]),
     ],
 )
-def test_clip_by_hand(advantage, high, loss, grad):
-    """Ratios 1.5, 1, 0.5: a capped token adds its bound and no gradient."""
+def test_clip_by_hand(advantage, high, loss, grad, cut):
+    """Ratios 1.5, 1, 0.5: a capped token adds its bound and no gradient, and counts."""
     got = loss_of([1.5, 1.0, 0.5], advantage, clip_low=0.2, clip_high=high)
-    assert got[0] == pytest.approx(loss, abs=1e-6)
-    assert got[1] == pytest.approx(grad, abs=1e-9)
+    assert got[0] == pytest.approx(loss, abs=1e-10)
+    assert got[1] == pytest.approx(grad, abs=1e-10)
+    assert got[3] == cut
 
 
 @pytest.mark.parametrize("ratio, high, value", [(1.25, 0.2, 1.2), (1.25, 0.28, 1.25)])
 def test_clip_higher_leaves_more_room(ratio, high, value):
-    assert loss_of([ratio], 1.0, clip_high=high)[0] == pytest.approx(-value)
+    assert loss_of([ratio], 1.0, clip_high=high)[0] == pytest.approx(-value, abs=1e-10)
+
+
+def test_defaults_are_dapos():
+    """0.8 to 1.28; 5 is the middle of what ScaleRL tried."""
+    assert loss_of([2.0], 1.0)[0] == pytest.approx(-1.28)
+    assert loss_of([0.1], -1.0)[0] == pytest.approx(0.8)
+    assert loss_of([9.0], 1.0, "cispo")[1] == pytest.approx([-5.0])
+
+
+@pytest.mark.parametrize(
+    "kind, ratio, advantage, loss, cut",
+    [
+        ("clip", 5, -1, 5, 0),
+        ("dual_clip", 5, -1, 3, 1),  # without it one unlucky token can rule the batch
+        ("dual_clip", 2.9, -1, 2.9, 0),
+        ("dual_clip", 5, 1, -1.28, 1),
+        ("dual_clip", 0.5, -1, 0.8, 1),
+        ("dual_clip", 5, -2, 6, 1),
+    ],
+)
+def test_dual_clip_by_hand(kind, ratio, advantage, loss, cut):
+    """For a negative advantage the ratio counts as at most 3."""
+    got = loss_of([float(ratio)], float(advantage), kind, ratio_max=3.0)
+    assert got[0] == pytest.approx(loss, abs=1e-10) and got[3] == [cut]
+    stopped = cut == 1
+    assert (got[1][0] == 0) == stopped
+
+
+@pytest.mark.parametrize("kind", grpo.LOSSES)
+def test_at_the_limit_nothing_is_cut(kind):
+    """A ratio of 1 with limits of exactly 1: all of its gradient is there."""
+    for advantage in (1.0, -1.0):
+        got = loss_of([1.0], advantage, kind, ratio_max=1.0, clip_low=0, clip_high=0)
+        assert got[3] == [False] and got[1] == [-advantage]
+
+
+def test_reinforce_by_hand():
+    """J = A log pi: no ratio in value or gradient, however stale the sampler."""
+    got = loss_of([1.5, 1.0, 0.5], 2.0, "reinforce")
+    assert got[0] == pytest.approx(-2 / 3 * math.log(0.75), abs=1e-10)
+    assert got[1] == pytest.approx([-2 / 3] * 3) and got[3] == [0, 0, 0]
+    assert got[2][0].tolist() == pytest.approx([1.5, 1, 0.5])
 
 
 @pytest.mark.parametrize("advantage", [2.0, -2.0])
 def test_cispo_by_hand(advantage):
-    """J = sg(min(r, 2)) A logp, r = 3, 1, 0.1, logp = -1, -2, -3: no token lost."""
-    logp = torch.tensor([[-1.0, -2.0, -3.0]], requires_grad=True)
-    old = logp.detach() - torch.tensor([[3.0, 1.0, 0.1]]).log()
-    ones, third = torch.ones(1, 3), torch.tensor([1 / 3])
-    loss, _ = policy_loss(
-        logp, old, torch.tensor([advantage]), ones, third, "cispo", ratio_max=2.0
-    )
-    loss.backward()
+    """J = sg(min(r, 2)) A logp, r = 3, 1, 0.1, logp = -1, -2, -3: no token lost, where
+    the clip loses one for either sign."""
     sign = advantage / 2
-    assert loss.item() == pytest.approx(2.866667 * sign, abs=1e-5)
-    expected = [-4 / 3 * sign, -2 / 3 * sign, -0.2 / 3 * sign]
-    assert logp.grad[0].tolist() == pytest.approx(expected, abs=1e-6)
+    clip = [0, -2 / 3, -0.2 / 3] if sign > 0 else [2, 2 / 3, 0]
+    for kind, expected in (
+        ("cispo", [-4 / 3 * sign, -2 / 3 * sign, -0.2 / 3 * sign]),
+        ("clip", clip),
+    ):
+        logp = doubles([-1, -2, -3]).requires_grad_()
+        old = logp.detach() - doubles([3, 1, 0.1]).log()
+        ones, args = torch.ones(1, 3), (doubles(advantage), doubles(1 / 3))
+        loss, _, cut = policy_loss(
+            logp, old, args[0], ones, args[1], kind, 0.2, 0.2, ratio_max=2.0
+        )
+        loss.backward()
+        assert logp.grad[0].tolist() == pytest.approx(expected, abs=1e-10)
+        if kind == "cispo":
+            assert loss.item() == pytest.approx(8.6 / 3 * sign, abs=1e-10)
+            assert cut.tolist() == [[True, False, False]]
 
 
-def test_masked_cells_cannot_poison_the_loss():
-    """NaN and inf outside the mask: same loss, same gradient, ratio 1 there."""
-    for bad in (float("nan"), float("inf")):
-        loss, grad, ratio = loss_of([1.5, bad, 0.5], 1.0, mask=[1.0, 0.0, 1.0])
-        assert loss == pytest.approx(-(1.28 + 0.5) / 3)
-        assert grad == pytest.approx([0.0, 0.0, -1 / 6])
-        assert ratio[0, 1] == 1
+@pytest.mark.parametrize(
+    "advantage, low, high, loss, grad",
+    [
+        (+1.0, 3e-4, 4e-4, -1.0004, 0.0),
+        (-1.0, 3e-4, 4e-4, 1.188 ** (1 / 3), 0.353035),
+        (+1.0, 0.2, 0.2, -(1.188 ** (1 / 3)), -0.353035),
+    ],
+)
+def test_gspo_by_hand(advantage, low, high, loss, grad):
+    """Ratios 1.2, 0.9, 1.1 are one, their geometric mean 1.059105, for every token; a
+    token outside the mask has no part in it."""
+    for ratios, mask in (([1.2, 0.9, 1.1], None), ([1.2, 0.9, 1.1, 7.0], [1, 1, 1, 0])):
+        got = loss_of(ratios, advantage, "gspo", mask, clip_low=low, clip_high=high)
+        scale = len(ratios) / 3  # loss_of weighs a token by 1 / len
+        assert got[0] * scale == pytest.approx(loss, abs=1e-10)
+        assert [g * scale for g in got[1][:3]] == pytest.approx([grad] * 3, abs=1e-6)
+        assert got[2][0, :3].tolist() == pytest.approx([1.059105] * 3, abs=1e-6)
+        assert got[2][0, 3:].tolist() == [1] * (len(ratios) - 3)
 
 
-def weights_of(lengths, kind, group_size=2, max_tokens=8):
-    lengths = torch.tensor(lengths)
-    return sequence_weights(
-        lengths, kind, group_size, max_tokens, int(lengths.sum()), len(lengths)
-    )
+def test_gspo_keeps_sequences_apart():
+    """Two rows of unlike length: each has its own ratio."""
+    logp = doubles([1.44, 1.0, 5.0], [2.0, 1, 4.0]).log()
+    mask = torch.tensor([[1.0, 1, 0], [1, 1, 1]])
+    args = torch.zeros_like(logp), torch.ones(2), mask, torch.ones(2), "gspo"
+    _, ratio, _ = policy_loss(logp, *args)
+    assert ratio.flatten().tolist() == pytest.approx([1.2, 1.2, 1, 2, 2, 2])
+
+
+def test_advantages_may_differ_by_token():
+    """(B, T) as well as (B,): A = 1 and 3 at ratio 1."""
+    logp = torch.zeros(1, 2, requires_grad=True)
+    ones = torch.ones(1, 2)
+    args = torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]), ones, torch.ones(1)
+    loss, _, _ = policy_loss(logp, *args)
+    loss.backward()
+    assert loss.item() == -4 and logp.grad[0].tolist() == [-1, -3]
+
+
+@pytest.mark.parametrize("kind", grpo.LOSSES)
+def test_a_correction_scales_each_token(kind):
+    """Weights 2, 1, 0 on equal tokens: twice, once and no gradient."""
+    logp = torch.zeros(1, 3, requires_grad=True)
+    args = torch.zeros(1, 3), torch.ones(1), torch.ones(1, 3), torch.ones(1)
+    weight = torch.tensor([[2.0, 1.0, 0.0]])
+    policy_loss(logp, *args, kind, correction=weight)[0].backward()
+    expected = [-1, -1, -1] if kind == "gspo" else [-2, -1, 0]
+    assert logp.grad[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "kind, limit, expected",
+    [
+        ("none", 2, [1, 1, 1]),
+        ("token", 2, [2, 2, 0.5]),
+        ("mask", 2, [2, 0, 0.5]),  # IcePop [0.5, 2]; both ends are inside
+        ("mask", 1.9, [0, 0, 0]),
+        ("sequence", 2, [2, 2, 2]),
+        ("sequence", 5, [3, 3, 3]),
+        ("prefix", 9, [2, 6, 3]),
+        ("prefix", 5, [2, 5, 3]),
+    ],
+)
+def test_importance_weights_by_hand(kind, limit, expected):
+    """Ratios 2, 3, 0.5 of the old policy over the sampler; a token of the environment
+    among them has none."""
+    x = doubles([2, 3, 0.5]).log()
+    got = importance_weights(x, torch.ones(1, 3), kind, limit)
+    assert got[0].tolist() == pytest.approx(expected, abs=1e-10)
+    x = torch.stack([doubles(2, math.nan, 3, 0.5).log(), doubles(1, 1, 1, 1)])
+    x.requires_grad_()
+    mask = torch.tensor([[1.0, 0, 1, 1], [1, 1, 1, 1]])
+    got = importance_weights(x, mask, kind, limit)
+    assert got[0, [0, 2, 3]].tolist() == pytest.approx(expected, abs=1e-10)
+    assert not got.requires_grad
+
+
+def test_overlong_penalty_by_hand():
+    """Limit 100, buffer 20; without a buffer it is a step, not 0 / 0."""
+    lengths = torch.tensor([70, 80, 85, 90, 100, 101])
+    expected = [0, 0, -0.25, -0.5, -1, -1]
+    assert overlong_penalty(lengths, 100, 20).tolist() == expected
+    assert overlong_penalty(lengths, 100, 0).tolist() == [0, 0, 0, 0, 0, -1]
 
 
 @pytest.mark.parametrize(
     "kind, expected",
     [
-        ("sequence", (1 + 4 + 6 + 6) / 4),
-        ("token", (2 * 1 + 4 * 4 + 1 * 6 + 1 * 6) / 8),
-        ("prompt", ((2 + 16) / 6 + 12 / 2) / 2),
-        ("constant", (2 + 16 + 6 + 6) / (8 * 4)),
+        ("k1", [0.693147, -0.405465]),
+        ("k2", [0.240227, 0.082201]),
+        ("k3", [0.193147, 0.094535]),
+    ],
+)
+def test_kl_estimates_by_hand(kind, expected):
+    """pi = (.5, .5), ref = (.25, .75): KL .143841 is the mean of k1 and of k3."""
+    got = kl_estimate(doubles(0.5, 0.5).log(), doubles(0.25, 0.75).log(), kind)
+    assert got.tolist() == pytest.approx(expected, abs=1e-6)
+    if kind != "k2":
+        assert got.mean().item() == pytest.approx(0.1438410362, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    "kind, place, expected",
+    [
+        ("k1", "loss", 0.0),
+        ("k2", "loss", 0.274653),
+        ("k3", "loss", 0.25),
+        ("k1", "reward", 0.274653),
+        ("k2", "reward", 0.039506),
+        ("k3", "reward", 0.024653),
+    ],
+)
+def test_gradient_of_kl_by_hand(kind, place, expected):
+    """On the first of two logits, pi = (.5, .5), ref = (.25, .75). True: .274653."""
+    logits = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    logp = logits.log_softmax(-1)
+    k = kl_estimate(logp, doubles(0.25, 0.75).log(), kind)
+    k = k.detach() * logp if place == "reward" else k
+    (logp.detach().exp() * k).sum().backward()
+    assert logits.grad[0].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_k3_rises_with_logp_above_the_reference():
+    """logp = ln .5 over ref = ln .25: value .193147, slope +.5; a wrong sign of x or of
+    the loss turns it."""
+    logp = doubles(0.5).log().requires_grad_()
+    k = kl_estimate(logp, doubles(0.25).log(), "k3")
+    k.sum().backward()
+    assert k.item() == pytest.approx(0.1931471806, abs=1e-10)
+    assert logp.grad.item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "kl, p",
+    [
+        ("k1_reward", 0.880797078),
+        ("k2_loss", 0.880797078),
+        ("k3_loss_rho", 0.880797078),
+        ("k3_loss", 0.809016994),
+        ("k1_loss", 1.0),
+        ("k2_reward", 1.0),
+        ("k3_reward", 1.0),
+    ],
+)
+def test_where_the_kl_bandit_ends(kl, p):
+    """The optimum is sigmoid(1 / 0.5); k3 in the loss stops at the golden section."""
+    assert grpo.fixed_point(kl) == pytest.approx(p, abs=1e-8)
+
+
+def test_returns_to_go_by_hand():
+    """R = 1 at the end, less 0.1 times KL .1, .2, .3; a cell of the environment in
+    between neither adds nor ends the sum, whatever stands there."""
+    k = doubles([0.1, 0.2, 0.3])
+    got = doubles([1, 1, 1]) - 0.1 * returns_to_go(k, torch.ones(1, 3))
+    assert got[0].tolist() == pytest.approx([0.94, 0.95, 0.97], abs=1e-10)
+    k = doubles([0.1, math.nan, 0.2, 0.3], [1, 1, 1, 1])
+    got = returns_to_go(k, torch.tensor([[1.0, 0, 1, 1], [1, 1, 1, 1]]))
+    assert got[0].tolist() == pytest.approx([0.6, 0.5, 0.5, 0.3])
+    assert got[1].tolist() == [4, 3, 2, 1]
+
+
+@pytest.mark.parametrize("kind", grpo.LOSSES)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_masked_cells_cannot_poison_the_loss(kind, bad):
+    """NaN and inf outside the mask: same loss, same gradient, ratio 1 there."""
+    without = loss_of([1.5, 1.0, 0.5], 1.0, kind, [1, 0, 1])
+    loss, grad, ratio, cut = loss_of([1.5, bad, 0.5], 1.0, kind, [1, 0, 1])
+    assert (loss, grad, cut) == (without[0], without[1], without[3])
+    assert grad[1] == 0 and ratio[0, 1] == 1
+    if kind == "clip":
+        assert loss == pytest.approx(-(1.28 + 0.5) / 3, abs=1e-10)
+        assert grad == pytest.approx([0, 0, -1 / 6]) and cut == [1, 0, 0]
+
+
+def weights_of(lengths, kind, group_size=2, max_tokens=8):
+    lengths = torch.tensor(lengths)
+    prompts = int((lengths.view(-1, group_size).sum(1) > 0).sum())
+    counts = int(lengths.sum()), int((lengths > 0).sum()), prompts
+    return sequence_weights(lengths, kind, group_size, max_tokens, *counts)
+
+
+@pytest.mark.parametrize(
+    "kind, expected",
+    [
+        ("sequence", (1 + 4 + 6) / 3),
+        ("token", (2 * 1 + 4 * 4 + 1 * 6) / 7),
+        ("prompt", ((2 + 16) / 6 + 6) / 2),
+        ("constant", (2 + 16 + 6) / (8 * 3)),
     ],
 )
 def test_aggregations_by_hand(kind, expected):
-    """Token losses: prompt p [1, 1] and [4, 4, 4, 4]; prompt q [6] and [6]."""
-    sums = torch.tensor([2.0, 16.0, 6.0, 6.0])
-    assert (weights_of([2, 4, 1, 1], kind) * sums).sum() == pytest.approx(expected)
+    """Token losses: prompt p [1, 1] and [4, 4, 4, 4]; prompt q [6] and an answer that
+    was left out: 3.666667, 3.428571, 4.5, 1."""
+    sums = doubles(2, 16, 6, 0)
+    got = (weights_of([2, 4, 1, 0], kind) * sums).sum().item()
+    assert got == pytest.approx(expected, abs=1e-10)
 
 
 def test_token_mean_is_not_the_mean_of_micro_batch_means():
     """[1, 1] and [4, 4, 4, 4]: 3.0 by tokens; the mean of the two means is 2.5."""
-    sums = torch.tensor([2.0, 16.0])
+    sums = doubles(2, 16)
     assert (weights_of([2, 4], "token") * sums).sum() == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("aggregation", grpo.AGGREGATIONS)
+def test_two_unequal_ranks_sum_to_one(aggregation):
+    """One prompt here and three there, the counts of both: the same loss and gradient.
+    Normalising by each rank's own tokens would give the small one too much."""
+    torch.manual_seed(0)
+    lengths = torch.tensor([3, 5, 2, 6, 1, 4, 6, 6])
+    mask = (torch.arange(6) < lengths[:, None]).double()
+    old, advantages = torch.randn(8, 6), torch.randn(8)
+    counts = int(lengths.sum()), 8, 4
+
+    def rank(rows):
+        logp = (old[rows] + 0.1).double().requires_grad_()
+        weights = sequence_weights(lengths[rows], aggregation, 2, 6, *counts)
+        args = advantages[rows].double(), mask[rows], weights
+        loss, _, _ = policy_loss(logp, old[rows].double(), *args)
+        loss.backward()
+        return loss.item(), logp.grad
+
+    whole, small, large = rank(slice(0, 8)), rank(slice(0, 2)), rank(slice(2, 8))
+    assert small[0] + large[0] == pytest.approx(whole[0], abs=1e-12)
+    torch.testing.assert_close(torch.cat([small[1], large[1]]), whole[1])
 
 
 @pytest.mark.parametrize("kind", grpo.AGGREGATIONS)
@@ -160,9 +464,11 @@ def test_nothing_to_train_on_is_zero_not_nan(kind):
     """All answers masked: loss and gradient exactly 0."""
     logp = torch.zeros(2, 3, requires_grad=True)
     zeros = torch.zeros(2, 3)
-    loss, _ = policy_loss(logp, zeros, torch.ones(2), zeros, weights_of([0, 0], kind))
-    loss.backward()
-    assert loss.item() == 0 and logp.grad.abs().sum() == 0
+    for loss_kind in grpo.LOSSES:
+        args = zeros, torch.ones(2), zeros, weights_of([0, 0], kind), loss_kind
+        loss, _, cut = policy_loss(logp, *args)
+        loss.backward()
+        assert loss.item() == 0 and logp.grad.abs().sum() == 0 and not cut.any()
 
 
 @pytest.mark.parametrize(
@@ -171,6 +477,7 @@ def test_nothing_to_train_on_is_zero_not_nan(kind):
         lambda: group_advantages(torch.ones(1, 2), "mean"),
         lambda: weights_of([1, 1], "tokens"),
         lambda: loss_of([1.0], 1.0, "ppo"),
+        lambda: importance_weights(torch.ones(1, 2), torch.ones(1, 2), "tis", 2.0),
     ],
 )
 def test_a_wrong_name_lists_the_right_ones(call):
@@ -201,13 +508,10 @@ def test_entropy_by_hand():
 # The exact policy gradient, by enumeration of every answer
 
 
-def enumerated_gradient(theta, rewards, weight=lambda p, r: p * r):
-    """Gradient of E[R] on theta through policy_loss, two steps over two tokens.
-
-    theta (3, 2): logits of the first token, and of the second after 0 and after 1. Each
-    sequence enters with advantage weight(p, R) and constant denominator 1.
-    """
-    theta = theta.clone().requires_grad_()
+def test_the_loss_has_the_exact_policy_gradient():
+    """E[R] and its gradient, known to ten digits, through token_logprobs and
+    policy_loss: a sign, a shifted column, a lost token or a detached ratio show."""
+    theta = grpo.THETA.clone().requires_grad_()
     sequences = list(itertools.product((0, 1), repeat=2))
     rows = torch.tensor([[0, 1 + a] for a, _ in sequences])
     tokens = torch.tensor([[0, a, b] for a, b in sequences])
@@ -215,25 +519,133 @@ def enumerated_gradient(theta, rewards, weight=lambda p, r: p * r):
     logp = token_logprobs(logits, tokens)
     mask = torch.tensor([[0.0, 1.0, 1.0]] * 4)
     p = (logp * mask).sum(1).exp().detach()
-    reward = torch.tensor([rewards.get(s, 0.0) for s in sequences], dtype=theta.dtype)
-    ones = torch.ones(4, dtype=theta.dtype)
-    loss, _ = policy_loss(logp, logp.detach(), weight(p, reward), mask, ones)
+    assert (p @ grpo.REWARDS).item() == pytest.approx(0.4837011340, abs=1e-10)
+    for kind in grpo.LOSSES:
+        if kind == "gspo":  # its ratio is a mean over tokens: 1 / T of the gradient
+            continue
+        args = p * grpo.REWARDS, mask, torch.ones(4), kind
+        loss, _, _ = policy_loss(logp, logp.detach(), *args)
+        (grad,) = torch.autograd.grad(-loss, theta, retain_graph=True)
+        exact = grpo.exact_gradient(grpo.two_tokens, grpo.THETA, grpo.REWARDS)
+        torch.testing.assert_close(grad, exact, rtol=0, atol=1e-12)
+        expected = [0.0564828, -0.1521654, -0.0418528]
+        assert grad[:, 0].tolist() == pytest.approx(expected, abs=1e-7)
+        torch.testing.assert_close(grad[:, 0], -grad[:, 1])
+
+
+def similarity(a, b):
+    return torch.cosine_similarity(a.flatten(), b.flatten(), dim=0).item()
+
+
+TWO = (grpo.two_tokens, grpo.THETA, grpo.REWARDS)
+STOP = (grpo.until_stop, grpo.PHI, grpo.STOP_REWARDS)
+
+
+@pytest.mark.parametrize(
+    "kind, shape, share",
+    [
+        ("none", (1, 2), 1),
+        ("rloo", (1, 2), 1),
+        ("rloo", (2, 2), 1),
+        ("dr_grpo", (1, 2), 1 / 2),
+        ("dr_grpo", (1, 3), 2 / 3),
+        ("batch_mean", (2, 2), 3 / 4),
+    ],
+)
+def test_baselines_that_keep_the_gradient(kind, shape, share):
+    """All batches there are, each with its chance: leave-one-out is unbiased, centring
+    by a mean of n answers scales the gradient by exactly 1 - 1/n."""
+    exact = grpo.exact_gradient(*TWO)
+    got = grpo.expected_gradient(*TWO, shape, kind)
+    torch.testing.assert_close(got, share * exact, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["grpo", "reinforce_pp", "scalerl", "maxrl"])
+def test_normalisers_bend_the_gradient(kind):
+    """No multiple of the exact one, yet uphill."""
+    got, exact = grpo.expected_gradient(*TWO, (2, 2), kind), grpo.exact_gradient(*TWO)
+    assert 0.9 < similarity(got, exact) < 1 - 1e-6
+
+
+@pytest.mark.parametrize(
+    "kind, cosine",
+    [
+        ("constant", 1),
+        ("sequence", 0.984964),
+        ("token", 0.996067),
+        ("prompt", 0.996067),
+    ],
+)
+def test_only_a_constant_keeps_the_direction(kind, cosine):
+    """Answers of 1 to 3 tokens, the end included: E[R] .327328 and its gradient."""
+    logp, mask = grpo.until_stop(grpo.PHI)
+    chances = logp.sum(1).exp()
+    assert chances.sum().item() == pytest.approx(1, abs=1e-12)
+    assert (chances @ grpo.STOP_REWARDS).item() == pytest.approx(0.327328, abs=1e-6)
+    exact = grpo.exact_gradient(*STOP)
+    assert exact.tolist() == pytest.approx([-0.179976, 0.052275, 0.064487], abs=1e-6)
+    got = grpo.expected_gradient(*STOP, (1, 2), "rloo", kind)
+    assert similarity(got, exact) == pytest.approx(cosine, abs=1e-6)
+    if kind == "constant":
+        torch.testing.assert_close(got, exact, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "kind, limit, cosine, gradient",
+    [
+        ("sequence", math.inf, 1, [0.056483, -0.152165, -0.041853]),
+        ("none", math.inf, -0.121097, [-0.206790, -0.013041, -0.116400]),
+        ("token", math.inf, 0.359080, [-0.061358, -0.044595, -0.090633]),
+        ("prefix", math.inf, 0.755418, [-0.061358, -0.152165, -0.041853]),
+        ("sequence", 2, 0.208599, None),
+        ("sequence", 5, 0.781635, None),
+        ("token", 2, 0.164708, None),
+        ("mask", 2, 0.249690, None),
+    ],
+)
+def test_corrections_of_a_stale_sampler(kind, limit, cosine, gradient):
+    """Answers from a policy that differs a lot: only the whole sequence's weight gives
+    the truth, weights by token are a trust region and not a correction."""
+    args = grpo.THETA, grpo.SAMPLER, grpo.REWARDS, kind, limit
+    got, exact = grpo.off_policy_gradient(*args), grpo.exact_gradient(*TWO)
+    assert similarity(got, exact) == pytest.approx(cosine, abs=1e-6)
+    if gradient:
+        assert got[:, 0].tolist() == pytest.approx(gradient, abs=1e-6)
+
+
+def test_the_ratio_of_the_clip_loss_is_by_token():
+    """Unclipped PPO on the same stale answers is the token-level correction."""
+    theta = grpo.THETA.clone().requires_grad_()
+    (logp, mask), (old, _) = grpo.two_tokens(theta), grpo.two_tokens(grpo.SAMPLER)
+    args = old, grpo.REWARDS, mask, old.sum(1).exp()
+    loss, _, _ = policy_loss(logp, *args, "clip", 99.0, 99.0)
     loss.backward()
-    return (p * reward).sum().item(), -theta.grad
+    expected = [0.061358, 0.044595, 0.090633]
+    assert theta.grad[:, 0].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-THETA = torch.tensor([[0.3, -0.2], [0.1, 0.4], [-0.5, 0.2]], dtype=torch.float64)
-REWARDS = {(0, 1): 1.0, (1, 1): 0.5}
-
-
-def test_the_loss_has_the_exact_policy_gradient():
-    """E[R] and its gradient on theta, known to ten digits; a sign, a shifted column, a
-    lost token or a detached ratio each change it."""
-    value, grad = enumerated_gradient(THETA, REWARDS)
-    assert value == pytest.approx(0.4837011340, abs=1e-10)
-    expected = [0.0564828, -0.1521654, -0.0418528]
-    assert grad[:, 0].tolist() == pytest.approx(expected, abs=1e-7)
-    torch.testing.assert_close(grad[:, 0], -grad[:, 1])
+def test_kl_to_go_is_the_whole_gradient_of_the_kl():
+    """Two tokens, uniform reference: KL in the reward credits the first token with the
+    KL it leads to; a token's own k2 in the loss does not."""
+    exact_theta = grpo.THETA.clone().requires_grad_()
+    ref, _ = grpo.two_tokens(torch.zeros(3, 2, dtype=torch.float64))
+    logp, mask = grpo.two_tokens(exact_theta)
+    (logp.sum(1).exp() * (logp - ref).sum(1)).sum().backward()
+    found = {}
+    for kl in ("k1_reward", "k2_loss"):
+        theta = grpo.THETA.clone().requires_grad_()
+        logp, _ = grpo.two_tokens(theta)
+        p, k = logp.detach().sum(1).exp(), kl_estimate(logp, ref, kl[:2])
+        if kl == "k2_loss":
+            loss = grpo.weighted_sum(k, mask, p)
+        else:
+            togo = -returns_to_go(k.detach(), mask)
+            loss, _, _ = policy_loss(logp, logp.detach(), togo, mask, p, "reinforce")
+        found[kl] = torch.autograd.grad(loss, theta)[0]
+    torch.testing.assert_close(found["k1_reward"], exact_theta.grad, rtol=0, atol=1e-12)
+    own = found["k2_loss"]
+    torch.testing.assert_close(own[1:], exact_theta.grad[1:], rtol=0, atol=1e-12)
+    assert (own[0] - exact_theta.grad[0]).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -246,6 +658,12 @@ def test_the_loss_has_the_exact_policy_gradient():
         (0.5, 4, "grpo", 0.404006),
         (0.25, 4, "grpo", 0.308443),
         (0.1, 4, "grpo", 0.152125),
+        (0.5, 8, "grpo", 0.463914),
+        (0.5, 8, "dr_grpo", 0.21875),
+        (0.5, 4, "rloo", 0.25),
+        (0.1, 4, "rloo", 0.09),
+        (0.5, 4, "maxrl", 0.4375),
+        (0.25, 4, "maxrl", 0.433594),
     ],
 )
 def test_expected_gradient_of_a_bandit(p, size, kind, expected):
@@ -262,7 +680,7 @@ def test_expected_gradient_of_a_bandit(p, size, kind, expected):
         logp = logps[list(group)][:, None]
         weights = torch.full((size,), 1 / size, dtype=torch.float64)
         ones = torch.ones(size, 1)
-        loss, _ = policy_loss(logp, logp.detach(), advantages, ones, weights)
+        loss, _, _ = policy_loss(logp, logp.detach(), advantages, ones, weights)
         (grad,) = torch.autograd.grad(loss, z, retain_graph=True)
         total -= grad.item() * logps[list(group)].sum().exp().item()
     # GRPO adds 1e-6 to a std of about 0.5.
@@ -270,8 +688,30 @@ def test_expected_gradient_of_a_bandit(p, size, kind, expected):
 
 
 def test_a_sampler_that_is_off_shows_in_the_ratio():
-    """On the second update the ratio leaves 1."""
-    _, _, ratio = loss_of([1.0, 1.0], 1.0)
-    assert ratio.tolist() == [[1.0, 1.0]]
-    _, _, ratio = loss_of([1.1, 0.8], 1.0)
-    assert ratio[0].tolist() == pytest.approx([1.1, 0.8])
+    """Top-k 2 of (.5, .3, .2) leaves (.625, .375): ratio 0.8, the mass it keeps, on
+    every token. Logits [2, 0] sampled at temperature .5 and scored at 1: .896929."""
+    kept = doubles(0.5, 0.3) / doubles(0.625, 0.375)
+    _, _, ratio, _ = loss_of(kept.tolist(), 1.0)
+    assert ratio[0].tolist() == pytest.approx([0.8, 0.8])
+    logits = doubles([[2, 0], [0, 0]])
+    tokens = torch.zeros(1, 2, dtype=torch.long)
+    new, old = token_logprobs(logits, tokens), token_logprobs(2 * logits, tokens)
+    assert new[0].tolist() == pytest.approx([0, -0.126928], abs=1e-6)
+    args = torch.ones(1), torch.tensor([[0.0, 1.0]]), torch.ones(1)
+    _, ratio, _ = policy_loss(new, old, *args)
+    assert ratio[0].tolist() == pytest.approx([1, 0.896929], abs=1e-6)
+
+
+def test_entropy_of_a_uniform_policy():
+    """ln 8 = 2.079442 at each token, the log of the vocabulary of a fresh model."""
+    entropy = token_entropy(torch.zeros(2, 4, 8))
+    assert entropy[:, 1:].flatten().tolist() == pytest.approx([2.079442] * 6, abs=1e-6)
+
+
+def test_recipes_are_lines_of_config():
+    """Every paper's choices exist under their names here."""
+    kinds = {"advantage": grpo.BASELINES, "loss": grpo.LOSSES, "kl": grpo.KLS}
+    kinds["aggregation"] = grpo.AGGREGATIONS
+    assert len(grpo.RECIPES) == 9
+    for recipe in grpo.RECIPES.values():
+        assert all(recipe.get(name, k[0]) in k for name, k in kinds.items())

@@ -1,0 +1,542 @@
+"""One step of RL in train.py: its gradient, its options, its bookkeeping, its guards.
+
+No run is longer than a few steps; what a whole run promises is in test_train.py.
+"""
+
+import math
+
+import pytest
+import torch
+
+import grpo
+import train
+from reward import TASKS
+from rollout import rollout
+
+TINY = dict(
+    dim=16,
+    head_dim=8,
+    heads=2,
+    kv_heads=1,
+    hidden=16,
+    levels="1-3",
+    pretrain_steps=20,
+    pretrain_lr=1e-2,
+    steps=4,
+    prompts_per_step=4,
+    group_size=4,
+    evals=2,
+    eval_problems=8,
+    eval_samples=1,
+    device="cpu",
+)
+# Four groups: two with contrast, one half and half, one without.
+REWARDS = [[1.0, 0, 0, 0], [0, 1, 1, 0], [1, 1, 0, 1], [1, 1, 1, 1]]
+
+
+def new_run(out, **changes):
+    """A run at the first step of RL, with random weights."""
+    run = train.new_run(train.make_config(**{**TINY, "out": str(out), **changes}))
+    run.levels = {"train": [2, 3], "easy": []}
+    train.begin_rl(run)
+    return run
+
+
+def sampled(run, stale=0.5):
+    """A batch from the run's policy, its log-probabilities then moved off by up to
+    `stale`, and rewards that do not depend on the answers."""
+    batch = rollout(run.model, train.draw_prompts(run), 4, 24, (0, 0))
+    assert len(set(batch.lengths)) > 3 and any(batch.truncated)
+    moved = stale * torch.sin(torch.arange(batch.logp.shape[1]))
+    batch.logp -= moved * batch.mask
+    return batch, torch.tensor(REWARDS)
+
+
+def gradient(run, batch, advantages, micro_batch=64):
+    """The gradient that `update` applies, without applying it, and its stats."""
+    run.cfg = train.replace(run.cfg, micro_batch=micro_batch)
+    found = {}
+
+    def keep(run):
+        found.update({n: p.grad.clone() for n, p in run.model.named_parameters()})
+        run.optimizer.zero_grad(set_to_none=True)
+        return 0.0
+
+    original, train.apply_gradients = train.apply_gradients, keep
+    try:
+        stats = train.update(run, batch, advantages)
+    finally:
+        train.apply_gradients = original
+    return torch.cat([g.flatten() for g in found.values()]), stats
+
+
+def differ(a, b):
+    return (a - b).abs().max() > 1e-5
+
+
+OPTIONS = [dict(aggregation=kind) for kind in grpo.AGGREGATIONS]
+OPTIONS += [dict(loss=kind) for kind in grpo.LOSSES]
+OPTIONS += [dict(kl=kind, kl_coef=0.3) for kind in grpo.KLS]
+OPTIONS += [dict(correction="sequence"), dict(truncated="mask", aggregation="sequence")]
+OPTIONS += [dict(entropy_bonus=0.1, flat="keep")]
+
+
+def name_of(options):
+    return " ".join(map(str, options.values()))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
+def test_micro_batches_do_not_change_the_gradient(options, tmp_path):
+    """1, 2, 4 or all sequences at a time: a mean of means would fail; and the same
+    metrics, which a sum over the last micro-batch alone would fail."""
+    run = new_run(tmp_path, **options)
+    batch, rewards = sampled(run)
+    advantages = grpo.group_advantages(rewards)
+    whole, stats = gradient(run, batch, advantages)
+    assert whole.abs().max() > 1e-3
+    for rows in (1, 2, 4):
+        part, part_stats = gradient(run, batch, advantages, rows)
+        torch.testing.assert_close(part, whole, rtol=0, atol=1e-6)
+        assert part_stats == pytest.approx(stats, abs=1e-5)
+
+
+CHOICES = {
+    "advantage": grpo.BASELINES,
+    "loss": grpo.LOSSES,
+    "correction": grpo.CORRECTIONS,
+    "aggregation": grpo.AGGREGATIONS,
+    "kl": grpo.KLS,
+    "flat": ("drop", "keep"),
+    "truncated": ("zero", "mask"),
+    "clip_low": (0.1, 0.2),
+    "clip_high": (0.2, 0.28),
+    "ratio_max": (1.2, 5.0),
+    "kl_coef": (0.0, 0.1, 0.2),
+    "entropy_bonus": (0.0, 0.1),
+}
+
+
+@pytest.mark.parametrize("field", CHOICES)
+def test_every_choice_changes_the_gradient(field, tmp_path):
+    """No dead options: on answers of unequal length, off policy, no two agree."""
+    found, common = [], {"kl": dict(kl_coef=0.5), "ratio_max": dict(loss="cispo")}
+    common["loss"] = dict(ratio_max=1.3, clip_low=0.02, clip_high=0.03)
+    common["correction"] = dict(ratio_max=1.3)
+    for choice in CHOICES[field]:
+        run = new_run(tmp_path, **{**common.get(field, {}), field: choice})
+        run.base = {n: 1.3 * w for n, w in run.base.items()}
+        batch, rewards = sampled(run, stale=0.5)
+        advantages = grpo.group_advantages(rewards, run.cfg.advantage)
+        found.append(gradient(run, batch, advantages)[0])
+    for i, a in enumerate(found):
+        for j, b in enumerate(found[:i]):
+            assert differ(a, b), f"{CHOICES[field][i]} is {CHOICES[field][j]}"
+
+
+def parity(batch, group_size):
+    """A reward with contrast for a policy that knows nothing."""
+    last = [batch.tokens[i, n - 1].item() % 2 for i, n in enumerate(batch.lengths)]
+    return torch.tensor(last, dtype=torch.float32).view(-1, group_size)
+
+
+def a_few_steps(monkeypatch, out, steps=2, **options):
+    """Weights after some steps of `reinforce`, nothing evaluated."""
+    monkeypatch.setattr(train, "grade", parity)
+    monkeypatch.setattr(train, "eval_steps", lambda cfg: set())
+    run = new_run(out, lr=1e-2, steps=steps, **options)
+    out.mkdir()
+    for name in train.LOGS:
+        (out / name).touch()
+    train.reinforce(run, train.Stop())
+    return torch.cat([w.detach().flatten() for w in run.model.parameters()])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [dict(truncated="penalty"), dict(lag=1), dict(updates=2), dict(flat="resample")],
+    ids=str,
+)
+def test_options_around_the_loss_change_the_weights(options, tmp_path, monkeypatch):
+    plain = a_few_steps(monkeypatch, tmp_path / "plain")
+    other = a_few_steps(monkeypatch, tmp_path / "other", **options)
+    assert differ(plain, other)
+
+
+def test_lag_zero_is_on_policy_bit_for_bit(tmp_path, monkeypatch):
+    """Also where the machinery runs: a lag longer than the run keeps the first weights,
+    so one step of it is the on-policy step."""
+    plain = a_few_steps(monkeypatch, tmp_path / "plain", steps=1)
+    assert plain.equal(a_few_steps(monkeypatch, tmp_path / "zero", steps=1, lag=0))
+    assert plain.equal(a_few_steps(monkeypatch, tmp_path / "late", steps=1, lag=8))
+
+
+def test_what_rl_remembers_survives_a_stop(tmp_path, monkeypatch):
+    """Old weights of the sampler, tries, the reference: all in the checkpoint."""
+    options = dict(steps=4, lag=2, retire=0.5, kl_coef=0.1)
+    whole = a_few_steps(monkeypatch, tmp_path / "whole", **options)
+
+    def stop_at_two(run, stop, saved):
+        if run.step == 2:
+            run.save()
+            raise SystemExit
+
+    plain = train.save_sometimes
+    monkeypatch.setattr(train, "save_sometimes", stop_at_two)
+    with pytest.raises(SystemExit):
+        a_few_steps(monkeypatch, tmp_path / "part", **options)
+    monkeypatch.setattr(train, "save_sometimes", plain)
+    state = train.read_checkpoint(tmp_path / "part")
+    assert len(state["past"]) == 2 and state["tries"]
+    run = train.new_run(train.Config(**state["config"]))
+    run.load(state)
+    train.reinforce(run, train.Stop())
+    weights = torch.cat([w.detach().flatten() for w in run.model.parameters()])
+    assert weights.equal(whole) and len(run.rows) == 4
+
+
+def test_flat_groups_leave_no_trace(tmp_path):
+    """All rewards the same: no gradient, no step; Adam's momentum would move on."""
+    for flat in ("drop", "keep"):
+        run = new_run(tmp_path, flat=flat)
+        batch, _ = sampled(run)
+        before = {n: w.clone() for n, w in run.model.state_dict().items()}
+        stats = train.update(run, batch, torch.zeros(4, 4))
+        assert stats["grad_norm"] == 0 and stats["ratio_max"] == 1
+        after = run.model.state_dict()
+        assert all(torch.equal(before[n], w) for n, w in after.items())
+
+
+def test_a_kept_flat_group_counts(tmp_path):
+    """Token mean: flat groups add tokens to the denominator (sum 5 over 10 kept and 20
+    flat tokens is 5/10 dropped, 5/30 kept), and nothing else."""
+    found = {}
+    for flat in ("drop", "keep"):
+        run = new_run(tmp_path, flat=flat)
+        batch, rewards = sampled(run)
+        found[flat], _ = gradient(run, batch, grpo.group_advantages(rewards))
+        tokens = batch.mask.sum(1).view(4, 4).sum(1)
+    share = (tokens[:3].sum() / tokens.sum()).item()
+    torch.testing.assert_close(found["keep"], share * found["drop"])
+
+
+def test_masked_truncated_answers_do_not_exist(tmp_path):
+    """Left out of loss and denominator: changing their tokens changes nothing."""
+    run = new_run(tmp_path, truncated="mask")
+    batch, rewards = sampled(run)
+    advantages = grpo.group_advantages(rewards)
+    before, _ = gradient(run, batch, advantages)
+    cut = torch.tensor(batch.truncated)
+    batch.logp[cut] -= 3.0
+    after, _ = gradient(run, batch, advantages)
+    assert torch.equal(before, after)
+    batch.truncated = [True] * 16
+    nothing, stats = gradient(run, batch, advantages)
+    assert nothing.abs().sum() == 0
+
+
+def test_old_logprobs_are_the_samplers(tmp_path):
+    """On policy the ratio is 1 because two code paths agree, not by construction: moved
+    old log-probabilities must show."""
+    run = new_run(tmp_path)
+    batch, rewards = sampled(run, stale=0.0)
+    advantages = grpo.group_advantages(rewards)
+    _, stats = gradient(run, batch, advantages)
+    assert stats["mismatch"] < 1e-5 and abs(stats["ratio_max"] - 1) < 1e-5
+    batch.logp[0, batch.lengths[0] - 1] -= 0.5
+    _, stats = gradient(run, batch, advantages)
+    assert stats["mismatch"] == pytest.approx(math.exp(0.5) - 1, abs=1e-4)
+    assert stats["ratio_max"] == pytest.approx(math.exp(0.5), abs=1e-4)
+    assert stats["clip_share"] == pytest.approx(1 / batch.mask[:12].sum().item())
+
+
+def test_the_second_update_sees_new_weights(tmp_path):
+    """Old log-probabilities stay those of the sampler: ratio 1, then no longer 1."""
+    run = new_run(tmp_path, updates=2, lr=1e-2, warmup=0)
+    batch, rewards = sampled(run, stale=0.0)
+    stats = train.update(run, batch, grpo.group_advantages(rewards))
+    assert stats["mismatch"] < 1e-5 and stats["ratio_max"] > 1.01
+
+
+def test_correction_compares_with_the_policy_of_now(tmp_path):
+    """Old becomes the present policy, and the weight is exp(old - sampler)."""
+    run = new_run(tmp_path, correction="token", ratio_max=1.3)
+    batch, rewards = sampled(run)
+    targets = train.targets_of(run, batch, grpo.group_advantages(rewards))
+    exact = grpo.token_logprobs(run.model(batch.tokens), batch.tokens)
+    own = batch.mask > 0
+    torch.testing.assert_close(targets.old_logp[own], exact[own], rtol=0, atol=1e-5)
+    ratio = (exact - batch.logp).exp().clamp(max=1.3)
+    torch.testing.assert_close(targets.correction[own], ratio[own], rtol=0, atol=1e-4)
+    _, stats = gradient(run, batch, grpo.group_advantages(rewards))
+    assert abs(stats["ratio_max"] - 1) < 1e-5 and stats["mismatch"] > 0.3
+    assert run.ledger.tokens["logprob"] == 2 * sum(batch.lengths)
+
+
+def test_the_reference_is_the_base(tmp_path):
+    """KL 0 at first; after the weights move it is the KL to the old ones."""
+    run = new_run(tmp_path, kl="k2_loss", kl_coef=0.1)
+    batch, rewards = sampled(run, stale=0.0)
+    advantages = grpo.group_advantages(rewards)
+    _, stats = gradient(run, batch, advantages)
+    assert abs(stats["kl"]) < 1e-9
+    with torch.no_grad():
+        run.model.embed.weight.mul_(1.5)
+    before = run.model.embed.weight.clone()
+    _, stats = gradient(run, batch, advantages)
+    assert stats["kl"] > 1e-3 and torch.equal(run.model.embed.weight, before)
+
+
+def test_kl_in_the_reward_reaches_earlier_tokens(tmp_path):
+    """A_t = A - coef * (KL at t and after it), each estimated by k1."""
+    run = new_run(tmp_path, kl="k1_reward", kl_coef=0.5)
+    batch, rewards = sampled(run)
+    run.base = {n: 1.3 * w for n, w in run.base.items()}
+    targets = train.targets_of(run, batch, grpo.group_advantages(rewards))
+    start, end = batch.prompt_lengths[0], batch.lengths[0]
+    k1 = (batch.logp - targets.ref_logp)[0, start:end]
+    got = targets.advantage[0, start:end]
+    assert k1.abs().max() > 0.01
+    advantage = grpo.group_advantages(rewards)[0, 0]
+    for t in range(end - start):
+        assert got[t].item() == pytest.approx(
+            (advantage - 0.5 * k1[t:].sum()).item(), abs=1e-5
+        )
+
+
+def test_the_sampler_is_lag_steps_behind(tmp_path, monkeypatch):
+    """Step s samples with the weights of step s - 2, or of the first; and the trainer
+    keeps its own."""
+    run = new_run(tmp_path, lag=2)
+    seen = []
+    monkeypatch.setattr(
+        train, "rollout", lambda model, *args, **kw: seen.append(mark(model)) or batch
+    )
+    batch = sampled(run)[0]
+
+    def mark(model):
+        return model.embed.weight[0, 0].item()
+
+    for step in range(5):
+        with torch.no_grad():
+            run.model.embed.weight[0, 0] = step
+        train.remember_weights(run)
+        train.sample(run, train.draw_prompts(run))
+        assert mark(run.model) == step
+    assert seen == [0, 0, 0, 1, 2]
+
+
+def test_resample_fills_the_batch(tmp_path, monkeypatch):
+    """Two flat groups make way for two new prompts with other numbers; the live ones
+    stay as they are, and the cost of the dropped ones is charged."""
+    run = new_run(tmp_path, flat="resample")
+    verdicts = iter([torch.tensor([REWARDS[0], REWARDS[3]]), torch.tensor(REWARDS[:1])])
+    monkeypatch.setattr(train, "grade", lambda batch, size: next(verdicts))
+    batch = train.sample(run, train.draw_prompts(run))
+    spent = run.ledger.tokens["decode"]
+    full, rewards = train.resample(
+        run, batch, torch.tensor([REWARDS[3], REWARDS[1], REWARDS[3], REWARDS[2]])
+    )
+    assert rewards.tolist() == [REWARDS[1], REWARDS[2], REWARDS[0], REWARDS[0]]
+    assert [len(full.envs), *full.tokens.shape[:1], len(full.lengths)] == [16] * 3
+    for new, old in zip(range(8), [*range(4, 8), *range(12, 16)], strict=True):
+        end = batch.lengths[old]
+        assert full.tokens[new, :end].equal(batch.tokens[old, :end])
+        assert full.logp[new, :end].equal(batch.logp[old, :end])
+        assert full.envs[new] is batch.envs[old]
+    keys = {env.problem.key for env in full.envs}
+    assert len(keys) == 4 and run.ledger.tokens["decode"] > spent
+    _, stats = gradient(run, full, grpo.group_advantages(rewards))
+    assert stats["mismatch"] < 1e-5
+
+
+def test_a_problem_nearly_always_solved_is_retired(tmp_path):
+    """At 0.9: 15 of 16 is not drawn again, 14 of 16 is (ScaleRL)."""
+    run = new_run(tmp_path, retire=0.9)
+    first, second, *_ = drawn = train.draw_prompts(run)
+    for right, problem in ((15, first), (14, second)):
+        rewards = torch.tensor([[1.0] * right + [0.0] * (16 - right)])
+        train.remember_tries(run, [problem], rewards)
+    again = train.draw_prompts(run)
+    assert again[0] != first and again[1:] == drawn[1:]
+    assert all(problem.level in (2, 3) for problem in again)
+
+
+def test_soft_overlong_penalty_of_a_batch(tmp_path):
+    """Counted from the prompt's end; the last fifth of the room costs up to 1."""
+    run = new_run(tmp_path, truncated="penalty")
+    batch, _ = sampled(run)
+    room = run.cfg.max_new()
+    batch.prompt_lengths = [5] * 16
+    batch.lengths = [5 + room] * 8 + [5 + room - room // 5] * 8
+    penalty = train.length_penalty(run.cfg, batch)
+    assert penalty.tolist() == [[-1.0] * 4] * 2 + [[0.0] * 4] * 2
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_is_skipped(bad, tmp_path):
+    """No weight, no moment changes; it is counted; the third ends the run."""
+    run = new_run(tmp_path)
+    run.model.embed.weight.sum().backward()
+    train.apply_gradients(run)
+    before = run.model.embed.weight.detach().clone()
+    moment = run.optimizer.state[run.model.embed.weight]["exp_avg"].clone()
+    for count in (1, 2):
+        (run.model.norm.weight[0] * bad + run.model.embed.weight.sum()).backward()
+        assert train.apply_gradients(run) is None and run.skipped == count
+    assert torch.equal(run.model.embed.weight, before)
+    assert torch.equal(run.optimizer.state[run.model.embed.weight]["exp_avg"], moment)
+    with pytest.raises(FloatingPointError, match="rl step 0 is not finite"):
+        (run.model.embed.weight.sum() * bad).backward()
+        train.apply_gradients(run)
+
+
+def test_the_norm_is_clipped_and_reported(tmp_path):
+    """Gradient (3, 4): norm 5 is reported, (0.6, 0.8) is applied."""
+    run = new_run(tmp_path, max_grad_norm=1.0)
+    run.optimizer = torch.optim.SGD(run.model.parameters(), lr=1.0)
+    weight = run.model.norm.weight
+    before = weight.detach().clone()
+    (3 * weight[0] + 4 * weight[1]).backward()
+    assert train.apply_gradients(run) == pytest.approx(5.0)
+    moved = (before - weight.detach())[:2].tolist()
+    assert moved == pytest.approx([0.6, 0.8], abs=1e-5)
+    assert weight.grad is None, "a gradient left over would be added to the next"
+
+
+def test_adam_by_hand():
+    """First step at g = 1e-10 is 0.0099 lr, since epsilon is 1e-8; no weight decay, so
+    a weight of 1 and g = 1 steps by lr alone."""
+    layer = torch.nn.Linear(2, 1, bias=False)
+    layer.weight.data.fill_(1.0)
+    optimizer = train.optimizer_of(layer, 0.1)
+    layer.weight.grad = torch.tensor([[1e-10, 1.0]])
+    optimizer.step()
+    moved = (1 - layer.weight.detach()[0]).tolist()
+    assert moved == pytest.approx([0.00099010, 0.1], rel=1e-3)
+
+
+def test_warm_up_starts_above_zero(tmp_path):
+    """lr / 5 at the first of five steps, lr from the fifth on."""
+    rates = []
+    for step in (0, 1, 4, 9):
+        run = new_run(tmp_path, warmup=5, lr=1e-3)
+        batch, rewards = sampled(run)
+        run.step = step
+        gradient(run, batch, grpo.group_advantages(rewards))
+        rates.append(run.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([2e-4, 4e-4, 1e-3, 1e-3])
+
+
+def test_recipes_fill_what_the_user_left_open():
+    """One line of config each, and every field can be overridden."""
+    configs = {name: train.make_config(recipe=name) for name in grpo.RECIPES}
+    for name, cfg in configs.items():
+        for field, value in grpo.RECIPES[name].items():
+            assert getattr(cfg, field) == value
+    assert len({repr(train.replace(cfg, recipe="")) for cfg in configs.values()}) == 9
+    cfg = train.parse_config(["--recipe", "dapo", "--flat", "keep", "--task", "guess"])
+    assert (cfg.flat, cfg.truncated, cfg.steps) == ("keep", "penalty", 500)
+
+
+def test_stats_of_a_step(tmp_path):
+    """Rewards of all samples, truncated ones included; tokens of the policy alone."""
+    run = new_run(tmp_path)
+    batch, rewards = sampled(run, stale=0.0)
+    stats = train.batch_stats(batch, rewards)
+    assert stats["reward"] == 10 / 16 and stats["live_groups"] == 0.75
+    assert stats["truncated"] == sum(batch.truncated) / 16
+    assert stats["answer_tokens"] == batch.mask.sum().item() / 16
+    assert stats["entropy"] == pytest.approx(
+        -batch.logp.sum().item() / batch.mask.sum().item()
+    )
+    batch.tokens[:4] = batch.tokens[0].clone()  # all four; then three of four
+    batch.tokens[4:7] = batch.tokens[4].clone()
+    assert train.batch_stats(batch, rewards)["identical"] == 0.25
+
+
+FINE = dict(reward=0.5, live_groups=0.5, identical=0.0, truncated=0.0, skipped=0)
+FINE |= dict(grad_norm=0.3, mismatch=1e-6, entropy=0.5, answer_tokens=10.0)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (dict(live_groups=0.0, reward=0.0), "no answer is right"),
+        (dict(live_groups=0.0, reward=1.0), "every answer is right"),
+        (dict(live_groups=0.0), "depend on the prompt alone"),
+        (dict(identical=1.0), "all samples of every group are identical"),
+        (dict(identical=1.0, live_groups=0.0), "is sampling still random"),
+        (dict(truncated=1.0), "every answer ran out of tokens"),
+        (dict(grad_norm=0.0), "the gradient is exactly 0"),
+        (dict(mismatch=0.01), "the ratio of the first update is off 1"),
+        (dict(skipped=2), "not finite"),
+        (dict(entropy=0.02), "entropy fell"),
+        (dict(answer_tokens=2.0), "answers shrank"),
+    ],
+)
+def test_guards_name_the_likely_cause(changes, words):
+    """Silent on a healthy run; each fault has its sentence, and it names a cause."""
+    healthy = [dict(FINE) for _ in range(20)]
+    assert train.diagnose(healthy) == {}
+    faulty = healthy + [{**FINE, **changes} for _ in range(10)]
+    assert words in " ".join(train.diagnose(faulty).values())
+    enough = {**FINE, **changes, "reward": 0.9}
+    if "entropy" in changes or "answer_tokens" in changes:
+        assert train.diagnose(healthy + [enough] * 10) == {}, "sure and right is fine"
+
+
+def test_a_stale_sampler_is_meant_to_be_off():
+    faulty = [{**FINE, "mismatch": 0.5}] * 3
+    assert train.diagnose(faulty, lag=8) == {} != train.diagnose(faulty, lag=0)
+
+
+def test_a_run_that_learns_nothing_says_so(tmp_path, monkeypatch, capsys):
+    """A verifier that rejects everything: warned of while it runs and at its end."""
+    zeros = lambda batch, size: torch.zeros(len(batch.envs) // size, size)  # noqa: E731
+    monkeypatch.setattr(train, "grade", zeros)
+    small = dict(prompts_per_step=1, group_size=2, evals=1, pretrain_steps=1)
+    train.train(new_run(tmp_path, steps=11, **small).cfg)
+    said = capsys.readouterr()
+    assert "WARNING at step 10: no group had any contrast" in said.out + said.err
+    ending = said.out.split("held out")[1]
+    assert "WARNING: no group had any contrast" in ending and "from step 10" in ending
+    assert "WARNING: RL taught nothing measurable" in ending
+
+
+def test_a_reward_that_is_no_number_stops_before_the_weights(tmp_path, monkeypatch):
+    run = new_run(tmp_path)
+    with pytest.raises(ValueError, match="not finite; look at the grader"):
+        grpo.group_advantages(torch.tensor([[math.nan, 0.0]]), run.cfg.advantage)
+
+
+def test_prompts_repeat_in_neighbours(tmp_path):
+    """The rewards of a row of (P, G) are those of one prompt."""
+    run = new_run(tmp_path)
+    batch = train.sample(run, train.draw_prompts(run))
+    keys = [env.problem.key for env in batch.envs]
+    assert keys[::4] == [p.key for p in train.draw_prompts(run)]
+    assert all(len(set(keys[i : i + 4])) == 1 for i in range(0, 16, 4))
+    for env in batch.envs:
+        env.solved = env is batch.envs[6]
+    assert train.grade(batch, 4).nonzero().tolist() == [[1, 2]]
+    assert set(TASKS) >= {batch.envs[0].problem.task}
+
+
+@pytest.mark.parametrize("option", ["entropy_bonus", "k2_loss", "k3_loss"])
+def test_a_bonus_raises_and_a_penalty_lowers(option, tmp_path):
+    """A step against the gradient of a lone bonus raises the entropy, of a lone KL
+    brings back the reference; both measured over the whole vocabulary."""
+    entropy = option == "entropy_bonus"
+    options = dict(entropy_bonus=1.0) if entropy else dict(kl=option, kl_coef=1.0)
+    run = new_run(tmp_path, flat="keep", **options)
+    run.model.embed.weight.data *= 4  # away from a uniform policy
+    run.base = {n: 0.7 * w for n, w in run.model.state_dict().items()}
+    batch, rewards = sampled(run, stale=0.0)
+    got, _ = gradient(run, batch, 1e-9 * (rewards - 0.5))
+    with torch.no_grad(), train.wearing(run.model, run.base):
+        ref = run.model(batch.tokens)[:, :-1].log_softmax(-1)
+    logp = run.model(batch.tokens)[:, :-1].log_softmax(-1)
+    measure = (logp.exp() * (logp - (0 if entropy else ref))).sum(-1)
+    (measure * batch.mask[:, 1:]).sum().backward()
+    exact = torch.cat([p.grad.flatten() for p in run.model.parameters()])
+    assert torch.cosine_similarity(got, exact, dim=0) > 0.1
