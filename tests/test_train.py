@@ -153,7 +153,7 @@ def test_another_recipe_reuses_the_base(whole, tmp_path, capsys):
 
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_every_task_trains(task, tmp_path):
-    levels = {"guess": "1", "add": "3", "chain": "3"}[task]
+    levels = {"guess": "1", "grid": "4", "knight": "5"}.get(task, "3")
     run = train.train(tiny(tmp_path, task=task, levels=levels, steps=1))
     assert run.step == 1
 
