@@ -26,6 +26,7 @@ import random
 import re
 import string
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -171,6 +172,10 @@ class Task:
             example = self.generate(self.levels[0], random.Random(0)).prompt
             raise ValueError(f"{prompt!r} is no {self.name} problem, unlike {example}")
         return problem
+
+    def posed(self, prompt: str, rng: random.Random) -> Problem:
+        """As read, with whatever the prompt does not tell drawn at random."""
+        return self.read(prompt)
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
         """The problem of a prompt that `form` matches; None where it makes no sense."""
@@ -755,7 +760,9 @@ class Path(Puzzle):
         self, level: int, rng: random.Random, letters: str = string.ascii_lowercase
     ) -> Problem:
         arms, length = self.shapes[level]
-        names = rng.sample(letters, 1 + arms * length)
+        # The fewest letters that do: a small model sees each more often.
+        count = 1 + arms * length
+        names = rng.sample(letters[:count], count)
         start, edges, node = names[0], [], ""
         for i, name in enumerate(names[1:]):
             edges.append((start if i % length == 0 else node) + name)
@@ -1209,15 +1216,17 @@ class Guess(Task):
 
     def generate(self, level: int, rng: random.Random) -> Problem:
         n, turns = self.size(level)
-        problem = self.read(f"G{self.symbols[n - 1]}{turns}:")
-        return replace(problem, data=(n, turns, rng.randrange(n)))
+        return self.posed(f"G{self.symbols[n - 1]}{turns}:", rng)
+
+    def posed(self, prompt: str, rng: random.Random) -> Problem:
+        n, turns, _ = self.read(prompt).data
+        return replace(self.read(prompt), data=(n, turns, rng.randrange(n)))
 
     def shifted(self, level: int, rng: random.Random) -> Problem:
         """A quarter of the numbers less: a range that no training shows."""
         n, turns = self.size(level)
         n -= n // 4
-        problem = self.read(f"G{self.symbols[n - 1]}{turns}:")
-        return replace(problem, data=(n, turns, rng.randrange(n)))
+        return self.posed(f"G{self.symbols[n - 1]}{turns}:", rng)
 
     def test_problems(
         self, level: int, count: int, shifted: bool = False
@@ -1287,32 +1296,39 @@ def find_task(name: str) -> Task:
     return TASKS[name]
 
 
+HOSTILE = ["", "[]", "[1]2[3]4", "9**9**9", "__import__('os')", "(" * 10_000]
+
+
+def show(task: Task, level: int, rng: random.Random) -> None:
+    """Print a problem of a level and a good demonstration of it."""
+    problem = task.draw(level, "base", rng)
+    demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
+    text = repr(problem.prompt + "".join(demo.segments))[1:-1]
+    space = "" if task.hidden else f"{task.space(level):,} problems, "
+    rates = f"chance {task.chance(level):.2g}, ceiling {task.ceiling(level):.3g}"
+    print(f"  level {level}: {space}{rates}, {task.max_tokens(level)} tokens at most")
+    for line in textwrap.wrap(text, 82, break_on_hyphens=False):
+        print(f"    {line}")
+
+
 def main(argv: list[str]) -> None:
     """Print problems, demonstrations and what the verifier says, task by task."""
     rng = random.Random(0)
     for task in [find_task(name) for name in argv] or TASKS.values():
         print(f"{task.name}: {type(task).__doc__.splitlines()[0]}")
-        for level in task.levels:
-            problem = task.draw(level, "base", rng)
-            demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
-            text = problem.prompt + "".join(demo.segments)
-            rates = f"{task.chance(level):.3f} to {task.ceiling(level):.3f}"
-            print(f"  level {level}, chance to ceiling {rates}\n    {text!r}")
+        for level in task.levels if argv else task.levels[:2]:
+            show(task, level, rng)
         if isinstance(task, Puzzle):
-            problem = task.draw(3, "base", rng)
-            right = problem.data[-1]
-            hostile = [
-                "",
-                "[]",
-                "[1]2[3]4",
-                f"{right} ",
-                f"+{right}",
-                f"0{right}",
-                "9**9**9",
+            problem = task.draw(task.levels[1], "base", rng)
+            _, right = task.think(problem, 0.0, rng)
+            print(f"  what the verifier says to answers of {problem.prompt}")
+            wrong = [task.guess(problem, rng), f"{right} ", f"+{right}", f"0{right}"]
+            verdicts = [
+                f"{text[:16]!r} {task.verify(problem, text + chr(10)):d}"
+                for text in [right, *wrong, *HOSTILE]
             ]
-            for text in [right, *hostile]:
-                score = float(task.verify(problem, text + "\n"))
-                print(f"  {problem.prompt + text!r:40} scores {score:.0f}")
+            for line in textwrap.wrap("   ".join(verdicts), 82):
+                print(f"    {line}")
         print()
 
 

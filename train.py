@@ -2,7 +2,9 @@
 
     python train.py                        the default task, a few minutes on a laptop
     python train.py --task guess           the quickest visible win
+    python train.py --task chain,tool      one model for several tasks
     python train.py --resume out/chain-0   go on where a run stopped, bit for bit
+    python train.py --interact out/chain-0 give the trained model problems, watch it
 
 Read after grpo.py. A run writes only into its folder: config.json, metrics.jsonl,
 checkpoint.pt, samples.txt and curve.png. All randomness is keyed by (seed, phase, step,
@@ -237,13 +239,18 @@ class Config:
 # What a task needs to meet its time on a CPU, where it differs from Config's defaults.
 TASK_DEFAULTS: dict[str, dict] = {
     "chain": dict(levels="1-5"),
-    "add": dict(levels="1-3", think_share=0.4),
-    "count": dict(levels="2-3", think_share=0.4, skew=0.0),
-    "knight": dict(levels="3-5", think_share=0.4, skew=0.0),
-    "path": dict(levels="1-2", think_share=0.3),
-    "compose": dict(levels="1-3", think_share=0.4),
-    "tool": dict(levels="1-2", think_share=0.25, weak=0.4),
-    "grid": dict(levels="3-4", noise=0.5),
+    "add": dict(levels="1-3", think_share=0.4, pretrain_steps=3000, steps=40),
+    "count": dict(levels="2-3", think_share=0.5, skew=0.0, pretrain_steps=3000)
+    | dict(steps=40),
+    "knight": dict(levels="3-5", think_share=0.4, skew=0.0, pretrain_steps=3000)
+    | dict(steps=40),
+    "path": dict(levels="1-2", think_share=0.5, skew=0.0, pretrain_steps=3000)
+    | dict(steps=40),
+    "compose": dict(levels="1-3", think_share=0.4, skew=1.0, weak=0.4)
+    | dict(pretrain_steps=2000, steps=40),
+    "tool": dict(levels="1-2", think_share=0.25, weak=0.4, pretrain_steps=3000)
+    | dict(steps=60),
+    "grid": dict(levels="3-4", noise=0.5, pretrain_steps=3000, steps=40),
     # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
     "guess": dict(levels="2", think_share=0.2, weak=0.5, skew=0.0, pretrain_steps=300)
     | dict(pretrain_batch=32, pretrain_lr=3e-3)
@@ -606,12 +613,8 @@ def trim(lengths: list[int], rows: list[int], *columns: Tensor) -> list[Tensor]:
 # --------------------------------------------------------------------------------------
 # Measuring pass rates
 
-RL, EVAL, CALIBRATE, TRANSFER = (
-    0,
-    1,
-    2,
-    3,
-)  # streams of random numbers: key (seed, stream, step)
+# Streams of random numbers: key (seed, stream, step); transfer takes three.
+RL, EVAL, CALIBRATE, TRANSFER, INTERACT = 0, 1, 2, 10, 20
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -1184,6 +1187,52 @@ def train(cfg: Config) -> Run:
     return run
 
 
+def finished_run(folder: Path) -> Run:
+    """The run of a folder with its last weights, to look at and not to go on with."""
+    state = read_checkpoint(folder)
+    run = new_run(replace(Config(**state["config"]), out=str(folder), device="cpu"))
+    run.model.load_state_dict(state["model"])
+    run.base, run.step, run.phase = state["base"], state["step"], state["phase"]
+    return run
+
+
+def answer(run: Run, problem: Problem, seed: int) -> tuple[str, str]:
+    """(replay, verdict) of one sampled answer to a problem."""
+    max_new = run.model.config.context - len(problem.prompt)
+    key = (run.cfg.seed, INTERACT, seed)
+    batch = rollout(run.model, [problem], 1, max_new, key, run.buffers)
+    return replay(batch, 0), "right" if batch.envs[0].score() else "wrong"
+
+
+def interact(folder: Path) -> None:
+    """A person gives problems; the trained model answers, its environment too."""
+    run = finished_run(folder)
+    tasks, rng = run.cfg.tasks(), random.Random()
+    examples = [
+        t.draw(t.test_levels(run.cfg.level_list(t))[0], "test", rng) for t in tasks
+    ]
+    print(
+        f"A problem like {' or '.join(p.prompt for p in examples)}; an empty line for"
+    )
+    print("a random one; Ctrl-D ends. What stands in {} was not written by the model.")
+    for count, line in enumerate(sys.stdin):
+        prompt = line.strip()
+        try:
+            if prompt:
+                task = next((t for t in tasks if t.form.fullmatch(prompt)), tasks[0])
+                problem = task.posed(prompt, rng)
+                if len(prompt) + 8 > run.model.config.context:
+                    raise ValueError("that is longer than the model can read")
+            else:
+                task = rng.choice(tasks)
+                level = rng.choice(task.test_levels(run.cfg.level_list(task)))
+                problem = task.draw(level, "test", rng)
+        except ValueError as error:
+            print(error)
+            continue
+        print("  {}: {}".format(*reversed(answer(run, problem, count))), flush=True)
+
+
 def parse_config(argv: list[str]) -> Config:
     """Config from flags, one for each field. ValueError for what cannot run."""
     parser = argparse.ArgumentParser(
@@ -1194,6 +1243,9 @@ def parse_config(argv: list[str]) -> Config:
         allow_abbrev=False,
     )
     parser.add_argument("--resume", metavar="FOLDER", help="go on with this run")
+    parser.add_argument(
+        "--interact", metavar="FOLDER", help="give this run's model problems by hand"
+    )
     # What a flag means is said once, behind its field in Config.
     notes = dict(
         re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(Config), re.M)
@@ -1203,6 +1255,8 @@ def parse_config(argv: list[str]) -> Config:
         flag = "--" + f.name.replace("_", "-")
         parser.add_argument(flag, type=type(f.default), help=text, metavar="X")
     given = vars(parser.parse_args(argv))
+    if "interact" in given:
+        raise ValueError("--interact takes a folder and no other flag")
     if "resume" not in given:
         return make_config(**given)
     folder = Path(given.pop("resume"))
@@ -1219,7 +1273,10 @@ def parse_config(argv: list[str]) -> Config:
 def main(argv: list[str]) -> int:
     """Exit status: 0 done, 2 bad input, 130 and 143 saved after a signal."""
     try:
-        train(parse_config(argv))
+        if argv[:1] == ["--interact"] and len(argv) == 2:
+            interact(Path(argv[1]))
+        else:
+            train(parse_config(argv))
     except (ValueError, FloatingPointError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
