@@ -226,12 +226,15 @@ class Task:
     ) -> Problem:
         """A random problem of a level and split, or of the level's shifted form."""
         make = self.shifted if shifted else self.generate
-        while True:
+        for _ in range(10_000):
             problem = make(level, rng)
             if not self.hidden and split_of(problem.key) != split:
                 continue
             if split == "test" or not leaks(self.trace(problem)):
                 return problem
+        raise ValueError(
+            f"level {level} of {self.name} has too few problems for a split {split}"
+        )
 
     def test_problems(
         self, level: int, count: int, shifted: bool = False

@@ -242,12 +242,12 @@ TASK_DEFAULTS: dict[str, dict] = {
     "add": dict(levels="1-3", think_share=0.4, pretrain_steps=3000, steps=40),
     "count": dict(levels="2-3", think_share=0.5, skew=0.0, pretrain_steps=3000)
     | dict(steps=40),
-    "knight": dict(levels="3-5", think_share=0.4, skew=0.0, pretrain_steps=3000)
-    | dict(steps=40),
+    "knight": dict(levels="4-5", think_share=0.4, skew=0.0, pretrain_steps=3000)
+    | dict(steps=30),
     "path": dict(levels="1-2", think_share=0.5, skew=0.0, pretrain_steps=3000)
     | dict(steps=40),
-    "compose": dict(levels="1-3", think_share=0.4, skew=1.0, weak=0.4)
-    | dict(pretrain_steps=2000, steps=40),
+    "compose": dict(levels="1-3", think_share=0.4, skew=0.5, weak=0.4)
+    | dict(pretrain_steps=3500, steps=50),
     "tool": dict(levels="1-2", think_share=0.25, weak=0.4, pretrain_steps=3000)
     | dict(steps=60),
     "grid": dict(levels="3-4", noise=0.5, pretrain_steps=3000, steps=40),

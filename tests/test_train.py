@@ -454,7 +454,8 @@ MIXTURE = "chain,tool,knight,guess"
 
 def test_a_mixture_is_drawn_evenly_and_reported_by_task(tmp_path, capsys):
     """One model for four tasks: corpus, prompts, calibration and evaluation."""
-    cfg = tiny(tmp_path, task=MIXTURE, levels="", eval_problems=24, steps=1)
+    small = dict(eval_problems=12, pretrain_steps=2, steps=1)
+    cfg = tiny(tmp_path, task=MIXTURE, levels="", **small)
     tokens, _, lengths = train.demo_batch(cfg, 0)
     first = [train.decode([int(row[0])]) for row in tokens]
     assert first == list("CTKG") * (len(first) // 4)
