@@ -47,6 +47,7 @@ from model import (
     train_flops,
 )
 from reward import (
+    SPLITS,
     Corpus,
     Problem,
     Puzzle,
@@ -129,6 +130,8 @@ class Config:
                         f"{task.name} has levels {task.levels[0]}-{task.levels[-1]}, "
                         f"not {level}"
                     )
+                for split in SPLITS:
+                    task.draw(level, split, random.Random(0))
             if not task.test_levels(self.level_list(task)):
                 raise ValueError(
                     f"levels {self.levels} of {task.name} have too few problems to "
@@ -239,7 +242,7 @@ class Config:
 # What a task needs to meet its time on a CPU, where it differs from Config's defaults.
 TASK_DEFAULTS: dict[str, dict] = {
     "chain": dict(levels="1-5"),
-    "add": dict(levels="1-3", think_share=0.4, pretrain_steps=3000, steps=40),
+    "add": dict(levels="2-3", think_share=0.4, pretrain_steps=2500, steps=40),
     "count": dict(levels="2-3", think_share=0.5, skew=0.0, pretrain_steps=3000)
     | dict(steps=40),
     "knight": dict(levels="4-5", think_share=0.4, skew=0.0, pretrain_steps=3000)
