@@ -68,14 +68,12 @@ def slips(folder: Path) -> dict[str, list[float]]:
     rng = random.Random("slips")
     problems = [TASKS["grid"].draw(4, "test", rng) for _ in range(128)]
     found: dict[str, list[float]] = {"slip": list(SLIPS)}
-    for name, weights in (("base", run.base), ("trained", run.model.state_dict())):
-        weights = {key: value.clone() for key, value in weights.items()}
+    trained = {name: w.clone() for name, w in run.model.state_dict().items()}
+    for name, weights in (("base", run.base), ("trained", trained)):
         run.model.load_state_dict(weights)
         both = [play(run, slip, problems) for slip in SLIPS]
         found[f"{name}, step by step"] = [a for a, _ in both]
         found[f"{name}, one shot"] = [b for _, b in both]
-        if name == "base":
-            run.model.load_state_dict(train.finished_run(folder).model.state_dict())
     return found
 
 

@@ -463,7 +463,7 @@ def attack(name, count):
     for i in range(count):
         problem, text = problems[i % len(problems)], pool[rng.randrange(len(pool))]
         if i % 3 == 0:  # most of a right answer, with something odd inside
-            text = str(problem.data[-1]) + text
+            text = str(problem.data[-1]) + (text or "x")
         env = task.env(problem, i)
         began = time.perf_counter()
         said, _ = env.step(text if env.turn_tokens else text + "\n")
@@ -479,7 +479,7 @@ def test_hostile_strings(name):
     """2,000 of them: no exception, no reward beyond chance, no long thinking."""
     score, seconds = attack(name, 2000)
     chance = max(TASKS[name].chance(level) for level in TASKS[name].levels[:3])
-    assert score <= chance + 0.03 and seconds < 1e-3
+    assert score <= chance and seconds < 1e-3
 
 
 @pytest.mark.slow
@@ -489,7 +489,7 @@ def test_many_hostile_strings(name):
     score, seconds = attack(name, 100_000)
     chance = max(TASKS[name].chance(level) for level in TASKS[name].levels[:3])
     print(f"{name}: {1e6 * seconds:.1f} microseconds a call, mean score {score:.4f}")
-    assert score <= chance + 0.01 and seconds < 50e-6
+    assert score <= chance and seconds < 50e-6
 
 
 @pytest.mark.parametrize("name", ["model", "rollout", "reward", "grpo", "train"])
