@@ -242,15 +242,15 @@ class Config:
 # What a task needs to meet its time on a CPU, where it differs from Config's defaults.
 TASK_DEFAULTS: dict[str, dict] = {
     "chain": dict(levels="1-5"),
-    "add": dict(levels="2-3", think_share=0.4, pretrain_steps=2500, steps=40),
+    "add": dict(levels="2-3", think_share=0.4, pretrain_steps=2500, steps=80),
     "count": dict(levels="2-3", think_share=0.5, skew=0.0, pretrain_steps=3000)
     | dict(steps=40),
     "knight": dict(levels="4-5", think_share=0.4, skew=0.0, pretrain_steps=3000)
     | dict(steps=30),
     "path": dict(levels="1-2", think_share=0.5, skew=0.0, pretrain_steps=3000)
     | dict(steps=40),
-    "compose": dict(levels="1-3", think_share=0.4, skew=0.5, weak=0.4)
-    | dict(pretrain_steps=3500, steps=50),
+    "compose": dict(levels="1-3", think_share=0.4, noise=0.2, pretrain_steps=3000)
+    | dict(steps=50),
     "tool": dict(levels="1-2", think_share=0.25, weak=0.4, pretrain_steps=3000)
     | dict(steps=60),
     "grid": dict(levels="3-4", noise=0.5, pretrain_steps=3000, steps=40),

@@ -2,8 +2,10 @@
 
 import json
 import math
+import runpy
 import signal
 import statistics
+from pathlib import Path
 
 import pytest
 import torch
@@ -548,3 +550,12 @@ def test_guess_is_learned(tmp_path):
     evals = [row for row in rows_of(run.folder) if row["kind"] == "eval"]
     assert evals[0]["pass_rate"] < 0.3
     assert evals[-1]["pass_rate"] > evals[0]["pass_rate"] + 0.15
+
+
+def test_the_table_of_tasks_is_what_its_command_writes():
+    """docs/tasks.md must not be edited by hand: its numbers come from tasks.json."""
+    docs = Path(train.__file__).parent / "docs"
+    command = runpy.run_path(str(docs / "tasks.py"))
+    data = json.loads((docs / "tasks.json").read_text())
+    assert command["table"](data) == (docs / "tasks.md").read_text()
+    assert all(run["trained"]["samples"] >= 8 for run in data["runs"].values())
