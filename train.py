@@ -252,7 +252,7 @@ TASK_DEFAULTS: dict[str, dict] = {
     "compose": dict(levels="1-3", think_share=0.4, noise=0.2, pretrain_steps=3000)
     | dict(steps=50),
     "tool": dict(levels="1-2", think_share=0.25, weak=0.4, pretrain_steps=3000)
-    | dict(steps=60),
+    | dict(steps=120),
     "grid": dict(levels="3-4", noise=0.5, pretrain_steps=3000, steps=40),
     # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
     "guess": dict(levels="2", think_share=0.2, weak=0.5, skew=0.0, pretrain_steps=300)
