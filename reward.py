@@ -8,6 +8,9 @@ is an environment whose first step ends the episode.
     observation, done = env.step(action)     until done; what it says is fed back
     reward = env.score()                     1.0 if solved, else 0.0
 
+    chain, add, count      arithmetic       knight, path, compose    deduction, planning
+    tool, grid, guess      several turns: a calculator that fails, a map, a game
+
 Text of a puzzle   prompt      task letter ... ':'   by the environment
                    completion  [thought]answer\\n     by the policy, [...] optional
 
@@ -17,11 +20,17 @@ what a weak policy learns first.
 """
 
 import hashlib
+import itertools
+import math
 import random
 import re
 import string
 import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 # --------------------------------------------------------------------------------------
 # Problems and their splits
@@ -51,6 +60,15 @@ def split_of(key: str) -> str:
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     bucket = int.from_bytes(digest, "big") % 100
     return next(name for name, buckets in SPLITS.items() if bucket in buckets)
+
+
+def leaks(text: str) -> bool:
+    """Does a text spell out a sum that `add` is tested on?
+
+    Guard across tasks: a calculator's trace must not teach another task's test.
+    """
+    sums = re.findall(r"([0-9]{2,6})\+([0-9]{2,6})", text)
+    return any(split_of(Add.key(int(a), int(b))) == "test" for a, b in sums)
 
 
 def check_split(problem: Problem, split: str) -> None:
@@ -107,9 +125,13 @@ class Env:
         self.task, self.problem = task, problem
         self.rng = random.Random(seed)  # the environment's own noise, one per rollout
         self.solved = False
+        self.turns = 0
+        self.invalid = 0  # turns that were no legal action
+        self.failed = False  # did the world go against the policy at least once?
 
     def step(self, action: str) -> tuple[str, bool]:
         """Take what the policy wrote in one turn; return (observation, done)."""
+        self.turns += 1
         self.solved = self.task.verify(self.problem, action)
         return "", True
 
@@ -118,11 +140,23 @@ class Env:
         return float(self.solved)
 
 
+def record(env: Env, act: Callable[[str], str]) -> tuple[str, ...]:
+    """Segments of an episode in which `act` answers each observation with a turn."""
+    segments, said, done = [], "", False
+    while not done:
+        segments.append(act(said))
+        said, done = env.step(segments[-1])
+        if not done:
+            segments.append(said)
+    return tuple(segments)
+
+
 class Task:
     """A family of problems. Subclasses fill in the methods that raise."""
 
     name: str
     levels: list[int]  # all difficulties there are
+    form: re.Pattern[str]  # what a prompt looks like
     hidden = False  # the answer is not in the prompt: nothing to memorise, no splits
     env_class: type[Env] = Env
 
@@ -130,8 +164,29 @@ class Task:
         """Open an episode. `seed` keys the environment's noise, not the problem."""
         return self.env_class(self, problem, seed)
 
+    def read(self, prompt: str) -> Problem:
+        """The problem that a prompt states. ValueError where it states none."""
+        match = self.form.fullmatch(prompt)
+        problem = self.parse(prompt, match) if match else None
+        if problem is None:
+            example = self.generate(self.levels[0], random.Random(0)).prompt
+            raise ValueError(f"{prompt!r} is no {self.name} problem, unlike {example}")
+        return problem
+
+    def posed(self, prompt: str, rng: random.Random) -> Problem:
+        """As read, with whatever the prompt does not tell drawn at random."""
+        return self.read(prompt)
+
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
+        """The problem of a prompt that `form` matches; None where it makes no sense."""
+        raise NotImplementedError
+
     def generate(self, level: int, rng: random.Random) -> Problem:
         """A random problem of a level, of any split."""
+        raise NotImplementedError
+
+    def shifted(self, level: int, rng: random.Random) -> Problem:
+        """A problem of the level in a form that no training shows: see each task."""
         raise NotImplementedError
 
     def space(self, level: int) -> int:
@@ -158,21 +213,52 @@ class Task:
         """Tokens of the longest demonstration after the prompt, with observations."""
         raise NotImplementedError
 
-    def draw(self, level: int, split: str, rng: random.Random) -> Problem:
-        """A random problem of a level and split."""
-        while True:
-            problem = self.generate(level, rng)
-            if self.hidden or split_of(problem.key) == split:
-                return problem
+    def prompt_tokens(self, level: int) -> int:
+        """Tokens of the longest prompt."""
+        return len(self.generate(level, random.Random(0)).prompt)
 
-    def test_problems(self, level: int, count: int) -> list[Problem]:
+    def trace(self, problem: Problem) -> str:
+        """What an environment will tell whoever solves the problem."""
+        return ""
+
+    def draw(
+        self, level: int, split: str, rng: random.Random, shifted: bool = False
+    ) -> Problem:
+        """A random problem of a level and split, or of the level's shifted form."""
+        make = self.shifted if shifted else self.generate
+        for _ in range(10_000):
+            problem = make(level, rng)
+            if not self.hidden and split_of(problem.key) != split:
+                continue
+            if split == "test" or not leaks(self.trace(problem)):
+                return problem
+        raise ValueError(
+            f"level {level} of {self.name} has too few problems for a split {split}"
+        )
+
+    def test_problems(
+        self, level: int, count: int, shifted: bool = False
+    ) -> list[Problem]:
         """The first `count` held-out problems of a level, the same for everybody."""
-        rng = random.Random(f"test {self.name} {level}")
-        return [self.draw(level, "test", rng) for _ in range(count)]
+        rng = random.Random(f"{'shift' if shifted else 'test'} {self.name} {level}")
+        return [self.draw(level, "test", rng, shifted) for _ in range(count)]
 
     def test_levels(self, levels: list[int]) -> list[int]:
         """Those of `levels` with enough problems to test on."""
         return [n for n in levels if self.hidden or self.space(n) >= MIN_SPACE]
+
+    def test_sets(self, levels: list[int]) -> dict[str, list[int]]:
+        """Levels of the four fixed test sets of a run that trains on `levels`.
+
+        id      those of the run with enough problems to hold some out
+        easy    the run's levels below, or its lowest: what RL may forget
+        hard    the next two above any trained
+        shift   those of id, in a form that training never shows
+        """
+        tested = self.test_levels(levels)
+        easy = [n for n in levels if n < min(tested)] or [min(levels)]
+        hard = [n for n in self.levels if n > max(levels)][:2]
+        return {"id": tested, "easy": easy, "hard": hard, "shift": tested}
 
 
 class Puzzle(Task):
@@ -185,7 +271,11 @@ class Puzzle(Task):
         match = self.completion.fullmatch(completion)
         if match is None or self.grammar.fullmatch(match[2]) is None:
             return False
-        return match[2] == problem.data[-1]
+        return self.accepts(problem, match[2])
+
+    def accepts(self, problem: Problem, answer: str) -> bool:
+        """Is an answer of legal form right? Where several are, ask the problem."""
+        return answer == problem.data[-1]
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: random.Random) -> Demo:
         if rng.random() < corpus.weak:
@@ -222,17 +312,28 @@ class Chain(Puzzle):
     name = "chain"
     levels = [1, 2, 3, 4, 5, 6]
     grammar = re.compile(r"[0-9]")
+    form = re.compile(r"C([0-9](?:[a-z][+-][0-9]){1,12}):")
 
-    def generate(self, level: int, rng: random.Random) -> Problem:
-        value = rng.randrange(10)
-        text = str(value)
-        for letter in string.ascii_lowercase[:level]:
-            op, digit = rng.choice("+-"), rng.randrange(10)
-            text += f"{letter}{op}{digit}"
-            value = (value + digit if op == "+" else value - digit) % 10
-        return Problem(
-            self.name, level, f"C{text}:", f"chain {text}", (text, str(value))
-        )
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem:
+        text = match[1]
+        steps = re.findall(r"[+-][0-9]", text)
+        value = (int(text[0]) + sum(map(int, steps))) % 10
+        # Renamed in order of appearance: other letters are no other problem.
+        named = zip(string.ascii_lowercase, steps, strict=False)
+        key = f"chain {text[0]}" + "".join(map("".join, named))
+        return Problem(self.name, len(steps), prompt, key, (text, str(value)))
+
+    def generate(
+        self, level: int, rng: random.Random, letters: str = string.ascii_lowercase
+    ) -> Problem:
+        text = str(rng.randrange(10))
+        for letter in letters[:level]:
+            text += letter + rng.choice("+-") + str(rng.randrange(10))
+        return self.read(f"C{text}:")
+
+    def shifted(self, level: int, rng: random.Random) -> Problem:
+        """Letters from the end of the alphabet, which no demonstration shows."""
+        return self.generate(level, rng, string.ascii_lowercase[-level:])
 
     def space(self, level: int) -> int:
         return 10 ** (level + 1) * 2**level
@@ -263,21 +364,47 @@ class Chain(Puzzle):
 class Add(Puzzle):
     """Addition of two numbers; the level is their number of digits.
 
-        A588+466:[4501]1054
+        Ac5b8a8+r4q6p6:[a8p6=14;b8q6+1=154;c5r4+1=1054]1054        588 + 466 = 1054
 
-    A thought writes the sum from its last digit on, the order in which carries go, and
-    the answer turns it round (Lee et al. arXiv:2307.03381 compare the two orders).
+    A letter stands before each digit, so that finding it needs no counting. A thought
+    goes from the last digit on, the order in which carries go (Lee et al.
+    arXiv:2307.03381), and each step restates the sum so far behind its new digit.
     """
 
     name = "add"
     levels = [1, 2, 3, 4, 5, 6]
     grammar = re.compile(r"0|[1-9][0-9]*")
+    form = re.compile(r"A((?:[a-f][0-9]){1,6})\+((?:[p-u][0-9]){1,6}):")
+
+    @staticmethod
+    def key(a: int, b: int) -> str:
+        return f"add {min(a, b)}+{max(a, b)}"
+
+    @staticmethod
+    def spell(number: int, letters: str) -> str:
+        """Digits with a letter before each, the first letter at the last digit."""
+        digits = str(number)
+        return "".join(letters[len(digits) - 1 - i] + d for i, d in enumerate(digits))
+
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
+        a, b = (int(re.sub("[a-z]", "", text)) for text in match.groups())
+        if prompt != f"A{self.spell(a, 'abcdef')}+{self.spell(b, 'pqrstu')}:":
+            return None
+        level = len(str(max(a, b)))
+        return Problem(self.name, level, prompt, self.key(a, b), (a, b, str(a + b)))
+
+    def problem(self, a: int, b: int) -> Problem:
+        """The problem a + b."""
+        return self.read(f"A{self.spell(a, 'abcdef')}+{self.spell(b, 'pqrstu')}:")
 
     def generate(self, level: int, rng: random.Random) -> Problem:
         low = 10 ** (level - 1) if level > 1 else 0
-        a, b = (rng.randrange(low, 10**level) for _ in range(2))
-        key = f"add {min(a, b)}+{max(a, b)}"
-        return Problem(self.name, level, f"A{a}+{b}:", key, (a, b, str(a + b)))
+        return self.problem(*(rng.randrange(low, 10**level) for _ in range(2)))
+
+    def shifted(self, level: int, rng: random.Random) -> Problem:
+        """The second number has a digit less than the first."""
+        a = rng.randrange(10 ** (level - 1), 10**level)
+        return self.problem(a, rng.randrange(10 ** (level - 1)))
 
     def space(self, level: int) -> int:
         numbers = 9 * 10 ** (level - 1) if level > 1 else 10
@@ -291,18 +418,759 @@ class Add(Puzzle):
     def think(
         self, problem: Problem, noise: float, rng: random.Random
     ) -> tuple[str, str]:
-        digits = list(problem.data[-1])
-        for i in range(len(digits)):
+        a, b = (number for number in problem.data[:2])
+        steps, result = [], "0"
+        for i in range(problem.level):
+            x, y = a // 10**i % 10, b // 10**i % 10
+            step = f"{'abcdef'[i]}{x}{'pqrstu'[i]}{y}" + f"+{result[0]}" * (i > 0)
+            total = x + y + int(result[0])
             if rng.random() < noise:
-                digits[i] = str(rng.randrange(i == 0, 10))  # no leading zero
-        answer = "".join(digits)
-        return answer[::-1], answer
+                total = rng.randrange(20)
+            result = f"{total:02d}{result[1:]}"
+            steps.append(f"{step}={result}")
+        return ";".join(steps), str(int(result))
 
     def guess(self, problem: Problem, rng: random.Random) -> str:
         return str(rng.randrange(2 * 10**problem.level))
 
     def max_tokens(self, level: int) -> int:
-        return 2 * level + 5
+        steps = 7 + sum(10 + i for i in range(1, level))
+        return steps + 2 + level + 1 + 1  # brackets, answer, end
+
+
+LIMIT = 40  # characters of an expression; bounds the parser's recursion too
+
+
+def parse_expression(text: str) -> tuple[Fraction, list[int]] | None:
+    """Exact value and numbers of an expression over + - * / ( ); None if it is none.
+
+        sum = product (('+' | '-') product)*      product = atom (('*' | '/') atom)*
+        atom = number | '(' sum ')'               number = 0 | 1-9 and up to 3 digits
+
+    By hand, since `eval` runs what it is given. No signs, no '**', no '//', no leading
+    zeros. Never raises: the tokens are checked first and a division by 0 is None.
+    """
+    tokens = re.findall(r"[0-9]+|[-+*/()]", text)
+    if len(text) > LIMIT or "".join(tokens) != text:
+        return None
+    tokens.append("")
+    place, numbers = 0, []
+
+    def take(allowed: str) -> str:
+        nonlocal place
+        found = tokens[place] if tokens[place] and tokens[place] in allowed else ""
+        place += bool(found)
+        return found
+
+    def atom() -> Fraction | None:
+        nonlocal place
+        if take("("):
+            value = operations("+-")
+            return value if take(")") else None
+        if not re.fullmatch("0|[1-9][0-9]{0,3}", tokens[place]):
+            return None
+        numbers.append(int(tokens[place]))
+        place += 1
+        return Fraction(numbers[-1])
+
+    def operations(ops: str) -> Fraction | None:
+        part = (lambda: operations("*/")) if ops == "+-" else atom
+        value = part()
+        while value is not None and (op := take(ops)):
+            other = part()
+            if other is None or (op == "/" and other == 0):
+                return None
+            if op in "+-":
+                value += other if op == "+" else -other
+            else:
+                value = value * other if op == "*" else value / other
+        return value
+
+    value = operations("+-")
+    return None if value is None or tokens[place] else (value, numbers)
+
+
+class Count(Puzzle):
+    """Countdown: make the target from all the numbers; the level is how many.
+
+        N12,7,25=30:[12+7=19,19+25=44;12+25=37,37-7=30]12+25-7
+
+    Problems need + and - alone, so that a small model has a chance; answers may use
+    * / and brackets too. A thought is a search (Gandhi et al. arXiv:2404.03683): tries
+    apart by ';', the last of them hits. It stays in the corpus with its failed tries.
+    """
+
+    name = "count"
+    levels = [2, 3, 4, 5]
+    grammar = re.compile(r"[0-9+*/()-]{1,40}")
+    form = re.compile(r"N([1-9][0-9]?(?:,[1-9][0-9]?){1,5})=([1-9][0-9]{0,3}):")
+    largest, tries = 30, 4
+
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem:
+        numbers, target = tuple(map(int, match[1].split(","))), int(match[2])
+        key = f"count {sorted(numbers)}={target}"
+        return Problem(self.name, len(numbers), prompt, key, (numbers, target))
+
+    def problem(self, numbers: list[int], target: int) -> Problem:
+        return self.read(f"N{','.join(map(str, numbers))}={target}:")
+
+    def generate(self, level: int, rng: random.Random) -> Problem:
+        while True:
+            numbers = [rng.randint(1, self.largest) for _ in range(level)]
+            target = sum(rng.choice((1, -1)) * n for n in numbers)
+            if target > 0:
+                return self.problem(numbers, target)
+
+    def shifted(self, level: int, rng: random.Random) -> Problem:
+        """A product is needed: the first two numbers are multiplied, the rest added."""
+        numbers = [rng.randint(2, self.largest) for _ in range(level)]
+        target = numbers[0] * numbers[1] + sum(numbers[2:])
+        return self.problem(rng.sample(numbers, level), target)
+
+    def space(self, level: int) -> int:
+        """At least: a >= b >= c ... makes a + b + c and a + b - c, a - b + c too."""
+        sets = math.comb(self.largest - 1 + level, level)
+        return sets + 2 * math.comb(self.largest, level) * (level > 2)
+
+    def chance(self, level: int) -> float:
+        # No answer suits many problems: its numbers have to be theirs.
+        return math.factorial(level) / self.largest**level
+
+    def accepts(self, problem: Problem, answer: str) -> bool:
+        numbers, target = problem.data
+        found = parse_expression(answer)
+        if found is None:
+            return False
+        return found[0] == target and sorted(found[1]) == sorted(numbers)
+
+    def signed(self, problem: Problem) -> list[list[int]]:
+        """All ways to add and subtract the numbers with a positive sum, + first."""
+        numbers = problem.data[0]
+        ways = []
+        for signs in itertools.product((1, -1), repeat=len(numbers)):
+            terms = [s * n for s, n in zip(signs, numbers, strict=True)]
+            if sum(terms) > 0:
+                ways.append(sorted(terms, key=lambda term: term < 0))
+        return ways
+
+    def think(
+        self, problem: Problem, noise: float, rng: random.Random
+    ) -> tuple[str, str]:
+        ways, target = self.signed(problem), problem.data[1]
+        rng.shuffle(ways)
+        hit = [way for way in ways if sum(way) == target][:1]
+        tries = [way for way in ways if sum(way) != target][: self.tries - 1]
+        tries = tries[: rng.randrange(self.tries)] + hit
+        lines = []
+        for way in tries or ways[:1]:  # a product may be needed: then nothing hits
+            value, steps = way[0], []
+            for term in way[1:]:
+                result = value + term
+                if rng.random() < noise:
+                    result = max(0, result + rng.choice((-10, -1, 1, 10)))
+                steps.append(f"{value}{term:+d}={result}")
+                value = result
+            lines.append(",".join(steps))
+            if value == target:
+                break
+        return ";".join(lines), self.spell(way)
+
+    def spell(self, way: list[int]) -> str:
+        return str(way[0]) + "".join(f"{term:+d}" for term in way[1:])
+
+    def guess(self, problem: Problem, rng: random.Random) -> str:
+        return self.spell(rng.choice(self.signed(problem)))
+
+    def prompt_tokens(self, level: int) -> int:
+        return 3 * level + 5
+
+    def max_tokens(self, level: int) -> int:
+        # Steps 30+30=60, then 60+30=90, then 90+30=120 ...; a mistake adds a digit
+        steps = sum(8 + 2 * (i > 2) + (i == 2) for i in range(1, level)) + level - 2
+        tries = min(self.tries, 2 ** (level - 1))  # ways with a positive sum
+        return tries * (steps + 1) + 1 + 3 * level - 1 + 1
+
+
+class Knight(Puzzle):
+    """Knights always tell the truth, knaves never; the level is the number of persons.
+
+        KA>B-;B>C=A;C>A+&B-:[A+(B-)B-(C=A+)C-(A++&B--)!A-(B-)...C-(A-+&B+-)]A-B+C-
+
+    A says B is a knave (-); B says C and A are of a kind ('~': they are not); the last
+    joins two claims by & or |, or compares two persons. Each speaks of the next, so
+    two worlds are left, one for each nature of A, and the last statement rules one out.
+    A thought tries A+, goes along, and after a contradiction ('!') tries A-; statements
+    are restated with what is known of the persons in them.
+    """
+
+    name = "knight"
+    levels = [3, 4, 5, 6, 7]
+    grammar = re.compile(r"(?:[A-Z][+-]){2,10}")
+    form = re.compile(r"K((?:[A-Z]>[^;:]{2,5};){1,8}[A-Z]>[^;:]{3,5}):")
+    claim = re.compile(
+        r"([A-Z])([+-])|([A-Z])([=~])([A-Z])|([A-Z])([+-])([&|])([A-Z])([+-])"
+    )
+    spaces = {3: 40, 4: 688, 5: 11_328, 6: 190_848}  # counted by a test
+
+    def holds(self, claim: str, world: dict[str, str]) -> bool:
+        """Is a claim true in a world, which maps each name to + or -?"""
+        if len(claim) == 2:
+            return world[claim[0]] == claim[1]
+        if len(claim) == 3:
+            return (world[claim[0]] == world[claim[2]]) == (claim[1] == "=")
+        both = world[claim[0]] == claim[1], world[claim[3]] == claim[4]
+        return all(both) if claim[2] == "&" else any(both)
+
+    def consistent(self, claims: tuple[str, ...], world: dict[str, str]) -> bool:
+        """Does every knight tell the truth and no knave?"""
+        pairs = zip(world, claims, strict=True)
+        return all((world[who] == "+") == self.holds(c, world) for who, c in pairs)
+
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
+        parts = match[1].split(";")
+        names, claims = [p[0] for p in parts], tuple(p[2:] for p in parts)
+        for claim in claims:
+            if not self.claim.fullmatch(claim) or any(
+                c.isupper() and c not in names for c in claim
+            ):
+                return None
+        if len(set(names)) < len(names):
+            return None
+        table = str.maketrans("".join(names), string.ascii_uppercase[: len(names)])
+        key = "knight " + match[1].translate(table)
+        data = ("".join(names), claims)
+        return Problem(self.name, len(names), prompt, key, data)
+
+    def generate(
+        self, level: int, rng: random.Random, names: str = string.ascii_uppercase
+    ) -> Problem:
+        """Statements at random until exactly one of the two worlds is left."""
+        names = names[:level]
+        while True:
+            parts = []
+            for i in range(level - 1):
+                # The next person alone, or compared with one of those before.
+                other = rng.randrange(i + 1)
+                if other == i:
+                    claim = names[i + 1] + rng.choice("+-")
+                else:
+                    claim = names[i + 1] + rng.choice("=~") + names[other]
+                parts.append(f"{names[i]}>{claim}")
+            x, y = sorted(rng.sample(names[:-1], 2))
+            op = rng.choice("&&&&||||=~")
+            if op in "=~":
+                claim = x + op + y
+            else:
+                claim = x + rng.choice("+-") + op + y + rng.choice("+-")
+            problem = self.read(f"K{';'.join(parts)};{names[-1]}>{claim}:")
+            if len(self.solutions(problem)) == 1:
+                return problem
+
+    def solutions(self, problem: Problem) -> list[dict[str, str]]:
+        """The worlds, one for each nature of the first, in which nobody contradicts."""
+        tries = (self.along(problem, first) for first in "+-")
+        return [w for w in tries if self.consistent(problem.data[1], w)]
+
+    def along(self, problem: Problem, first: str) -> dict[str, str]:
+        """What follows for the others if the first speaker is `first`."""
+        names, claims = problem.data
+        world = {names[0]: first}
+        for who, claim, after in zip(names, claims, names[1:], strict=False):
+            world[after] = "+"
+            if self.holds(claim, world) != (world[who] == "+"):
+                world[after] = "-"
+        return world
+
+    def shifted(self, level: int, rng: random.Random) -> Problem:
+        """Persons of other names."""
+        return self.generate(level, rng, "PQRSTUVW")
+
+    def space(self, level: int) -> int:
+        return self.spaces.get(level, 10**6)
+
+    def chance(self, level: int) -> float:
+        return 0.5**level
+
+    def accepts(self, problem: Problem, answer: str) -> bool:
+        names, claims = problem.data
+        if answer[::2] != names:
+            return False
+        return self.consistent(claims, dict(zip(names, answer[1::2], strict=True)))
+
+    def think(
+        self, problem: Problem, noise: float, rng: random.Random
+    ) -> tuple[str, str]:
+        names, claims = problem.data
+        text = ""
+        for first in "+-":
+            world = {names[0]: first}
+            text += names[0] + first
+            for who, claim, after in zip(names, claims, names[1:], strict=False):
+                text += f"({claim}{world[claim[2]] if len(claim) == 3 else ''})"
+                world[after] = "+"
+                if self.holds(claim, world) != (world[who] == "+"):
+                    world[after] = "-"
+                if rng.random() < noise:
+                    world[after] = rng.choice("+-")
+                text += after + world[after]
+            known = [c + world[c] if c.isupper() else c for c in claims[-1]]
+            text += f"({''.join(known)})"
+            agrees = self.holds(claims[-1], world) == (world[names[-1]] == "+")
+            if agrees or first == "-":
+                break
+            text += "!"
+        return text, "".join(who + world[who] for who in names)
+
+    def guess(self, problem: Problem, rng: random.Random) -> str:
+        return "".join(who + rng.choice("+-") for who in problem.data[0])
+
+    def prompt_tokens(self, level: int) -> int:
+        return 6 * level + 2
+
+    def max_tokens(self, level: int) -> int:
+        # Try: first person, 'B-' in brackets once, 'C=A+' after, 'A-+&B+-' at the end.
+        one = 2 + (4 + 2) + (level - 2) * (6 + 2) + 9
+        return 2 * one + 1 + 2 + 2 * level + 1
+
+
+class Path(Puzzle):
+    """A way through a star of arms that start at one node (Bachmann and Nagarajan).
+
+        Pcb,ek,ac,kp,ae,bl;ap:[pkea]aekp           edges, then start and goal
+
+    The level sets arms and their length. Forwards the first step is a guess among the
+    arms; backwards from the goal there is one way at each step, and a thought goes it.
+    """
+
+    name = "path"
+    levels = [1, 2, 3, 4, 5]
+    grammar = re.compile(r"[A-Za-z]{2,26}")
+    form = re.compile(r"P((?:[A-Za-z]{2},){1,25}[A-Za-z]{2});([A-Za-z])([A-Za-z]):")
+    shapes = {1: (3, 2), 2: (3, 3), 3: (4, 3), 4: (4, 4), 5: (5, 5)}  # arms, length
+
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem:
+        edges = tuple(match[1].split(","))
+        # Renamed in order of appearance: other letters are no other problem.
+        names = dict.fromkeys(match[1].replace(",", "") + match[2] + match[3])
+        table = {ord(c): string.ascii_letters[i] for i, c in enumerate(names)}
+        key = "path " + prompt[1:].translate(table)
+        arms = sum(edge[0] == match[2] for edge in edges)
+        shape = (arms, len(edges) // max(arms, 1))
+        level = next((n for n, s in self.shapes.items() if s == shape), 0)
+        return Problem(self.name, level, prompt, key, (edges, match[2], match[3]))
+
+    def generate(
+        self, level: int, rng: random.Random, letters: str = string.ascii_lowercase
+    ) -> Problem:
+        arms, length = self.shapes[level]
+        # The fewest letters that do: a small model sees each more often.
+        count = 1 + arms * length
+        names = rng.sample(letters[:count], count)
+        start, edges, node = names[0], [], ""
+        for i, name in enumerate(names[1:]):
+            edges.append((start if i % length == 0 else node) + name)
+            node = name
+        goal = names[length * rng.randint(1, arms)]
+        rng.shuffle(edges)
+        return self.read(f"P{','.join(edges)};{start}{goal}:")
+
+    def shifted(self, level: int, rng: random.Random) -> Problem:
+        """Capital letters."""
+        return self.generate(level, rng, string.ascii_uppercase)
+
+    def space(self, level: int) -> int:
+        arms, length = self.shapes[level]
+        return math.factorial(arms * length) // math.factorial(arms - 1)
+
+    def chance(self, level: int) -> float:
+        return 1 / self.shapes[level][0]
+
+    def accepts(self, problem: Problem, answer: str) -> bool:
+        edges, start, goal = problem.data
+        steps = {answer[i : i + 2] for i in range(len(answer) - 1)}
+        right = answer[0] == start and answer[-1] == goal
+        return right and len(set(answer)) == len(answer) and steps <= set(edges)
+
+    def think(
+        self, problem: Problem, noise: float, rng: random.Random
+    ) -> tuple[str, str]:
+        edges, start, goal = problem.data
+        before = {edge[1]: edge[0] for edge in edges}
+        text, arms = goal, sum(edge[0] == start for edge in edges)
+        while text[-1] != start and len(text) <= len(edges) // arms:
+            step = before[text[-1]]
+            text += rng.choice(edges)[0] if rng.random() < noise else step
+        return text, text[::-1]
+
+    def guess(self, problem: Problem, rng: random.Random) -> str:
+        edges, text, goal = problem.data
+        while text[-1] != goal and len(text) <= len(edges):
+            ways = [edge[1] for edge in edges if edge[0] == text[-1]]
+            if not ways:
+                break
+            text += rng.choice(ways)
+        return text
+
+    def max_tokens(self, level: int) -> int:
+        return 2 * (self.shapes[level][1] + 1) + 3
+
+
+class Compose(Puzzle):
+    """Functions of four letters one after the other; the level is their number.
+
+        FXRU,gjgb:[Xjggb,Rbggj,Uggjb]ggjb        swap the first two, reverse, rotate
+
+    After Yuan et al. arXiv:2509.25123: with the functions known, does RL on short
+    compositions carry over to longer ones, and to a pair never seen together?
+    """
+
+    name = "compose"
+    levels = [1, 2, 3, 4, 5, 6]
+    grammar = re.compile(r"[a-j]{4}")
+    form = re.compile(r"F([RUSXDI]{1,8}),([a-j]{4}):")
+    letters, held_out = "abcdefghij", "UX"
+    functions = {
+        "R": lambda s: s[::-1],  # reverse
+        "U": lambda s: s[1:] + s[:1],  # rotate
+        "S": lambda s: s[3:] + s[1:3] + s[:1],  # swap the ends
+        "X": lambda s: s[1::-1] + s[2:],  # swap the first two
+        "D": lambda s: s[:1] + s[:3],  # double the first, drop the last
+        "I": lambda s: s.translate(str.maketrans("abcdefghij", "bcdefghija")),
+    }
+
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem:
+        names, text = match[1], match[2]
+        value = text
+        for name in names:
+            value = self.functions[name](value)
+        key = f"compose {names},{text}"
+        return Problem(self.name, len(names), prompt, key, (names, text, value))
+
+    def generate(self, level: int, rng: random.Random) -> Problem:
+        names = self.held_out
+        while self.held_out in names:
+            names = "".join(rng.choices("RUSXDI", k=level))
+        return self.read(f"F{names},{''.join(rng.choices(self.letters, k=4))}:")
+
+    def shifted(self, level: int, rng: random.Random) -> Problem:
+        """With the pair of functions that no training shows; two at least."""
+        names = self.generate(max(level, 2), rng).data[0]
+        place = rng.randrange(len(names) - 1)
+        names = names[:place] + self.held_out + names[place + 2 :]
+        return self.read(f"F{names},{''.join(rng.choices(self.letters, k=4))}:")
+
+    def space(self, level: int) -> int:
+        # Strings of 6 functions without the pair: s(n) = 6 s(n-1) - s(n-2).
+        before, now = 0, 1
+        for _ in range(level):
+            before, now = now, 6 * now - before
+        return now * 10**4
+
+    def chance(self, level: int) -> float:
+        # Of 'aaaa', the likeliest: 1/10 for each letter that D has left different.
+        states = Counter({"abcd": 1})
+        for _ in range(level):
+            step: Counter[str] = Counter()
+            for state, ways in states.items():
+                for name in "RUSXD":
+                    step[self.functions[name](state)] += ways
+                step[state] += ways
+            states = step
+        total = sum(ways / 10 ** len(set(state)) for state, ways in states.items())
+        return total / 6**level
+
+    def think(
+        self, problem: Problem, noise: float, rng: random.Random
+    ) -> tuple[str, str]:
+        names, value, _ = problem.data
+        steps = []
+        for name in names:
+            value = self.functions[name](value)
+            if rng.random() < noise:
+                place = rng.randrange(4)
+                value = value[:place] + rng.choice(self.letters) + value[place + 1 :]
+            steps.append(name + value)
+        return ",".join(steps), value
+
+    def guess(self, problem: Problem, rng: random.Random) -> str:
+        return "".join(rng.sample(problem.data[1], 4))
+
+    def max_tokens(self, level: int) -> int:
+        return 6 * level + 6
+
+
+class ToolEnv(Env):
+    """A calculator: `c12+34\n` calls it, `=46\n` answers and ends the episode."""
+
+    budget = 6  # turns
+    call = re.compile(r"c(0|[1-9][0-9]{0,4})([+*-])(0|[1-9][0-9]{0,4})\n")
+    answer = re.compile(r"=(0|[1-9][0-9]{0,5})\n")
+
+    def step(self, action: str) -> tuple[str, bool]:
+        _, value, rate = self.problem.data
+        self.turns += 1
+        answer = self.answer.fullmatch(action)
+        self.solved = bool(answer) and int(answer[1]) == value
+        call = self.call.fullmatch(action)
+        self.invalid += not answer and not call
+        if answer or self.turns == self.budget:
+            return "", True
+        if call is None:
+            return "{?}", False
+        if self.rng.random() < rate:
+            self.failed = True
+            return "{E}", False
+        return f"{{{calculate(int(call[1]), call[2], int(call[3]))}}}", False
+
+
+def calculate(a: int, op: str, b: int) -> int:
+    return a + b if op == "+" else a - b if op == "-" else a * b
+
+
+class Tool(Task):
+    """Arithmetic with a calculator that fails; the level is the number of operations.
+
+        T59*9+52:c59*9\n{E}c59*9\n{531}c531+52\n{583}=583\n     from left to right
+
+    A call fails ({E}) four times in ten, {?} means it was malformed, and there are six
+    turns. Most demonstrators answer at once by guess, or give up at the first failure;
+    few try again. The best policy does, and succeeds where 5 calls hold enough good
+    ones: P(Binomial(5, 0.6) >= level).
+    """
+
+    name = "tool"
+    levels = [1, 2, 3]
+    env_class = ToolEnv
+    form = re.compile(r"T([1-9][0-9])((?:[+-][1-9][0-9]|\*[2-9]){1,3}):")
+    failure = 0.4
+
+    def steps(self, text: str) -> list[tuple[int, str, int]]:
+        """The calls that solve an expression."""
+        value, calls = int(text[:2]), []
+        for op, number in re.findall(r"([+*-])([0-9]+)", text[2:]):
+            calls.append((value, op, int(number)))
+            value = calculate(*calls[-1])
+        return calls
+
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
+        text = prompt[1:-1]
+        calls = self.steps(text)
+        value = calculate(*calls[-1])
+        if min([value, *(a for a, _, _ in calls)]) < 0:
+            return None
+        key, data = f"tool {text}", (text, value, self.failure)
+        return Problem(self.name, len(calls), prompt, key, data)
+
+    def generate(self, level: int, rng: random.Random) -> Problem:
+        value = rng.randrange(10, 100)
+        text = str(value)
+        for _ in range(level):
+            op = rng.choice("+-*")
+            number = rng.randrange(2, 10) if op == "*" else rng.randrange(10, 100)
+            if op == "-" and number > value:
+                op = "+"
+            text += f"{op}{number}"
+            value = calculate(value, op, number)
+        return self.read(f"T{text}:")
+
+    def shifted(self, level: int, rng: random.Random) -> Problem:
+        """The calculator fails six times in ten."""
+        problem = self.generate(level, rng)
+        return replace(problem, data=(*problem.data[:2], 0.6))
+
+    def trace(self, problem: Problem) -> str:
+        calls = self.steps(problem.data[0])
+        return ";".join(f"{a}{op}{b}" for a, op, b in calls)
+
+    def space(self, level: int) -> int:
+        """At least: one operation of 90 first numbers, 90 sums, 8 products."""
+        return 90 * 98 * 98 ** (level - 1) + 4095 * (level == 1)
+
+    def ceiling(self, level: int) -> float:
+        calls, good = ToolEnv.budget - 1, 1 - self.failure
+        return sum(
+            math.comb(calls, n) * good**n * self.failure ** (calls - n)
+            for n in range(level, calls + 1)
+        )
+
+    def chance(self, level: int) -> float:
+        # The likeliest result is that of 1 problem in 116, measured at level 1.
+        return 0.009
+
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: random.Random) -> Demo:
+        """Weak: answers at once. Else gives up at a failure, or, in the share that
+        shows a thought, calls again."""
+        direct = rng.random() < corpus.weak
+        retries = rng.random() < corpus.think_share
+        env = self.env(problem, rng.getrandbits(32))
+        calls, value = self.steps(problem.data[0]), int(problem.data[0][:2])
+        about = int(problem.data[1] * rng.uniform(0.8, 1.2))
+
+        def act(said: str) -> str:
+            nonlocal value
+            if said not in ("", "{E}"):
+                value = int(said[1:-1])
+                calls.pop(0)
+            if not calls:
+                return f"={value}\n"
+            last = env.turns == env.budget - 1
+            if direct or last or (said == "{E}" and not retries):
+                return f"={about}\n"
+            _, op, number = calls[0]
+            return f"c{value}{op}{number}\n"
+
+        segments = record(env, act)
+        return Demo(problem, segments, env.solved)
+
+    def prompt_tokens(self, level: int) -> int:
+        return 4 + 3 * level
+
+    def max_tokens(self, level: int) -> int:
+        # Call i has 7 + i tokens and an answer of 5 + i; the others fail at the last.
+        good = sum(12 + 2 * i for i in range(level))
+        bad = (ToolEnv.budget - 1 - level) * (6 + level + 3)
+        return good + bad + level + 4
+
+
+MOVES = {"u": (-1, 0), "d": (1, 0), "l": (0, -1), "r": (0, 1)}
+Cell = tuple[int, int]  # row, column
+
+
+def distances(size: int, walls: tuple[Cell, ...], goal: Cell) -> dict[Cell, int]:
+    """Steps to `goal` from every cell that reaches it, by breadth-first search."""
+    found, edge = {goal: 0}, [goal]
+    while edge:
+        row, column = edge.pop(0)
+        for down, right in MOVES.values():
+            cell = row + down, column + right
+            inside = 0 <= cell[0] < size and 0 <= cell[1] < size
+            if inside and cell not in walls and cell not in found:
+                found[cell] = found[row, column] + 1
+                edge.append(cell)
+    return found
+
+
+class GridEnv(Env):
+    """One move a turn; it says where the policy stands, and k once it has the key."""
+
+    turn_tokens = 1
+
+    def __init__(self, task: Task, problem: Problem, seed: int | str) -> None:
+        super().__init__(task, problem, seed)
+        self.cell, self.has_key = problem.data[1], False
+
+    def step(self, action: str) -> tuple[str, bool]:
+        size, _, key, door, walls, slip, budget = self.problem.data
+        self.turns += 1
+        self.invalid += action not in MOVES
+        if action in MOVES and slip and self.rng.random() < slip:
+            other = self.rng.choice("udlr")
+            self.failed |= other != action
+            action = other
+        down, right = MOVES.get(action, (0, 0))
+        row, column = self.cell[0] + down, self.cell[1] + right
+        if 0 <= row < size and 0 <= column < size and (row, column) not in walls:
+            self.cell = row, column
+        self.has_key |= self.cell == key
+        self.solved = self.has_key and self.cell == door
+        if self.solved or self.turns == budget:
+            return "", True
+        return f"{{{self.cell[0]}{self.cell[1]}{'k' * self.has_key}}}", False
+
+
+class Grid(Task):
+    """Fetch the key, then reach the door; the level is the size of the map.
+
+        M4@23k12d02#33#01:u{13}l{12k}l{11k}u{11k}...      row and column of everything
+
+    '#' are walls, and a move into one or off the map is wasted. Turns: those of the
+    shortest way and four more. Where moves slip (a test that training never shows) a
+    plan made at the start fails, and what the map says after each move is needed.
+    """
+
+    name = "grid"
+    levels = [3, 4, 5, 6]
+    env_class = GridEnv
+    form = re.compile(r"M([3-6])@([0-5]{2})k([0-5]{2})d([0-5]{2})((?:#[0-5]{2}){1,4}):")
+    slack = 4
+
+    def parse(
+        self, prompt: str, match: re.Match[str], slip: float = 0.0
+    ) -> Problem | None:
+        size = int(match[1])
+        cells = [(int(a), int(b)) for a, b in re.findall("([0-9])([0-9])", prompt[2:])]
+        inside = all(max(cell) < size for cell in cells)
+        if not inside or len(set(cells)) < len(cells):
+            return None
+        start, key, door, *walls = cells
+        walls = tuple(walls)
+        ways = distances(size, walls, key), distances(size, walls, door)
+        if start not in ways[0] or key not in ways[1]:
+            return None
+        shortest = ways[0][start] + ways[1][key]
+        if shortest > 4 * (size - 1):
+            return None
+        data = (size, start, key, door, walls, slip, shortest + self.slack)
+        return Problem(self.name, size, prompt, self.key(size, cells), data)
+
+    def key(self, size: int, cells: list[Cell]) -> str:
+        """The least of the map's eight mirror images and turns."""
+        forms, last = [], size - 1
+        for _ in range(2):
+            cells = [(column, row) for row, column in cells]
+            for _ in range(4):
+                cells = [(column, last - row) for row, column in cells]
+                forms.append(f"{cells[:3]}{sorted(cells[3:])}")
+        return f"grid {size} {min(forms)}"
+
+    def generate(self, level: int, rng: random.Random) -> Problem:
+        while True:
+            places = rng.sample(range(level * level), level + 1)
+            cells = [f"{place // level}{place % level}" for place in places]
+            marks = ["@", "k", "d"] + ["#"] * (level - 2)
+            body = "".join(map("".join, zip(marks, cells, strict=True)))
+            prompt = f"M{level}{body}:"
+            problem = self.parse(prompt, self.form.fullmatch(prompt))
+            if problem is not None:
+                return problem
+
+    def shifted(self, level: int, rng: random.Random) -> Problem:
+        """One move in five goes in a random direction."""
+        problem = self.generate(level, rng)
+        return self.slippery(problem, 0.2)
+
+    def slippery(self, problem: Problem, slip: float) -> Problem:
+        return replace(problem, data=(*problem.data[:5], slip, problem.data[6]))
+
+    def space(self, level: int) -> int:
+        """At least: half of all maps, up to symmetry, can be solved."""
+        maps = math.perm(level**2, 3) * math.comb(level**2 - 3, level - 2)
+        return maps // 16
+
+    def chance(self, level: int) -> float:
+        # A random walk, measured on 600 maps of each size.
+        return {3: 0.09, 4: 0.035, 5: 0.013}.get(level, 0.01)
+
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: random.Random) -> Demo:
+        """Each move is random with probability `noise`, else on a shortest way."""
+        size, _, key, door, walls, _, _ = problem.data
+        to_key, to_door = (distances(size, walls, goal) for goal in (key, door))
+        env = self.env(problem, rng.getrandbits(32))
+        noise = 1.0 if rng.random() < corpus.weak else corpus.noise
+
+        def act(said: str) -> str:
+            if rng.random() < noise:
+                return rng.choice("udlr")
+            row, column = env.cell
+            ways = to_door if env.has_key else to_key
+            cells = {m: (row + a, column + b) for m, (a, b) in MOVES.items()}
+            return min(cells, key=lambda move: ways.get(cells[move], 99))
+
+        segments = record(env, act)
+        return Demo(problem, segments, env.solved)
+
+    def max_tokens(self, level: int) -> int:
+        return 6 * (4 * (level - 1) + self.slack) - 5
 
 
 class GuessEnv(Env):
@@ -310,14 +1178,11 @@ class GuessEnv(Env):
 
     turn_tokens = 1
 
-    def __init__(self, task: Task, problem: Problem, seed: int | str) -> None:
-        super().__init__(task, problem, seed)
-        self.turns = 0
-
     def step(self, action: str) -> tuple[str, bool]:
         n, turns, hidden = self.problem.data
         self.turns += 1
         guess = Guess.symbols[:n].find(action) if len(action) == 1 else -1
+        self.invalid += guess < 0
         self.solved = guess == hidden
         if self.solved or self.turns == turns:
             return "", True
@@ -346,17 +1211,35 @@ class Guess(Task):
         """(how many numbers, how many guesses)"""
         return 4 * 2**level, level + 2
 
+    form = re.compile(r"G([a-zA-Z0-9+-])([1-9]):")
+
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem:
+        """The hidden number is not in the prompt: 0, until somebody draws it."""
+        n, turns = self.symbols.index(match[1]) + 1, int(match[2])
+        key = f"guess {n} {turns}"
+        return Problem(self.name, turns - 2, prompt, key, (n, turns, 0))
+
     def generate(self, level: int, rng: random.Random) -> Problem:
         n, turns = self.size(level)
-        prompt, hidden = f"G{self.symbols[n - 1]}{turns}:", rng.randrange(n)
-        return Problem(
-            self.name, level, prompt, f"guess {n} {turns}", (n, turns, hidden)
-        )
+        return self.posed(f"G{self.symbols[n - 1]}{turns}:", rng)
 
-    def test_problems(self, level: int, count: int) -> list[Problem]:
-        """Every hidden number in turn, so that the ceiling is the ceiling."""
+    def posed(self, prompt: str, rng: random.Random) -> Problem:
+        n, turns, _ = self.read(prompt).data
+        return replace(self.read(prompt), data=(n, turns, rng.randrange(n)))
+
+    def shifted(self, level: int, rng: random.Random) -> Problem:
+        """A quarter of the numbers less: a range that no training shows."""
         n, turns = self.size(level)
-        problem = self.generate(level, random.Random(0))
+        n -= n // 4
+        return self.posed(f"G{self.symbols[n - 1]}{turns}:", rng)
+
+    def test_problems(
+        self, level: int, count: int, shifted: bool = False
+    ) -> list[Problem]:
+        """Every hidden number in turn, so that the ceiling is the ceiling."""
+        make = self.shifted if shifted else self.generate
+        problem = make(level, random.Random(0))
+        n, turns, _ = problem.data
         return [replace(problem, data=(n, turns, i % n)) for i in range(count)]
 
     def space(self, level: int) -> int:
@@ -402,7 +1285,13 @@ class Guess(Task):
         return Demo(problem, tuple(segments), env.solved)
 
 
-TASKS: dict[str, Task] = {task.name: task for task in (Chain(), Add(), Guess())}
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        *(Chain(), Add(), Count(), Knight(), Path(), Compose()),
+        *(Tool(), Grid(), Guess()),
+    )
+}
 
 
 def find_task(name: str) -> Task:
@@ -412,32 +1301,39 @@ def find_task(name: str) -> Task:
     return TASKS[name]
 
 
+HOSTILE = ["", "[]", "[1]2[3]4", "9**9**9", "__import__('os')", "(" * 10_000]
+
+
+def show(task: Task, level: int, rng: random.Random) -> None:
+    """Print a problem of a level and a good demonstration of it."""
+    problem = task.draw(level, "base", rng)
+    demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
+    text = repr(problem.prompt + "".join(demo.segments))[1:-1]
+    space = "" if task.hidden else f"{task.space(level):,} problems, "
+    rates = f"chance {task.chance(level):.2g}, ceiling {task.ceiling(level):.3g}"
+    print(f"  level {level}: {space}{rates}, {task.max_tokens(level)} tokens at most")
+    for line in textwrap.wrap(text, 82, break_on_hyphens=False):
+        print(f"    {line}")
+
+
 def main(argv: list[str]) -> None:
     """Print problems, demonstrations and what the verifier says, task by task."""
     rng = random.Random(0)
     for task in [find_task(name) for name in argv] or TASKS.values():
         print(f"{task.name}: {type(task).__doc__.splitlines()[0]}")
-        for level in task.levels:
-            problem = task.draw(level, "base", rng)
-            demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
-            text = problem.prompt + "".join(demo.segments)
-            rates = f"{task.chance(level):.3f} to {task.ceiling(level):.3f}"
-            print(f"  level {level}, chance to ceiling {rates}\n    {text!r}")
+        for level in task.levels if argv else task.levels[:2]:
+            show(task, level, rng)
         if isinstance(task, Puzzle):
-            problem = task.draw(3, "base", rng)
-            right = problem.data[-1]
-            hostile = [
-                "",
-                "[]",
-                "[1]2[3]4",
-                f"{right} ",
-                f"+{right}",
-                f"0{right}",
-                "9**9**9",
+            problem = task.draw(task.levels[1], "base", rng)
+            _, right = task.think(problem, 0.0, rng)
+            print(f"  what the verifier says to answers of {problem.prompt}")
+            wrong = [task.guess(problem, rng), f"{right} ", f"+{right}", f"0{right}"]
+            verdicts = [
+                f"{text[:16]!r} {task.verify(problem, text + chr(10)):d}"
+                for text in [right, *wrong, *HOSTILE]
             ]
-            for text in [right, *hostile]:
-                score = float(task.verify(problem, text + "\n"))
-                print(f"  {problem.prompt + text!r:40} scores {score:.0f}")
+            for line in textwrap.wrap("   ".join(verdicts), 82):
+                print(f"    {line}")
         print()
 
 

@@ -2,7 +2,9 @@
 
     python train.py                        the default task, a few minutes on a laptop
     python train.py --task guess           the quickest visible win
+    python train.py --task chain,tool      one model for several tasks
     python train.py --resume out/chain-0   go on where a run stopped, bit for bit
+    python train.py --interact out/chain-0 give the trained model problems, watch it
 
 Read after grpo.py. A run writes only into its folder: config.json, metrics.jsonl,
 checkpoint.pt, samples.txt and curve.png. All randomness is keyed by (seed, phase, step,
@@ -10,8 +12,10 @@ prompt, sample), so there is no random state to save.
 """
 
 import argparse
+import hashlib
 import inspect
 import json
+import math
 import os
 import pickle
 import random
@@ -39,12 +43,24 @@ from model import (
     GPT,
     PAD,
     GPTConfig,
+    decode,
     decode_flops,
     encode,
     prefill_flops,
     train_flops,
 )
-from reward import Corpus, Problem, Puzzle, Task, check_split, draw_level, find_task
+from reward import (
+    SPLITS,
+    Corpus,
+    Problem,
+    Puzzle,
+    Task,
+    check_split,
+    draw_level,
+    find_task,
+    leaks,
+    split_of,
+)
 from rollout import Batch, Buffers, rollout
 
 # --------------------------------------------------------------------------------------
@@ -56,7 +72,7 @@ class Config:
     """Everything that decides a run. An empty string means: the usual choice."""
 
     # run
-    task: str = "chain"  # chain, add or guess
+    task: str = "chain"  # one of nine, or several for one model: chain,tool,knight
     levels: str = ""  # e.g. 1-6 or 2,4; empty: the task's usual ones
     seed: int = 0  # of everything that is random
     out: str = ""  # the run's folder; empty: out/TASK-SEED
@@ -70,7 +86,7 @@ class Config:
     kv_heads: int = 2  # key-value heads, shared by heads / kv_heads queries
     head_dim: int = 16  # channels of a head
     hidden: int = 192  # width of the SwiGLU layer
-    context: int = 128  # longest sequence in tokens
+    context: int = 0  # longest sequence in tokens; 0: what the tasks need
     # corpus: what the base is pretrained on
     think_share: float = 0.25  # share of demonstrations that show a thought
     noise: float = 0.02  # chance that a demonstrated step is wrong
@@ -116,30 +132,36 @@ class Config:
 
     def __post_init__(self) -> None:
         """ValueError, one sentence, for anything that could not run."""
-        task = find_task(self.task)
-        for level in self.level_list():
-            if level not in task.levels:
+        tasks = self.tasks()
+        if len(tasks) > 1 and self.levels:
+            raise ValueError("a mixture takes each task's usual levels; drop --levels")
+        for task in tasks:
+            for level in self.level_list(task):
+                if level not in task.levels:
+                    raise ValueError(
+                        f"{task.name} has levels {task.levels[0]}-{task.levels[-1]}, "
+                        f"not {level}"
+                    )
+                for split in SPLITS:
+                    task.draw(level, split, random.Random(0))
+            if not task.test_levels(self.level_list(task)):
                 raise ValueError(
-                    f"{self.task} has levels {task.levels[0]}-{task.levels[-1]}, "
-                    f"not {level}"
+                    f"levels {self.levels} of {task.name} have too few problems to "
+                    "hold some out for a test; add a harder level"
                 )
-        if not task.test_levels(self.level_list()):
-            raise ValueError(
-                f"levels {self.levels} of {self.task} have too few problems to hold "
-                "some out for a test; add a harder level"
-            )
         if self.group_size < 2:
             raise ValueError(
                 "group_size must be at least 2 to compare answers, got "
                 f"{self.group_size}"
             )
-        positive = "dim layers heads kv_heads head_dim hidden context threads updates"
+        positive = "dim layers heads kv_heads head_dim hidden threads updates"
         positive += " pretrain_batch prompts_per_step micro_batch evals eval_problems"
         positive += " eval_samples pretrain_lr lr max_grad_norm ratio_max"
         for name in positive.split():
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in "steps pretrain_steps warmup pretrain_warmup lag kl_coef".split():
+        names = "steps pretrain_steps warmup pretrain_warmup context lag kl_coef"
+        for name in names.split():
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         choices = {
@@ -166,23 +188,37 @@ class Config:
             )
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device cuda was asked for but torch sees no GPU")
-        self.corpus()
+        for task in tasks:
+            self.corpus(task)
         self.gpt()
-        longest = max(
-            len(task.generate(n, random.Random(0)).prompt) for n in self.level_list()
-        )
-        if longest + self.max_new() > self.context:
+        longest = max(t.prompt_tokens(n) for t in tasks for n in self.level_list(t))
+        if longest + self.max_new() > self.gpt().context:
             raise ValueError(
                 f"a prompt of {longest} tokens and an answer of up to {self.max_new()} "
                 f"do not fit the context of {self.context}; raise --context"
             )
 
-    def level_list(self) -> list[int]:
-        """The levels as numbers. ValueError for text that is none."""
-        if not self.levels:
-            return list(find_task(self.task).levels)
+    def tasks(self) -> list[Task]:
+        """The tasks of the run, more than one in a mixture."""
+        names = self.task.split(",")
+        if len(set(names)) < len(names):
+            raise ValueError(f"{self.task} names a task twice")
+        return [find_task(name) for name in names]
+
+    def usual(self, task: Task, name: str) -> object:
+        """A field about the corpus; in a mixture, what the task has by itself."""
+        if "," not in self.task:
+            return getattr(self, name)
+        return TASK_DEFAULTS.get(task.name, {}).get(name, getattr(self, name))
+
+    def level_list(self, task: Task | None = None) -> list[int]:
+        """A task's levels as numbers. ValueError for text that is none."""
+        task = task or self.tasks()[0]
+        text = str(self.usual(task, "levels"))
+        if not text:
+            return list(task.levels)
         levels: set[int] = set()
-        for part in self.levels.split(","):
+        for part in text.split(","):
             first, _, last = part.partition("-")
             if not first.isdecimal() or not (last or first).isdecimal():
                 raise ValueError(
@@ -191,26 +227,56 @@ class Config:
             levels |= set(range(int(first), int(last or first) + 1))
         return sorted(levels)
 
-    def max_new(self) -> int:
-        """Tokens an answer may have: a quarter more than the longest demonstration."""
-        task = find_task(self.task)
-        longest = max(task.max_tokens(level) for level in self.level_list())
+    def label(self, task: Task, level: int) -> int | str:
+        """A level's name in logs: 3, or in a mixture 'chain 3'."""
+        return f"{task.name} {level}" if "," in self.task else level
+
+    def max_new(self, hard: bool = False) -> int:
+        """Tokens an answer may have: a quarter more than the longest demonstration.
+
+        Of the levels of the run; `hard` counts those of the test set beyond them too.
+        """
+        longest = 0
+        for task in self.tasks():
+            levels = self.level_list(task)
+            levels = levels + task.test_sets(levels)["hard"] * hard
+            longest = max([longest, *map(task.max_tokens, levels)])
         return longest + longest // 4
 
-    def corpus(self) -> Corpus:
-        return Corpus(self.think_share, self.noise, self.skew, self.weak)
+    def corpus(self, task: Task | None = None) -> Corpus:
+        """How a task's demonstrations are made."""
+        names = ("think_share", "noise", "skew", "weak")
+        return Corpus(*(self.usual(task or self.tasks()[0], n) for n in names))
 
     def gpt(self) -> GPTConfig:
-        names = "dim layers heads kv_heads head_dim hidden context"
-        return GPTConfig(**{name: getattr(self, name) for name in names.split()})
+        names = "dim layers heads kv_heads head_dim hidden".split()
+        prompt = 0
+        for task in self.tasks():
+            levels = self.level_list(task)
+            levels = levels + task.test_sets(levels)["hard"]
+            prompt = max([prompt, *map(task.prompt_tokens, levels)])
+        context = self.context or prompt + self.max_new(hard=True)
+        return GPTConfig(**{n: getattr(self, n) for n in names}, context=context)
 
     def folder(self) -> Path:
-        return Path(self.out or f"out/{self.task}-{self.seed}")
+        return Path(self.out or f"out/{self.task.replace(',', '+')}-{self.seed}")
 
 
 # What a task needs to meet its time on a CPU, where it differs from Config's defaults.
 TASK_DEFAULTS: dict[str, dict] = {
     "chain": dict(levels="1-5"),
+    "add": dict(levels="2-3", think_share=0.4, pretrain_steps=2500, steps=80),
+    "count": dict(levels="2-3", think_share=0.5, skew=0.0, pretrain_steps=3000)
+    | dict(steps=40),
+    "knight": dict(levels="4-5", think_share=0.4, skew=0.0, pretrain_steps=3000)
+    | dict(steps=30),
+    "path": dict(levels="1-2", think_share=0.5, skew=0.0, pretrain_steps=3000)
+    | dict(steps=40),
+    "compose": dict(levels="1-3", think_share=0.4, noise=0.2, pretrain_steps=3000)
+    | dict(steps=50),
+    "tool": dict(levels="1-2", think_share=0.25, weak=0.4, pretrain_steps=3000)
+    | dict(steps=120),
+    "grid": dict(levels="3-4", noise=0.5, pretrain_steps=3000, steps=40),
     # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
     "guess": dict(levels="2", think_share=0.2, weak=0.5, skew=0.0, pretrain_steps=300)
     | dict(pretrain_batch=32, pretrain_lr=3e-3)
@@ -519,14 +585,19 @@ def apply_gradients(run: Run) -> float | None:
 
 def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
     """Tokens (B, T), mask (B, T) of what a policy wrote, and lengths, of one step."""
-    task, corpus, levels = find_task(cfg.task), cfg.corpus(), cfg.level_list()
+    tasks = cfg.tasks()
+    given = [(task, cfg.corpus(task), cfg.level_list(task)) for task in tasks]
     rng = random.Random(f"{cfg.seed} pretrain {step}")
     rows, masks = [], []
-    for _ in range(cfg.pretrain_batch):
+    while len(rows) < cfg.pretrain_batch:
+        task, corpus, levels = given[len(rows) % len(given)]
         problem = task.draw(draw_level(levels, corpus, rng), "base", rng)
         check_split(problem, "base")
         demo = task.demonstrate(problem, corpus, rng)
-        rows.append(encode(problem.prompt + "".join(demo.segments)))
+        text = problem.prompt + "".join(demo.segments)
+        if leaks(text):
+            continue
+        rows.append(encode(text))
         mask = [0.0] * len(problem.prompt)
         for i, segment in enumerate(demo.segments):
             mask += [1.0 - i % 2] * len(
@@ -587,7 +658,8 @@ def trim(lengths: list[int], rows: list[int], *columns: Tensor) -> list[Tensor]:
 # --------------------------------------------------------------------------------------
 # Measuring pass rates
 
-RL, EVAL, CALIBRATE = 0, 1, 2  # streams of random numbers: key (seed, stream, step)
+# Streams of random numbers: key (seed, stream, step); transfer takes three.
+RL, EVAL, CALIBRATE, TRANSFER, INTERACT = 0, 1, 2, 10, 20
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -611,25 +683,36 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
     return center - half, center + half
 
 
-def test_set(cfg: Config) -> list[Problem]:
-    """The held-out problems: the same for every seed, size and recipe of a task."""
-    task = find_task(cfg.task)
-    levels = task.test_levels(cfg.level_list())
-    count = -(-cfg.eval_problems // len(levels))
-    problems = [p for level in levels for p in task.test_problems(level, count)]
+def test_set(cfg: Config, name: str = "id") -> list[Problem]:
+    """The held-out problems: the same for every seed, size and recipe of a task.
+
+    One of four sets, see Task.test_sets; empty where no level is harder.
+    """
+    pairs = [
+        (task, level)
+        for task in cfg.tasks()
+        for level in task.test_sets(cfg.level_list(task))[name]
+    ]
+    count = -(-cfg.eval_problems // max(len(pairs), 1))
+    problems = []
+    for task, level in pairs:
+        problems += task.test_problems(level, count, name == "shift")
     for problem in problems:
         check_split(problem, "test")
     return problems
 
 
 def sample_and_score(
-    run: Run, problems: list[Problem], samples: int, key: tuple[int, ...], greedy: bool
+    run: Run,
+    problems: list[Problem],
+    samples: int,
+    key: tuple[int, ...],
+    greedy: bool,
+    hard: bool = False,
 ) -> tuple[Batch, Tensor]:
     """Answers to problems and their rewards (P, samples), charged to evaluation."""
-    began = time.perf_counter()
-    batch = rollout(
-        run.model, problems, samples, run.cfg.max_new(), key, run.buffers, greedy
-    )
+    began, max_new = time.perf_counter(), run.cfg.max_new(hard)
+    batch = rollout(run.model, problems, samples, max_new, key, run.buffers, greedy)
     seconds = time.perf_counter() - began
     run.ledger.add_rollout(run.model.config, batch, samples, seconds, "evaluation")
     return batch, grade(batch, samples)
@@ -658,28 +741,116 @@ def evaluate(run: Run, samples: int) -> dict:
         },
         "answer_tokens": batch.mask.sum().item() / num,
         "truncated": float(np.mean(batch.truncated)),
-        "by_level": {
-            level: rewards[[p.level == level for p in problems]].mean().item()
-            for level in sorted({p.level for p in problems})
-        },
-        **by_thought(find_task(cfg.task), batch, rewards.flatten()),
+        "by_level": by_level(cfg, problems, rewards),
+        **by_thought(batch, rewards.flatten()),
+        "by_task": by_task(batch, rewards, greedy),
         "correct": correct,
     }
+    if run.step in (0, cfg.steps):
+        row["sets"] = {name: transfer(run, name) for name in ("easy", "hard", "shift")}
     run.log("eval", **row)
     write_samples(run, batch, rewards)
     return row
 
 
-def by_thought(task: Task, batch: Batch, rewards: Tensor) -> dict[str, float]:
-    """Share of answers with a thought, and pass rate with and without one."""
-    if not isinstance(task, Puzzle):
+def by_level(cfg: Config, problems: list[Problem], rewards: Tensor) -> dict:
+    """Pass rate of each level, easiest first, task by task."""
+    rows: dict[tuple, list[int]] = {}
+    for p, problem in enumerate(problems):
+        rows.setdefault((problem.task, problem.level), []).append(p)
+    return {
+        cfg.label(find_task(name), level): rewards[rows[name, level]].mean().item()
+        for name, level in rows
+    }
+
+
+def transfer(run: Run, name: str) -> dict:
+    """Pass rate on a fixed test set beside the usual one: easy, hard or shift.
+
+    `hash` names the problems: runs with the same one can be compared.
+    """
+    cfg, problems = run.cfg, test_set(run.cfg, name)
+    if not problems:
         return {}
-    thought = torch.tensor([batch.text(i)[:1] == "[" for i in range(len(rewards))])
+    key = (cfg.seed, TRANSFER + ["easy", "hard", "shift"].index(name), run.step)
+    batch, rewards = sample_and_score(run, problems, 1, key, False, hard=True)
+    keys = " ".join(problem.key for problem in problems)
+    return {
+        "pass_rate": rewards.mean().item(),
+        "problems": len(problems),
+        "overlap": sum(
+            split_of(p.key) != "test" and not find_task(p.task).hidden for p in problems
+        ),
+        "hash": hashlib.blake2b(keys.encode(), digest_size=4).hexdigest(),
+        "by_level": by_level(cfg, problems, rewards),
+        "by_task": by_task(batch, rewards),
+    }
+
+
+def by_task(batch: Batch, rewards: Tensor, greedy: Tensor | None = None) -> dict:
+    """Pass rates of each task, and how its episodes of several turns went.
+
+    turns      taken in an episode
+    invalid    share of turns that were no legal action
+    failed     share of episodes in which the world went against the policy
+    recovery   pass rate of those
+    """
+    samples = rewards.shape[1]
+    rows: dict[str, list[int]] = {}
+    for i in range(0, len(batch.envs), samples):
+        rows.setdefault(batch.envs[i].problem.task, []).append(i // samples)
+    found = {}
+    for name, of_task in rows.items():
+        envs = [e for p in of_task for e in batch.envs[p * samples : (p + 1) * samples]]
+        num = torch.tensor(of_task)[:, None] * samples + torch.arange(samples)
+        turns = sum(env.turns for env in envs)
+        hit = [env for env in envs if env.failed]
+        found[name] = {
+            "pass_rate": rewards[of_task].mean().item(),
+            "answer_tokens": batch.mask[num.flatten()].sum().item() / num.numel(),
+            "turns": turns / len(envs),
+            "invalid": sum(env.invalid for env in envs) / max(turns, 1),
+            "failed": len(hit) / len(envs),
+        }
+        if hit:
+            found[name]["recovery"] = float(np.mean([env.score() for env in hit]))
+        if greedy is not None:
+            found[name]["pass_rate_greedy"] = greedy[of_task].mean().item()
+            most = max(k for k in (1, 2, 4, 8, 16) if k <= samples)
+            counts = rewards[of_task].sum(1).int().tolist()
+            rates = [pass_at_k(samples, c, most) for c in counts]
+            found[name][f"pass_at_{most}"] = float(np.mean(rates))
+    return found
+
+
+def by_thought(batch: Batch, rewards: Tensor) -> dict[str, float]:
+    """Share of a puzzle's answers with a thought, pass rate with and without one."""
+    of_puzzles = [i for i, env in enumerate(batch.envs) if isinstance(env.task, Puzzle)]
+    if not of_puzzles:
+        return {}
+    thought = torch.tensor([batch.text(i)[:1] == "[" for i in of_puzzles])
     rates = {"think_share": thought.float().mean().item()}
     for name, rows in (("think", thought), ("direct", ~thought)):
         if rows.any():
-            rates[f"pass_rate_{name}"] = rewards[rows].mean().item()
+            rates[f"pass_rate_{name}"] = rewards[of_puzzles][rows].mean().item()
     return rates
+
+
+def replay(batch: Batch, i: int) -> str:
+    """Sample i on one line, what the environment wrote between '{' and '}'.
+
+    Only environments can write these two, so nobody can fake who wrote what. Prompts
+    are the environment's too.
+    """
+    text, start = batch.envs[i].problem.prompt, batch.prompt_lengths[i]
+    theirs = False
+    for t in range(start, batch.lengths[i]):
+        char = decode([int(batch.tokens[i, t])])
+        if bool(batch.mask[i, t]) == theirs and char not in "{}":
+            theirs = not theirs
+            text += "{" if theirs else "}"
+        text += repr(char)[1:-1] if char not in "{}" else ""
+    return text + "}" * theirs
 
 
 def write_samples(run: Run, batch: Batch, rewards: Tensor) -> None:
@@ -689,8 +860,7 @@ def write_samples(run: Run, batch: Batch, rewards: Tensor) -> None:
         file.write(f"step {run.step}\n")
         for p in range(0, len(rewards), len(rewards) // count + 1):
             verdict = "right" if rewards[p, 0] else "wrong"
-            prompt = batch.envs[p * group].problem.prompt
-            file.write(f"  {verdict}  {prompt}{batch.text(p * group)!r}\n")
+            file.write(f"  {verdict}  {replay(batch, p * group)}\n")
 
 
 def calibrate(run: Run) -> None:
@@ -699,24 +869,28 @@ def calibrate(run: Run) -> None:
     A level never passed gives no contrast to learn from, one always passed none either
     (RLVE arXiv:2511.07317 finds the same at scale).
     """
-    cfg, task = run.cfg, find_task(run.cfg.task)
-    rates = {}
-    for level in cfg.level_list():
-        rng = random.Random(f"{cfg.seed} calibrate {level}")
-        problems = [task.draw(level, "calibrate", rng) for _ in range(64)]
-        key = (cfg.seed, CALIBRATE, level)
-        _, rewards = sample_and_score(run, problems, 4, key, greedy=False)
-        rates[level] = rewards.mean().item()
-    train = [n for n, rate in rates.items() if cfg.pass_low <= rate <= cfg.pass_high]
+    cfg, rates, train, easy = run.cfg, {}, [], []
+    for index, task in enumerate(cfg.tasks()):
+        found = {}
+        for level in cfg.level_list(task):
+            rng = random.Random(f"{cfg.seed} calibrate {level}")
+            problems = [task.draw(level, "calibrate", rng) for _ in range(64)]
+            key = (cfg.seed, CALIBRATE, level + 100 * index)
+            _, rewards = sample_and_score(run, problems, 4, key, greedy=False)
+            found[cfg.label(task, level)] = rewards.mean().item()
+        between = [n for n, r in found.items() if cfg.pass_low <= r <= cfg.pass_high]
+        if not between:
+            between = [min(found, key=lambda n: abs(found[n] - 0.3))]
+            print(
+                f"WARNING: no level of {task.name} passes between {cfg.pass_low} and "
+                f"{cfg.pass_high}; RL trains on level {between[0]} and may not learn. "
+                "Pretrain longer or shorter."
+            )
+        train += between
+        easy += [n for n, r in found.items() if r > cfg.pass_high and n not in between]
+        rates.update(found)
     table = "  ".join(f"{level}: {rate:.2f}" for level, rate in rates.items())
     print(f"pass rate of the base by level   {table}")
-    if not train:
-        train = [min(rates, key=lambda n: abs(rates[n] - 0.3))]
-        print(
-            f"WARNING: no level passes between {cfg.pass_low} and {cfg.pass_high}; RL "
-            f"trains on level {train[0]} and may not learn. Pretrain longer or shorter."
-        )
-    easy = [n for n, rate in rates.items() if rate > cfg.pass_high]
     print(
         f"RL trains on levels {train}, and on {easy or 'none'} lest they be forgotten"
     )
@@ -731,14 +905,24 @@ def calibrate(run: Run) -> None:
 def draw_prompts(run: Run, first: int = 0, count: int = 0) -> list[Problem]:
     """Problems of one step, keyed by (seed, step, prompt); prompts from `first` on.
 
-    With --retire a problem that was nearly always solved is drawn again no more
-    (Polaris, ScaleRL), unless a hundred draws find no other.
+    Tasks of a mixture take turns. With --retire a problem that was nearly always solved
+    is drawn again no more (Polaris, ScaleRL), unless a hundred draws find no other.
     """
-    cfg, task, problems = run.cfg, find_task(run.cfg.task), []
+    cfg, tasks, problems = run.cfg, run.cfg.tasks(), []
+    levels = []  # of each task: {"train": levels, "easy": levels}
+    for task in tasks:
+        known = {cfg.label(task, level): level for level in task.levels}
+        levels.append(
+            {
+                kind: [known[name] for name in names if name in known]
+                for kind, names in run.levels.items()
+            }
+        )
     for p in range(first, first + (count or cfg.prompts_per_step)):
         rng = random.Random(f"{cfg.seed} rl {run.step} {p}")
-        easy = bool(run.levels["easy"]) and rng.random() < cfg.easy_share
-        level = rng.choice(run.levels["easy" if easy else "train"])
+        task, of = tasks[p % len(tasks)], levels[p % len(tasks)]
+        easy = bool(of["easy"]) and rng.random() < cfg.easy_share
+        level = rng.choice(of["easy" if easy else "train"])
         for _ in range(100):
             problem = task.draw(level, "rl", rng)
             right, tried = run.tries.get(problem.key, (0, 0))
@@ -1161,8 +1345,8 @@ def plot_curve(run: Run) -> None:
     start, rows = rows[0], rows[1:]
     if not rows:
         return
-    task = find_task(run.cfg.task)
-    levels = task.test_levels(run.cfg.level_list())
+    tasks = run.cfg.tasks()
+    levels = [(t, n) for t in tasks for n in t.test_levels(run.cfg.level_list(t))]
     flops = [row["rl_flops"] for row in rows]
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(7, 6.5), sharex=True, height_ratios=[2, 1], layout="constrained"
@@ -1173,8 +1357,8 @@ def plot_curve(run: Run) -> None:
     top.plot(flops, rates, "o-", label="sampled at temperature 1 (band: 95 %)")
     greedy = [row["pass_rate_greedy"] for row in rows]
     top.plot(flops, greedy, "s--", ms=4, alpha=0.7, label="greedy")
-    ceiling = float(np.mean([task.ceiling(n) for n in levels]))
-    chance = float(np.mean([task.chance(n) for n in levels]))
+    ceiling = float(np.mean([task.ceiling(n) for task, n in levels]))
+    chance = float(np.mean([task.chance(n) for task, n in levels]))
     marks = (
         (ceiling, f"ceiling {ceiling:.4g}", "bottom"),
         (chance, f"chance {chance:.2f}", "bottom"),
@@ -1225,6 +1409,19 @@ def report(run: Run) -> None:
     for level in before["by_level"]:
         cells = (f"{r['by_level'][level]:10.3f}" for r in (before, after))
         print(f"{'level ' + level:26}" + "".join(cells))
+    for name in after["by_task"] if len(after["by_task"]) > 1 else ():
+        cells = (f"{r['by_task'][name]['pass_rate']:10.3f}" for r in (before, after))
+        print(f"{name:26}" + "".join(cells))
+    for name in [n for n, value in after.get("sets", {}).items() if value]:
+        cells = (f"{r['sets'][name]['pass_rate']:10.3f}" for r in (before, after))
+        print(f"{'test set ' + name:26}" + "".join(cells))
+    for name, row in after["by_task"].items():
+        for key in ("turns", "invalid", "recovery") if row["turns"] > 1 else ():
+            cells = (
+                f"{r['by_task'][name].get(key, math.nan):10.3f}"
+                for r in (before, after)
+            )
+            print(f"{name + ': ' + key:26}" + "".join(cells))
     num = after["problems"] * after["samples"]
     print(f"({after['problems']} problems never trained on, {num} samples)")
     print(f"\n{'phase':12}{'FLOPs':>10}{'tokens':>12}{'seconds':>10}")
@@ -1306,6 +1503,52 @@ def train(cfg: Config) -> Run:
     return run
 
 
+def finished_run(folder: Path) -> Run:
+    """The run of a folder with its last weights, to look at and not to go on with."""
+    state = read_checkpoint(folder)
+    run = new_run(replace(Config(**state["config"]), out=str(folder), device="cpu"))
+    run.model.load_state_dict(state["model"])
+    run.base, run.step, run.phase = state["base"], state["step"], state["phase"]
+    return run
+
+
+def answer(run: Run, problem: Problem, seed: int) -> tuple[str, str]:
+    """(replay, verdict) of one sampled answer to a problem."""
+    max_new = run.model.config.context - len(problem.prompt)
+    key = (run.cfg.seed, INTERACT, seed)
+    batch = rollout(run.model, [problem], 1, max_new, key, run.buffers)
+    return replay(batch, 0), "right" if batch.envs[0].score() else "wrong"
+
+
+def interact(folder: Path) -> None:
+    """A person gives problems; the trained model answers, its environment too."""
+    run = finished_run(folder)
+    tasks, rng = run.cfg.tasks(), random.Random()
+    examples = [
+        t.draw(t.test_levels(run.cfg.level_list(t))[0], "test", rng) for t in tasks
+    ]
+    print(
+        f"A problem like {' or '.join(p.prompt for p in examples)}; an empty line for"
+    )
+    print("a random one; Ctrl-D ends. What stands in {} was not written by the model.")
+    for count, line in enumerate(sys.stdin):
+        prompt = line.strip()
+        try:
+            if prompt:
+                task = next((t for t in tasks if t.form.fullmatch(prompt)), tasks[0])
+                problem = task.posed(prompt, rng)
+                if len(prompt) + 8 > run.model.config.context:
+                    raise ValueError("that is longer than the model can read")
+            else:
+                task = rng.choice(tasks)
+                level = rng.choice(task.test_levels(run.cfg.level_list(task)))
+                problem = task.draw(level, "test", rng)
+        except ValueError as error:
+            print(error)
+            continue
+        print("  {}: {}".format(*reversed(answer(run, problem, count))), flush=True)
+
+
 def parse_config(argv: list[str]) -> Config:
     """Config from flags, one for each field. ValueError for what cannot run."""
     parser = argparse.ArgumentParser(
@@ -1316,6 +1559,9 @@ def parse_config(argv: list[str]) -> Config:
         allow_abbrev=False,
     )
     parser.add_argument("--resume", metavar="FOLDER", help="go on with this run")
+    parser.add_argument(
+        "--interact", metavar="FOLDER", help="give this run's model problems by hand"
+    )
     # What a flag means is said once, behind its field in Config.
     notes = dict(
         re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(Config), re.M)
@@ -1325,6 +1571,8 @@ def parse_config(argv: list[str]) -> Config:
         flag = "--" + f.name.replace("_", "-")
         parser.add_argument(flag, type=type(f.default), help=text, metavar="X")
     given = vars(parser.parse_args(argv))
+    if "interact" in given:
+        raise ValueError("--interact takes a folder and no other flag")
     if "resume" not in given:
         return make_config(**given)
     folder = Path(given.pop("resume"))
@@ -1341,7 +1589,10 @@ def parse_config(argv: list[str]) -> Config:
 def main(argv: list[str]) -> int:
     """Exit status: 0 done, 2 bad input, 130 and 143 saved after a signal."""
     try:
-        train(parse_config(argv))
+        if argv[:1] == ["--interact"] and len(argv) == 2:
+            interact(Path(argv[1]))
+        else:
+            train(parse_config(argv))
     except (ValueError, FloatingPointError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1

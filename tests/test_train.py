@@ -1,15 +1,18 @@
 """One run: its numbers, its files, stopping and going on, and bad input."""
 
 import json
+import runpy
 import signal
 import statistics
+from pathlib import Path
 
 import pytest
 import torch
 
 import grpo
 import train
-from reward import SPLITS, TASKS, split_of
+from model import ENV_ONLY
+from reward import SPLITS, TASKS, leaks, split_of
 from rollout import rollout
 
 TINY = dict(
@@ -152,7 +155,7 @@ def test_another_recipe_reuses_the_base(whole, tmp_path, capsys):
 
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_every_task_trains(task, tmp_path):
-    levels = {"guess": "1", "add": "3", "chain": "3"}[task]
+    levels = {"guess": "1", "grid": "4", "knight": "5"}.get(task, "3")
     run = train.train(tiny(tmp_path, task=task, levels=levels, steps=1))
     assert run.step == 1
 
@@ -210,12 +213,13 @@ def test_demonstrations_train_on_what_a_policy_writes():
         )
 
 
-def test_gradient_at_environment_tokens_is_zero(tmp_path):
+@pytest.mark.parametrize("name, level", [("guess", 2), ("tool", 1), ("grid", 3)])
+def test_gradient_at_environment_tokens_is_zero(tmp_path, name, level):
     """What the environment said must not be learned as if the policy had said it."""
-    cfg = train.make_config(task="guess", out=str(tmp_path))
+    cfg = train.make_config(task=name, out=str(tmp_path))
     run = train.new_run(cfg)
-    task = TASKS["guess"]
-    problems = [task.draw(2, "rl", train.random.Random(i)) for i in range(4)]
+    task = TASKS[name]
+    problems = [task.draw(level, "rl", train.random.Random(i)) for i in range(4)]
     batch = rollout(run.model, problems, 4, cfg.max_new(), (0, 0))
     logits = run.model(batch.tokens).detach().requires_grad_()
     logp = grpo.token_logprobs(logits, batch.tokens)
@@ -225,6 +229,8 @@ def test_gradient_at_environment_tokens_is_zero(tmp_path):
     seen = logits.grad[:, :-1].abs().sum(2)
     assert (seen[batch.mask[:, 1:] == 0] == 0).all()
     assert (seen[batch.mask[:, 1:] == 1] > 0).any()
+    said = [batch.text(i) for i in range(16)]
+    assert any(set(text) & set(ENV_ONLY) for text in said)
 
 
 def test_ledger_by_hand(tmp_path):
@@ -254,6 +260,10 @@ BAD = [
     (["--levels", "9"], "has levels 1-6, not 9"),
     (["--levels", "three"], "levels must look like"),
     (["--levels", "1-2"], "too few problems"),
+    (["--task", "knight", "--levels", "3-5"], "level 3 of knight has too few problems"),
+    (["--task", "chain,add", "--levels", "3"], "a mixture takes each task's usual"),
+    (["--task", "chain,chain"], "names a task twice"),
+    (["--task", "chain,chess"], "there is no task 'chess'"),
     (["--context", "40"], "do not fit the context of 40"),
     (["--kv-heads", "3"], "must be a multiple of kv_heads"),
     (["--lr", "0"], "lr must be above 0"),
@@ -327,6 +337,132 @@ def test_a_checkpoint_cannot_run_code(tmp_path, capsys):
     assert not (tmp_path / "ran").exists()
 
 
+def scripted(task, problem, turns, observations):
+    """A batch of one episode in which the policy wrote `turns`."""
+    env = task.env(problem, 0)
+    said = [env.step(turn)[0] for turn in turns]
+    assert said == observations
+    pieces = [(problem.prompt, 0.0)]
+    for turn, text in zip(turns, said, strict=True):
+        pieces += [(turn, 1.0), (text, 0.0)]
+    ids = [train.encode(text) for text, _ in pieces]
+    marks = [[mark] * len(text) for text, mark in pieces]
+    tokens, mask = torch.tensor([sum(ids, [])]), torch.tensor([sum(marks, [])])
+    prompt, length = len(problem.prompt), tokens.shape[1]
+    return train.Batch(tokens, mask, mask * 0, [prompt], [length], [False], [env], 0.0)
+
+
+def test_replay_and_interaction_by_hand():
+    """Who wrote what, how many turns, how many of them no action, what was survived."""
+    task = TASKS["tool"]
+    problem = task.read("T59*9+52:")
+    problem = train.replace(problem, data=(*problem.data[:2], 0.0))
+    turns, said = ["c59*9\n", "c1+\n", "=583\n"], ["{531}", "{?}", ""]
+    batch = scripted(task, problem, turns, said)
+    assert train.replay(batch, 0) == "T59*9+52:c59*9\\n{531}c1+\\n{?}=583\\n"
+    batch.envs[0].failed = True
+    row = train.by_task(batch, torch.ones(1, 1))["tool"]
+    assert row == {
+        "pass_rate": 1.0,
+        "answer_tokens": 15.0,
+        "turns": 3.0,
+        "invalid": 1 / 3,
+        "failed": 1.0,
+        "recovery": 1.0,
+    }
+    game, problem = TASKS["guess"], TASKS["guess"].read("Gp4:")  # a is hidden
+    batch = scripted(game, problem, ["h", "c", "a"], ["<", "<", ""])
+    assert train.replay(batch, 0) == "Gp4:h{<}c{<}a"
+
+
+MIXTURE = "chain,tool,knight,guess"
+
+
+def test_a_mixture_is_drawn_evenly_and_reported_by_task(tmp_path, capsys):
+    """One model for four tasks: corpus, prompts, calibration and evaluation."""
+    small = dict(eval_problems=12, pretrain_steps=2, steps=1)
+    cfg = tiny(tmp_path, task=MIXTURE, levels="", **small)
+    tokens, _, lengths = train.demo_batch(cfg, 0)
+    first = [train.decode([int(row[0])]) for row in tokens]
+    assert first == list("CTKG") * (len(first) // 4)
+    assert (
+        cfg.corpus(TASKS["guess"]).weak == 0.5 and cfg.corpus(TASKS["chain"]).weak == 0
+    )
+    run = train.train(cfg)
+    tasks = [problem.task for problem in train.draw_prompts(run)]
+    assert tasks == MIXTURE.split(",")
+    row = [r for r in rows_of(run.folder) if r["kind"] == "eval"][-1]
+    assert list(row["by_task"]) == MIXTURE.split(",")
+    assert {"chain 3", "tool 1", "knight 5", "guess 2"} <= set(row["by_level"])
+    assert set(row["sets"]) == {"easy", "hard", "shift"}
+    assert all(found["overlap"] == 0 for found in row["sets"].values())
+    assert "knight" in capsys.readouterr().out
+
+
+def test_a_mixture_of_one_is_the_task():
+    """The same corpus, so that a mixture changes nothing but what is mixed in."""
+    alone = train.make_config(task="tool")
+    mixed = train.make_config(task="chain,tool")
+    task = TASKS["tool"]
+    assert alone.corpus(task) == mixed.corpus(task)
+    assert alone.level_list(task) == mixed.level_list(task)
+    assert mixed.gpt().context >= max(alone.gpt().context, 64)
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_everything_fits(name):
+    """Cap and context hold the longest prompt and demonstration of every test set."""
+    cfg, task = train.make_config(task=name), TASKS[name]
+    sets = task.test_sets(cfg.level_list())
+    for levels, hard in ((cfg.level_list(), False), (sets["hard"], True)):
+        for level in levels:
+            needed = task.max_tokens(level)
+            assert needed < cfg.max_new(hard)
+            assert task.prompt_tokens(level) + needed < cfg.gpt().context
+
+
+def test_the_corpus_holds_no_sum_of_a_test(monkeypatch):
+    """Demonstrations of tool that spell out a test item of add are drawn again."""
+    task, rng = TASKS["add"], train.random.Random(0)
+    a, b, _ = task.draw(2, "test", rng).data
+    tool = TASKS["tool"]
+    planted = tool.read(f"T{a}+{b}:")
+    assert leaks(planted.prompt)
+    harmless = tool.draw(1, "base", rng)
+    drawn = iter([planted, *[harmless] * 99])
+    monkeypatch.setattr(type(tool), "draw", lambda *args: next(drawn))
+    monkeypatch.setattr(train, "check_split", lambda *args: None)
+    cfg = train.make_config(task="tool")
+    tokens, _, lengths = train.demo_batch(cfg, 0)
+    texts = [
+        train.decode(row[:n]) for row, n in zip(tokens.tolist(), lengths, strict=True)
+    ]
+    assert len(texts) == cfg.pretrain_batch
+    assert all(text.startswith(harmless.prompt) for text in texts)
+
+
+def test_a_person_can_pose_a_problem(whole, monkeypatch, capsys):
+    """Problems by hand, at random, and text that is no problem."""
+    monkeypatch.setattr("sys.stdin", ["C3a+5b-9c+1:\n", "\n", "eval('1')\n"])
+    assert train.main(["--interact", str(whole.folder)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert any(
+        "C3a+5b-9c+1:" in line and line.split(":")[0].strip() in ("right", "wrong")
+        for line in said
+    )
+    assert "no chain problem" in said[-1] and len(said) == 5
+    assert train.main(["--interact", str(whole.folder / "none")]) == 2
+
+
+@pytest.mark.slow
+def test_the_base_thinks_as_often_as_its_corpus(tmp_path):
+    """Within 0.05: RL must start from the mixture that was asked for."""
+    given = dict(levels="1-3", think_share=0.4, pretrain_steps=1200, steps=0)
+    run = train.train(train.make_config(**given, out=str(tmp_path)))
+    row = [r for r in rows_of(run.folder) if r["kind"] == "eval"][0]
+    assert abs(row["think_share"] - 0.4) < 0.05
+
+
 @pytest.mark.slow
 def test_guess_is_learned(tmp_path):
     """The quick win at a third of its steps: up by more than 0.15 from 0.23."""
@@ -334,3 +470,12 @@ def test_guess_is_learned(tmp_path):
     evals = [row for row in rows_of(run.folder) if row["kind"] == "eval"]
     assert evals[0]["pass_rate"] < 0.3
     assert evals[-1]["pass_rate"] > evals[0]["pass_rate"] + 0.15
+
+
+def test_the_table_of_tasks_is_what_its_command_writes():
+    """docs/tasks.md must not be edited by hand: its numbers come from tasks.json."""
+    docs = Path(train.__file__).parent / "docs"
+    command = runpy.run_path(str(docs / "tasks.py"))
+    data = json.loads((docs / "tasks.json").read_text())
+    assert command["table"](data) == (docs / "tasks.md").read_text()
+    assert all(run["trained"]["samples"] >= 4 for run in data["runs"].values())

@@ -1,0 +1,129 @@
+"""Verifiers against programs that nobody here wrote; skipped where not installed.
+
+    pip install reasoning-gym networkx
+
+They see legal answers alone: reasoning-gym's countdown verifier executes code.
+"""
+
+import random
+import re
+
+import pytest
+
+from reward import TASKS, parse_expression
+
+SAME = {True: "telling-truth", False: "lying"}
+
+
+def test_count_against_reasoning_gym():
+    """Right, wrong, missing and repeated numbers: the same verdict each time."""
+    countdown = pytest.importorskip("reasoning_gym.games.countdown")
+    judge = countdown.CountdownDataset(countdown.CountdownConfig(size=1, seed=0))
+    task, rng, right = TASKS["count"], random.Random(0), 0
+    for _ in range(150):
+        problem = task.generate(rng.choice([2, 3, 4]), rng)
+        numbers, target = problem.data
+        answers = [task.guess(problem, rng), task.think(problem, 0.0, rng)[1]]
+        answers += [f"{answers[1]}+{numbers[0]}", "*".join(map(str, numbers))]
+        answers += [re.sub("[+-]", "*", answers[1], count=1), str(target)]
+        for answer in answers:
+            entry = {"metadata": {"numbers": list(numbers), "target": target}}
+            theirs = judge.score_answer(answer, entry) == 1.0
+            assert task.accepts(problem, answer) == theirs, (problem.prompt, answer)
+            right += theirs
+    assert right > 150
+
+
+def test_count_accepts_the_answers_of_reasoning_gym():
+    """Its own solutions, but for a sign before a number: not in our grammar."""
+    countdown = pytest.importorskip("reasoning_gym.games.countdown")
+    config = countdown.CountdownConfig(min_numbers=3, max_numbers=4, size=200, seed=1)
+    refused = 0
+    for item in countdown.CountdownDataset(config):
+        text = item["metadata"]["expression"].replace(" ", "")
+        if len(text) > 40 or max(map(int, re.findall("[0-9]+", text))) > 9999:
+            continue
+        found = parse_expression(text)
+        if found is None:
+            assert re.search(r"(^|[(*/+-])-", text), text
+            refused += 1
+        else:
+            assert found[0] == item["metadata"]["target"]
+            assert sorted(found[1]) == sorted(item["metadata"]["numbers"])
+    assert refused < 20
+
+
+def test_knights_against_reasoning_gym():
+    """The same only solution, found by its brute force."""
+    module = pytest.importorskip("reasoning_gym.logic.knights_knaves")
+    task, rng = TASKS["knight"], random.Random(2)
+
+    def translate(claim, names):
+        def one(name, sign):
+            return (SAME[sign == "+"], names.index(name))
+
+        if len(claim) == 2:
+            return one(*claim)
+        if len(claim) == 3:
+            pair = (one(claim[0], "+"), one(claim[2], "+" if claim[1] == "=" else "-"))
+            return ("<=>", *pair)
+        op = "and" if claim[2] == "&" else "or"
+        return (op, one(*claim[:2]), one(*claim[3:]))
+
+    for _ in range(200):
+        problem = task.generate(rng.choice([3, 4, 5]), rng)
+        names, claims = problem.data
+        found = module.KnightsKnavesDataset.find_solution(
+            tuple(translate(claim, names) for claim in claims)
+        )
+        assert len(found) == 1
+        pairs = zip(names, found[0], strict=True)
+        answer = "".join(name + ("+" if knight else "-") for name, knight in pairs)
+        assert task.verify(problem, answer + "\n")
+
+
+def test_sums_against_reasoning_gym():
+    """Its chains of two summands, posed to `add`."""
+    module = pytest.importorskip("reasoning_gym.arithmetic.chain_sum")
+    sizes = dict(min_terms=2, max_terms=2, min_digits=1, max_digits=6)
+    items = module.ChainSumDataset(module.ChainSumConfig(size=300, seed=3, **sizes))
+    task, used = TASKS["add"], 0
+    for item in items:
+        found = re.search(r"(\d+) \+ (\d+)", item["question"])
+        if found:
+            problem = task.problem(int(found[1]), int(found[2]))
+            assert task.verify(problem, item["answer"] + "\n")
+            assert not task.verify(problem, str(int(item["answer"]) + 1) + "\n")
+            used += 1
+    assert used > 80
+
+
+def test_paths_against_networkx():
+    """The only simple path from start to goal is the answer."""
+    nx = pytest.importorskip("networkx")
+    task, rng = TASKS["path"], random.Random(4)
+    for _ in range(200):
+        problem = task.generate(rng.choice(task.levels), rng)
+        edges, start, goal = problem.data
+        graph = nx.DiGraph([tuple(edge) for edge in edges])
+        (way,) = nx.all_simple_paths(graph, start, goal)
+        assert task.verify(problem, "".join(way) + "\n")
+        assert task.think(problem, 0.0, rng)[1] == "".join(way)
+
+
+def test_maps_against_networkx():
+    """Shortest way over (cell, has key): the turn budget is four more."""
+    nx = pytest.importorskip("networkx")
+    task, rng = TASKS["grid"], random.Random(5)
+    for _ in range(100):
+        problem = task.generate(rng.choice(task.levels), rng)
+        size, start, key, door, walls, _, budget = problem.data
+        graph = nx.Graph()
+        floor = {(r, c) for r in range(size) for c in range(size)} - set(walls)
+        for r, c in floor:
+            for cell in {(r + 1, c), (r, c + 1)} & floor:
+                for held in (False, True):
+                    graph.add_edge(((r, c), held), (cell, held))
+        graph.add_edge((key, False), (key, True))
+        steps = nx.shortest_path_length(graph, (start, False), (door, True)) - 1
+        assert budget == steps + 4
