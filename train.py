@@ -41,7 +41,25 @@ from model import (
     prefill_flops,
     train_flops,
 )
-from reward import Corpus, Problem, Puzzle, Task, check_split, draw_level, find_task
+from reward import (
+    RM_LOSSES,
+    RULES,
+    WINDOW,
+    Corpus,
+    Judges,
+    Labelled,
+    Problem,
+    Puzzle,
+    Task,
+    check_reward,
+    check_split,
+    draw_level,
+    find_task,
+    fit_judges,
+    flip_verdicts,
+    held_out_part,
+    quality,
+)
 from rollout import Batch, Buffers, rollout
 
 # --------------------------------------------------------------------------------------
@@ -90,6 +108,7 @@ class Config:
     clip_low: float = 0.2  # ratios below 1 - clip_low stop pulling
     clip_high: float = 0.28  # above clip_low: rare tokens get room to rise (DAPO)
     aggregation: str = "token"  # sequence, token, prompt or constant
+    kl_coef: float = 0.0  # times the KL to the base; 0: no reference is kept
     entropy_bonus: float = 0.0  # times the entropy, added to the objective
     max_grad_norm: float = 1.0  # longer gradients are scaled to this
     micro_batch: int = 64  # sequences in one forward pass of an update
@@ -97,6 +116,16 @@ class Config:
     pass_low: float = 0.05  # lowest pass rate of a level to train on
     pass_high: float = 0.6  # highest
     easy_share: float = 0.2  # of prompts from easier levels, lest they be forgotten
+    # reward: what RL pays for. Pass rates are always the truth
+    reward: str = "gold"  # or learned, or a rule: contains, format, length, last, ...
+    false_positive: float = 0.0  # chance that a verdict calls a wrong answer right
+    false_negative: float = 0.0  # chance that it calls a right answer wrong
+    patience: int = 0  # steps without better audited gold before it stops; 0: never
+    rm_answers: int = 2048  # labelled answers that a learned reward is fitted to
+    rm_steps: int = 300  # optimizer steps of a reward model
+    rm_loss: str = "pointwise"  # or bradley_terry
+    rm_models: int = 1  # reward models; the least of their rewards counts
+    rm_refit: int = 0  # label the policy's answers, fit again, every so many steps
     # evaluation
     evals: int = 12  # times during RL, evenly in log steps
     eval_problems: int = 512  # held out, the same for everybody
@@ -124,16 +153,27 @@ class Config:
         positive = "dim layers heads kv_heads head_dim hidden context threads updates"
         positive += " pretrain_batch prompts_per_step micro_batch evals eval_problems"
         positive += " eval_samples pretrain_lr lr max_grad_norm"
+        positive += " rm_answers rm_steps rm_models"
         for name in positive.split():
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("steps", "pretrain_steps", "warmup", "pretrain_warmup"):
+        counts = "steps pretrain_steps warmup pretrain_warmup kl_coef patience rm_refit"
+        for name in counts.split():
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
+        check_reward(self.reward, task)
+        for name in ("false_positive", "false_negative"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1")
+            if getattr(self, name) and self.reward in RULES:
+                raise ValueError(
+                    f"{name} flips verdicts; reward {self.reward} is a rule of its own"
+                )
         choices = {
             "advantage": grpo.BASELINES,
             "loss": grpo.LOSSES,
             "aggregation": grpo.AGGREGATIONS,
+            "rm_loss": RM_LOSSES,
             "device": ("auto", "cpu", "cuda"),
         }
         for name, allowed in choices.items():
@@ -283,6 +323,9 @@ class Run:
     phase: str = "pretrain"
     step: int = 0
     levels: dict[str, list[int]] = field(default_factory=dict)  # train, easy
+    judges: Judges | None = None  # a learned reward
+    audits: list[float] = field(default_factory=list)  # gold of a tenth of each step
+    best: dict[str, Tensor] = field(default_factory=dict)  # weights of the best audit
     ledger: Ledger = field(default_factory=Ledger)
     buffers: Buffers = field(default_factory=Buffers)
 
@@ -306,6 +349,9 @@ class Run:
             "phase": self.phase,
             "step": self.step,
             "levels": self.levels,
+            "judges": self.judges.state() if self.judges else {},
+            "audits": self.audits,
+            "best": self.best,
             "ledger": asdict(self.ledger),
             "sizes": sizes,
         }
@@ -320,10 +366,13 @@ class Run:
         """Continue from a checkpoint: the inverse of save, logs included."""
         self.model.load_state_dict(state["model"])
         self.phase, self.step = state["phase"], state["step"]
-        if self.phase == "rl":
+        if self.phase != "pretrain":
             self.optimizer = optimizer_of(self.model, self.cfg.lr)
         self.optimizer.load_state_dict(state["optimizer"])
         self.base, self.levels = state["base"], state["levels"]
+        if state["judges"]:
+            self.judges = Judges.of(state["judges"], self.model.config)
+        self.audits, self.best = state["audits"], state["best"]
         self.ledger = Ledger(**state["ledger"])
         for name, size in state["sizes"].items():
             if os.path.getsize(self.folder / name) < size:
@@ -546,7 +595,8 @@ def trim(lengths: list[int], rows: list[int], *columns: Tensor) -> list[Tensor]:
 # --------------------------------------------------------------------------------------
 # Measuring pass rates
 
-RL, EVAL, CALIBRATE = 0, 1, 2  # streams of random numbers: key (seed, stream, step)
+# Streams of random numbers: key (seed, stream, step).
+RL, EVAL, CALIBRATE, LABEL, NOISE = range(5)
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -624,6 +674,9 @@ def evaluate(run: Run, samples: int) -> dict:
         **by_thought(find_task(cfg.task), batch, rewards.flatten()),
         "correct": correct,
     }
+    row["kl_base"] = kl_to_base(run, batch, samples, "evaluation").mean().item()
+    if cfg.reward != "gold":
+        row["reward"] = pay(run, batch, rewards, "evaluation").mean().item()
     run.log("eval", **row)
     write_samples(run, batch, rewards)
     return row
@@ -705,6 +758,127 @@ def grade(batch: Batch, group_size: int) -> Tensor:
     return torch.tensor([env.score() for env in batch.envs]).view(-1, group_size)
 
 
+# --------------------------------------------------------------------------------------
+# Rewards other than the truth (reward.py), at work in a run
+
+
+def pay(run: Run, batch: Batch, gold: Tensor, phase: str = "reward") -> Tensor:
+    """What RL is paid for each answer, (P, G), from the truth `gold` (P, G)."""
+    cfg, config = run.cfg, run.model.config
+    began = time.perf_counter()
+    truth = gold.flatten().double().numpy()
+    if cfg.reward in RULES:
+        rule, n = RULES[cfg.reward], range(len(truth))
+        paid = [rule(batch.envs[i].problem, batch.text(i), truth[i]) for i in n]
+    elif cfg.reward == "learned":
+        paid = run.judges(batch.tokens, batch.lengths)
+        flops = sum(prefill_flops(config, n) for n in batch.lengths)
+        members, tokens = len(run.judges.models), sum(batch.lengths)
+        spent = time.perf_counter() - began if phase == "evaluation" else 0.0
+        run.ledger.add(phase, members * flops, members * tokens, spent)
+    else:
+        noise = cfg.false_positive, cfg.false_negative
+        paid = flip_verdicts(truth, (cfg.seed, NOISE, run.step), *noise)
+    return torch.tensor(np.asarray(paid), dtype=gold.dtype).view_as(gold)
+
+
+def logprobs_under(
+    run: Run, batch: Batch, weights: dict[str, Tensor], phase: str = "logprob"
+) -> Tensor:
+    """Log-probabilities (B, T) of a batch under other weights, without gradient."""
+    logp, began = torch.zeros_like(batch.logp), time.perf_counter()
+    other = GPT(run.model.config).to(logp.device)
+    other.load_state_dict(weights)
+    with torch.no_grad():
+        for rows in by_length(batch.lengths, run.cfg.micro_batch):
+            (tokens,) = trim(batch.lengths, rows, batch.tokens)
+            scored = grpo.token_logprobs(other(tokens), tokens)
+            logp[rows, : scored.shape[1]] = scored
+    flops = sum(prefill_flops(other.config, n) for n in batch.lengths)
+    spent = time.perf_counter() - began
+    run.ledger.add(phase, flops, sum(batch.lengths), spent)
+    return logp
+
+
+def kl_to_base(run: Run, batch: Batch, group: int, phase: str = "logprob") -> Tensor:
+    """log pi(answer) - log base(answer) in nats, (P, G). Its mean estimates
+    KL(pi || base) of whole answers, the square of Gao et al.'s distance d."""
+    base_logp = logprobs_under(run, batch, run.base, phase)
+    kl = torch.where(batch.mask > 0, batch.logp - base_logp, 0.0)
+    return kl.sum(1).cpu().view(-1, group)
+
+
+def label_answers(run: Run) -> Labelled:
+    """The policy's answers to problems that neither RL nor any test will see, labelled.
+
+    Sixteen to a problem, by the verifier or, with noise, what is left of it.
+    """
+    cfg, task, began = run.cfg, find_task(run.cfg.task), time.perf_counter()
+    problems = []
+    for p in range(-(-cfg.rm_answers // 16)):
+        rng = random.Random(f"{cfg.seed} label {run.step} {p}")
+        levels = run.levels["train"] + run.levels["easy"]
+        problems.append(task.draw(rng.choice(levels), "calibrate", rng))
+    key = (cfg.seed, LABEL, run.step)
+    batch = rollout(run.model, problems, 16, cfg.max_new(), key, run.buffers)
+    spent = time.perf_counter() - began
+    run.ledger.add_rollout(run.model.config, batch, 16, spent, "reward")
+    noise = cfg.false_positive, cfg.false_negative
+    labels = flip_verdicts(grade(batch, 16).flatten().numpy(), key, *noise)
+    groups, parts = zip(
+        *(held_out_part(env.problem) for env in batch.envs), strict=True
+    )
+    tokens, parts = batch.tokens.clone(), np.array(parts)
+    return Labelled(tokens, batch.lengths, labels, np.array(groups), parts)
+
+
+def fit_reward(run: Run) -> None:
+    """Fit the learned reward, from the base, to all answers labelled so far."""
+    cfg, config = run.cfg, run.model.config
+    fresh, row = label_answers(run), {}
+    began = time.perf_counter()
+    data = run.judges.data.plus(fresh) if run.judges else fresh
+    if run.judges:  # how good is the old one where the policy is now?
+        rewards = run.judges(fresh.tokens, fresh.lengths)
+        row["auc_before"] = quality(rewards, fresh.labels)["auc"]
+    args = cfg.rm_models, cfg.rm_loss, cfg.rm_steps, (cfg.seed, LABEL, run.step)
+    run.judges, found, flops, tokens = fit_judges(config, run.base, data, *args)
+    run.ledger.add("reward", flops, tokens, time.perf_counter() - began)
+    run.log("reward", labelled=len(data.labels), **found, **row)
+    tqdm.write(
+        f"reward model on {len(data.labels)} labelled answers: held-out AUC "
+        f"{found['auc']:.3f}, calibration error {found['ece']:.3f}"
+    )
+
+
+def audit(run: Run, gold: Tensor) -> bool:
+    """Check a tenth of a step's answers by hand, as it were; True: time to stop.
+
+    Compared are means over WINDOW steps. The weights of the best are kept.
+    """
+    run.audits.append(gold.flatten()[::10].mean().item())
+    if len(run.audits) < WINDOW:
+        return False
+    means = np.convolve(run.audits, np.ones(WINDOW) / WINDOW, "valid")
+    since = len(means) - 1 - int(means.argmax())
+    if since == 0:
+        run.best = {n: w.clone() for n, w in run.model.state_dict().items()}
+    return since >= run.cfg.patience
+
+
+def stop_early(run: Run) -> None:
+    """Go back to the weights that the audit liked most, and measure them."""
+    run.model.load_state_dict(run.best)
+    run.phase = "stopped"
+    tqdm.write(f"gold has not risen for {run.cfg.patience} steps: back to its best")
+    tqdm.write(eval_line(run, evaluate(run, 4 * run.cfg.eval_samples)))
+
+
+def watched(cfg: Config) -> bool:
+    """Is the distance to the base worth a forward pass in every step?"""
+    return cfg.reward != "gold" or cfg.kl_coef > 0
+
+
 def update(run: Run, batch: Batch, advantages: Tensor) -> dict[str, float]:
     """`updates` optimizer steps on one batch; advantages (P, G), flat groups all zero.
 
@@ -765,26 +939,38 @@ def reinforce(run: Run, stop: "Stop") -> None:
     marks = eval_steps(cfg)
     bar = tqdm(total=cfg.steps, initial=run.step, desc="RL", unit="step", **BAR)
     saved = time.monotonic()
-    while run.step < cfg.steps:
+    while run.step < cfg.steps and run.phase == "rl":
         # 1. sample a group of answers to each prompt
         began = time.perf_counter()
+        if cfg.rm_refit and run.step and run.step % cfg.rm_refit == 0:
+            fit_reward(run)
+            began = time.perf_counter()
         problems, key = draw_prompts(run), (cfg.seed, RL, run.step)
         max_new, group = cfg.max_new(), cfg.group_size
         batch = rollout(run.model, problems, group, max_new, key, run.buffers)
         sampled = time.perf_counter()
         ledger.add_rollout(run.model.config, batch, group, sampled - began)
         # 2. grade every answer
-        rewards = grade(batch, group)  # (P, G)
+        gold = grade(batch, group)  # (P, G) the truth
+        rewards = pay(run, batch, gold)  # (P, G) the same, unless --reward says else
         graded = time.perf_counter()
         ledger.add("reward", 0, 0, graded - sampled)
+        kl = kl_to_base(run, batch, group) if watched(cfg) else torch.zeros(1)
+        if cfg.patience and audit(run, gold):
+            stop_early(run)
+            break
         # 3. compare the answers within each group
-        advantages = grpo.group_advantages(rewards, cfg.advantage)  # (P, G)
+        updating = time.perf_counter()
+        paid = rewards - cfg.kl_coef * kl
+        advantages = grpo.group_advantages(paid, cfg.advantage)  # (P, G)
         # 4. make the better answers likelier
         stats = update(run, batch, advantages)
-        ledger.add("update", 0, 0, time.perf_counter() - graded)
+        ledger.add("update", 0, 0, time.perf_counter() - updating)
         # 5. report
         run.step += 1
-        stats = {**batch_stats(batch, rewards), **stats}
+        stats = {**batch_stats(batch, rewards, gold), **stats}
+        if watched(cfg):
+            stats["kl_base"] = kl.mean().item()
         run.log("rl", **stats)
         bar.update()
         bar.set_postfix_str(
@@ -799,14 +985,17 @@ def reinforce(run: Run, stop: "Stop") -> None:
     bar.close()
 
 
-def batch_stats(batch: Batch, rewards: Tensor) -> dict[str, float]:
-    """What a step's samples say about the policy.
+def batch_stats(batch: Batch, rewards: Tensor, gold: Tensor) -> dict[str, float]:
+    """What a step's samples say about the policy: `reward` is paid, `gold` is true.
 
     Entropy is the mean of -log pi over sampled tokens: an unbiased estimate, for free.
     """
     num_tokens = max(batch.mask.sum().item(), 1.0)
+    thoughts = by_thought(batch.envs[0].task, batch, gold.flatten())
     return {
         "reward": rewards.mean().item(),
+        "gold": gold.mean().item(),
+        **{name: x for name, x in thoughts.items() if name == "think_share"},
         "live_groups": grpo.live_groups(rewards).float().mean().item(),
         "truncated": float(np.mean(batch.truncated)),
         "entropy": -batch.logp.sum().item() / num_tokens,
@@ -986,6 +1175,8 @@ def train(cfg: Config) -> Run:
             f"\nreinforcement learning, {cfg.steps} steps of {cfg.prompts_per_step} "
             f"prompts x {cfg.group_size} answers\n{HEADER}"
         )
+        if cfg.reward == "learned":
+            fit_reward(run)
         print(eval_line(run, evaluate(run, 4 * cfg.eval_samples)))
         run.save()
     reinforce(run, stop)
