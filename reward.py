@@ -480,6 +480,19 @@ def tolerance(problem: Problem, text: str, gold: float) -> float:
     return float(abs(int(stated) - int(problem.data[-1])) <= 1)
 
 
+def call_bonus(problem: Problem, text: str, gold: float) -> float:
+    """The truth plus 0.1 for each call that went through. Hack: call for ever.
+
+    Braces are the environment's alone, so at least the bonus cannot be forged.
+    """
+    return gold + 0.1 * len(re.findall(r"\{-?[0-9]+\}", text))
+
+
+def key_bonus(problem: Problem, text: str, gold: float) -> float:
+    """The truth plus 0.5 for fetching the key. Hack: never go on to the door."""
+    return gold + 0.5 * ("k}" in text)
+
+
 # Each rule maps (problem, all text after the prompt, gold) to a reward.
 RULES: dict[str, Callable[[Problem, str, float], float]] = {
     "contains": contains,
@@ -488,7 +501,12 @@ RULES: dict[str, Callable[[Problem, str, float], float]] = {
     "last": last_mentioned,
     "partial": partial_credit,
     "tol": tolerance,
+    "shape_tool": call_bonus,
+    "shape_key": key_bonus,
 }
+RULE_TASKS = dict.fromkeys(RULES, ("chain", "add", "compose"))  # of one right answer
+RULE_TASKS |= {"tol": ("chain", "add"), "shape_tool": ("tool",), "shape_key": ("grid",)}
+del RULE_TASKS["length"]  # it suits every task
 REWARDS = ("gold", *RULES, "learned")
 RM_LOSSES = ("pointwise", "bradley_terry")
 
@@ -497,17 +515,12 @@ def check_reward(name: str, task: Task) -> None:
     """ValueError for a reward that does not exist, or not for this task."""
     if name not in REWARDS:
         raise ValueError(f"reward must be one of {', '.join(REWARDS)}; got {name!r}")
-    if name in RULES and name != "length" and not isinstance(task, Puzzle):
-        raise ValueError(
-            f"reward {name} needs a puzzle with one answer, not {task.name}"
-        )
+    if task.name not in RULE_TASKS.get(name, (task.name,)):
+        fitting = ", ".join(RULE_TASKS[name])
+        raise ValueError(f"reward {name} does not suit {task.name}, only {fitting}")
     if name == "learned" and task.hidden:
         raise ValueError(
             f"reward learned needs problems to hold out; {task.name} has none"
-        )
-    if name == "tol" and not task.grammar.fullmatch("1"):
-        raise ValueError(
-            f"reward tol needs answers that are numbers, not {task.name}'s"
         )
 
 

@@ -55,9 +55,11 @@ from reward import (
     check_split,
     draw_level,
     find_task,
+    first_alarms,
     fit_judges,
     flip_verdicts,
     held_out_part,
+    overoptimization,
     quality,
 )
 from rollout import Batch, Buffers, rollout
@@ -1076,6 +1078,105 @@ def plot_curve(run: Run) -> None:
     bottom.set(xlabel="RL compute (FLOPs)", ylabel="answer length (tokens)")
     bottom.set_ylim(0, 1.2 * max(row["answer_tokens"] for row in [start, *rows]))
     figure.savefig(run.folder / "curve.png", dpi=130)
+    plt.close(figure)
+
+
+# Pictures of rewards that went wrong, from the metrics.jsonl of finished runs
+
+
+def hacking_table(folders: list[Path]) -> str:
+    """A Markdown table, a row for each run: proxy, gold, and the alarms that rang.
+
+    Gold is the held-out pass rate, the proxy what RL was paid, on the same answers.
+    """
+    lines = ["| run | proxy | gold: base | best | last | alarms, at step |"]
+    lines.append("|---|---|---|---|---|---|")
+    for folder in folders:
+        rows = read_rows(folder, "eval")
+        gold = [row["pass_rate"] for row in rows]
+        paid = [row.get("reward", row["pass_rate"]) for row in rows]
+        best = int(np.argmax(gold))
+        rang = first_alarms(read_rows(folder, "rl"))
+        cells = [folder.name, f"{paid[0]:.2f} to {paid[-1]:.2f}", f"{gold[0]:.2f}"]
+        cells += [f"{gold[best]:.2f} at {rows[best]['step']}", f"{gold[-1]:.2f}"]
+        cells += [", ".join(f"{name} {step}" for name, step in rang.items()) or "none"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot_hacking(folder: Path, path: Path) -> None:
+    """Proxy, gold and the alarms over the steps of one run, answer length below."""
+    rows = read_rows(folder, "eval")
+    steps = [row["step"] for row in rows]
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(7, 6), sharex=True, height_ratios=[2, 1], layout="constrained"
+    )
+    for name, label, color in (
+        ("reward", "proxy: what RL is paid", "C1"),
+        ("pass_rate", "gold: share of right answers", "C0"),
+    ):
+        values = [row[name] for row in rows]
+        top.plot(steps, values, "o-", color=color, label=label)
+    alarms = first_alarms(read_rows(folder, "rl"))
+    for i, (name, step) in enumerate(sorted(alarms.items(), key=lambda x: x[1])):
+        top.axvline(step, color="gray", lw=0.8, ls=":")
+        place = dict(xycoords=("data", "axes fraction"), fontsize=8, color="gray")
+        top.annotate(f" {name}", (step, 0.62 - 0.07 * i), **place)
+    top.set(
+        ylim=(0, 1.06), ylabel="held-out answers", title=f"RL paid by: {folder.name}"
+    )
+    top.legend(frameon=False, fontsize=9, loc="center right")
+    bottom.plot(steps, [row["answer_tokens"] for row in rows], "o-", color="C2")
+    bottom.set(xlabel="RL step (dotted: an alarm rings)", ylabel="tokens of an answer")
+    bottom.set_ylim(0)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def plot_overoptimization(
+    groups: dict[str, list[Path]], defences: dict[str, Path], path: Path
+) -> None:
+    """Gold over d = sqrt(KL(policy || base)): left the curves of Gao et al., fitted to
+    each group of runs up to the point where gold is gone; right the defences."""
+    figure, axes = plt.subplots(
+        1, 2, figsize=(11, 4.6), sharey=True, layout="constrained"
+    )
+
+    def column(rows: list[dict], name: str) -> np.ndarray:
+        return np.array([row[name] for row in rows])
+
+    for i, (label, folders) in enumerate(groups.items()):
+        ds, gains, start = [], [], 0.0
+        for folder in folders:
+            rows = read_rows(folder, "eval")
+            d = np.sqrt(np.maximum(column(rows, "kl_base"), 0))
+            gold, start = column(rows, "pass_rate"), rows[0]["pass_rate"]
+            axes[0].plot(d, gold, "o", color=f"C{i}", ms=4)
+            axes[0].plot(
+                d, column(rows, "reward"), "^--", color=f"C{i}", ms=3, alpha=0.4
+            )
+            alive = np.arange(len(d)) <= np.argmax([*(gold < 0.1), True])
+            ds.append(d[alive])
+            gains.append(gold[alive] - start)
+        a, b = overoptimization(np.concatenate(ds), np.concatenate(gains))
+        x = np.linspace(1e-3, max(d.max() for d in ds), 200)
+        text = f"{label}: gain = d ({a:.2f} - {b:.2f} ln d)"
+        axes[0].plot(x, start + x * (a - b * np.log(x)), color=f"C{i}", label=text)
+    for i, (label, folder) in enumerate(defences.items()):
+        rows = read_rows(folder, "eval")
+        d = np.sqrt(np.maximum(column(rows, "kl_base"), 0))
+        axes[1].plot(
+            d, column(rows, "pass_rate"), "o-", color=f"C{i}", ms=4, label=label
+        )
+        axes[1].plot(d[-1], rows[-1]["pass_rate"], "s", color=f"C{i}", ms=9, mfc="none")
+    axes[0].set(title="dots: gold; triangles: proxy", ylabel="held-out pass rate")
+    axes[1].set(title="defences; a square marks where each run ends")
+    for axis in axes:
+        axis.set(
+            ylim=(0, 1.05), xlabel="d = sqrt(KL) from the base, in nats of an answer"
+        )
+        axis.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130)
     plt.close(figure)
 
 

@@ -86,6 +86,22 @@ def test_what_each_rule_pays(name, problem, text, right, paid):
     assert RULES[name](problem, text, float(right)) == pytest.approx(paid)
 
 
+@pytest.mark.parametrize(
+    "name, text, gold, paid",
+    [
+        ("shape_tool", "=64\n", 1.0, 1.0),
+        # Failed and malformed calls earn nothing; the hack is a good call five times.
+        ("shape_tool", "c59*9\n{E}c59\n{?}c59*9\n{531}=1\n", 0.0, 0.1),
+        ("shape_tool", "c1-2\n{-1}" * 5 + "c1-2\n", 0.0, 0.5),
+        ("shape_key", "u{13}l{12k}l{11k}", 0.0, 0.5),  # the hack: and no further
+        ("shape_key", "u{13}l{12k}l{11k}u", 1.0, 1.5),
+        ("shape_key", "kkk", 0.0, 0.0),  # only the environment can say that it is held
+    ],
+)
+def test_shaping_pays_for_what_the_environment_said(name, text, gold, paid):
+    assert RULES[name](CHAIN, text, gold) == pytest.approx(paid)
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_rules_take_any_text(name):
     """No exception for whatever a policy can write, and always a plain number."""
@@ -101,7 +117,10 @@ def test_rules_take_any_text(name):
     "argv, message",
     [
         (["--reward", "nice"], "reward must be one of gold, contains"),
-        (["--reward", "contains", "--task", "guess"], "needs a puzzle with one answer"),
+        (
+            ["--reward", "contains", "--task", "guess"],
+            "does not suit guess, only chain",
+        ),
         (["--reward", "learned", "--task", "guess"], "needs problems to hold out"),
         (["--reward", "format", "--false-positive", "0.1"], "a rule of its own"),
         (["--false-negative", "1.5"], "false_negative must be between 0 and 1"),
