@@ -13,7 +13,8 @@ Text of a puzzle   prompt      task letter ... ':'   by the environment
 
 Every verifier is total: any string gives 0 or 1, nothing raises, nothing the policy
 wrote is evaluated. No credit for form: a reward for anything but the right answer is
-what a weak policy learns first.
+what a weak policy learns first. The second half of this file shows how: noisy verdicts,
+rules that can be hacked, learned reward models, and the alarms that give them away.
 """
 
 import hashlib
@@ -417,6 +418,9 @@ class Guess(Task):
 #     noise     the verdict flips now and then; slows learning, keeps its direction
 #     a rule    a check that is easier than the truth; each has its own hack
 #     a model   a reward model fitted to labelled answers; wrong where it has not looked
+#
+# Papers: overoptimization arXiv:2210.10760, noisy verifiers 2510.00915, reward models
+# from pairs 2203.02155
 
 
 def flip_verdicts(
@@ -534,6 +538,21 @@ ALARMS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "answer_tokens": ("answers shrank by half", lambda now, start: now < start / 2),
     "kl_base": ("10 nats from the base", lambda now, start: now > 10.0),
 }
+
+
+def show_rules() -> None:
+    """Print what each rule pays for a right answer, a wrong one, and each hack."""
+    problem = Problem("chain", 2, "C3a+5b-9:", "", ("3a+5b-9", "9"))
+    texts = "9\n", "8\n", "0\n", "[3a+5=8;8b-9=9]0\n", "0123456789", "[00000000]0\n"
+    names = [name for name, tasks in RULE_TASKS.items() if "chain" in tasks] + [
+        "length"
+    ]
+    print(f"what rewards other than the truth pay: {problem.prompt}9 is right")
+    print(f"  {'':26}{'gold':>9}" + "".join(f"{name:>9}" for name in names))
+    for text in texts:
+        gold = float(TASKS["chain"].verify(problem, text))
+        paid = [gold] + [RULES[name](problem, text, gold) for name in names]
+        print(f"  {text!r:26}" + "".join(f"{x:9.2f}" for x in paid))
 
 
 def first_alarms(rows: list[dict]) -> dict[str, int]:
@@ -669,45 +688,42 @@ def fit_reward_model(
     so that the members of an ensemble differ. Batches of 64, AdamW, 1e-3 falling to 0.
     """
     rng = np.random.default_rng(key)
-    if any(len(np.unique(data.labels[data.part(n)])) < 2 for n in range(3)):
-        raise ValueError("too few right or wrong answers to fit a reward model to")
     rows, choose, report = (data.part(number) for number in range(3))
+    if any(len(np.unique(data.labels[part])) < 2 for part in (rows, choose, report)):
+        raise ValueError("too few right or wrong answers to fit a reward model to")
     by_group = {g: rows[data.groups[rows] == g] for g in np.unique(data.groups[rows])}
-    drawn = rng.choice(list(by_group), len(by_group))
-    rows = np.concatenate([by_group[g] for g in drawn])
+    rows = np.concatenate([by_group[g] for g in rng.choice([*by_group], len(by_group))])
     labels = torch.tensor(data.labels, dtype=torch.float32, device=data.tokens.device)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0)
-    best, kept, flops, tokens = -1.0, None, 0, 0
-
-    def measure(part: np.ndarray) -> dict[str, float]:
-        nonlocal flops, tokens
-        lengths = [data.lengths[i] for i in part]
-        flops += sum(prefill_flops(model.config, n) for n in lengths)
-        tokens += sum(lengths)
-        return quality(score_all(model, data.tokens[part], lengths), data.labels[part])
-
-    for step in range(steps + 1):
-        if step and step % 25 == 0 or step == steps:
-            auc = measure(choose)["auc"]
-            if auc > best:
-                best, kept = auc, {n: w.clone() for n, w in model.state_dict().items()}
-        if step == steps:
-            break
+    trained, scored = [], []  # lengths of all that went through the model
+    best, kept = -1.0, {}
+    for step in range(1, steps + 1):
         batch = draw_batch(data, rows, kind, 64, rng)
         lengths = [data.lengths[i] for i in batch]
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * (1 - step / steps)
-        loss = reward_loss(
-            score(model, data.tokens[batch], lengths), labels[batch], kind
-        )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        scores = score(model, data.tokens[batch], lengths)
+        reward_loss(scores, labels[batch], kind).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * (1 - (step - 1) / steps)
         optimizer.step()
-        flops += sum(train_flops(model.config, n) for n in lengths)
-        tokens += sum(lengths)
+        optimizer.zero_grad(set_to_none=True)
+        trained += lengths
+        if step % 25 == 0 or step == steps:
+            auc = measure(model, data, choose)["auc"]
+            scored += [data.lengths[i] for i in choose]
+            if auc > best:
+                best, kept = auc, {n: w.clone() for n, w in model.state_dict().items()}
     model.load_state_dict(kept)
-    return measure(report), flops, tokens
+    scored += [data.lengths[i] for i in report]
+    flops = sum(train_flops(model.config, n) for n in trained)
+    flops += sum(prefill_flops(model.config, n) for n in scored)
+    return measure(model, data, report), flops, sum(trained) + sum(scored)
+
+
+def measure(model: GPT, data: Labelled, rows: np.ndarray) -> dict[str, float]:
+    """Quality of a judge on some rows of the data."""
+    lengths = [data.lengths[i] for i in rows]
+    return quality(score_all(model, data.tokens[rows], lengths), data.labels[rows])
 
 
 def quality(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -845,6 +861,8 @@ def main(argv: list[str]) -> None:
                 score = float(task.verify(problem, text + "\n"))
                 print(f"  {problem.prompt + text!r:40} scores {score:.0f}")
         print()
+    if not argv:
+        show_rules()
 
 
 if __name__ == "__main__":

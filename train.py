@@ -1133,47 +1133,57 @@ def plot_hacking(folder: Path, path: Path) -> None:
     plt.close(figure)
 
 
+def distance_curve(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(d, gold, proxy) at each evaluation of a run; d = sqrt(KL(policy || base))."""
+    rows = read_rows(folder, "eval")
+    names = ("kl_base", "pass_rate", "reward")
+    kl, gold, proxy = (np.array([row[name] for row in rows]) for name in names)
+    return np.sqrt(np.maximum(kl, 0)), gold, proxy  # an estimate of 0 can be below it
+
+
+def draw_overoptimization(axis: plt.Axes, label: str, folders: list[Path]) -> None:
+    """Runs that differ in their seed, and one curve of Gao et al. through their gold.
+
+    Fitted up to where gold first falls below 0.1: a pass rate cannot fall for ever, as
+    the curve does. gain = gold - gold of the base.
+    """
+    ds, gains = [], []
+    color = axis.plot([], [])[0].get_color()
+    for folder in folders:
+        d, gold, proxy = distance_curve(folder)
+        axis.plot(d, gold, "o", color=color, ms=4)
+        axis.plot(d, proxy, "^--", color=color, ms=3, alpha=0.4)
+        alive = np.arange(len(d)) <= np.argmax([*(gold < 0.1), True])
+        ds.append(d[alive])
+        gains.append(gold[alive] - gold[0])
+    d, gain = np.concatenate(ds), np.concatenate(gains)
+    a, b = overoptimization(d, gain)
+    error = gain[d > 0] - d[d > 0] * (a - b * np.log(d[d > 0]))
+    fitted = 1 - error.var() / gain[d > 0].var()
+    x = np.linspace(1e-3, d.max(), 200)
+    text = f"{label}: d ({a:.2f} - {b:.2f} ln d), R2 {fitted:.2f}"
+    axis.plot(x, gold[0] + x * (a - b * np.log(x)), color=color, label=text)
+
+
 def plot_overoptimization(
     groups: dict[str, list[Path]], defences: dict[str, Path], path: Path
 ) -> None:
-    """Gold over d = sqrt(KL(policy || base)): left the curves of Gao et al., fitted to
-    each group of runs up to the point where gold is gone; right the defences."""
-    figure, axes = plt.subplots(
-        1, 2, figsize=(11, 4.6), sharey=True, layout="constrained"
-    )
-
-    def column(rows: list[dict], name: str) -> np.ndarray:
-        return np.array([row[name] for row in rows])
-
-    for i, (label, folders) in enumerate(groups.items()):
-        ds, gains, start = [], [], 0.0
-        for folder in folders:
-            rows = read_rows(folder, "eval")
-            d = np.sqrt(np.maximum(column(rows, "kl_base"), 0))
-            gold, start = column(rows, "pass_rate"), rows[0]["pass_rate"]
-            axes[0].plot(d, gold, "o", color=f"C{i}", ms=4)
-            axes[0].plot(
-                d, column(rows, "reward"), "^--", color=f"C{i}", ms=3, alpha=0.4
-            )
-            alive = np.arange(len(d)) <= np.argmax([*(gold < 0.1), True])
-            ds.append(d[alive])
-            gains.append(gold[alive] - start)
-        a, b = overoptimization(np.concatenate(ds), np.concatenate(gains))
-        x = np.linspace(1e-3, max(d.max() for d in ds), 200)
-        text = f"{label}: gain = d ({a:.2f} - {b:.2f} ln d)"
-        axes[0].plot(x, start + x * (a - b * np.log(x)), color=f"C{i}", label=text)
-    for i, (label, folder) in enumerate(defences.items()):
-        rows = read_rows(folder, "eval")
-        d = np.sqrt(np.maximum(column(rows, "kl_base"), 0))
-        axes[1].plot(
-            d, column(rows, "pass_rate"), "o-", color=f"C{i}", ms=4, label=label
-        )
-        axes[1].plot(d[-1], rows[-1]["pass_rate"], "s", color=f"C{i}", ms=9, mfc="none")
-    axes[0].set(title="dots: gold; triangles: proxy", ylabel="held-out pass rate")
-    axes[1].set(title="defences; a square marks where each run ends")
-    for axis in axes:
+    """Gold over the distance from the base: left what a learned reward does, right what
+    helps against it."""
+    size = dict(figsize=(11, 4.6), sharey=True, layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, **size)
+    for label, folders in groups.items():
+        draw_overoptimization(left, label, folders)
+    for label, folder in defences.items():
+        d, gold, _ = distance_curve(folder)
+        (line,) = right.plot(d, gold, "o-", ms=4, label=label)
+        right.plot(d[-1], gold[-1], "s", color=line.get_color(), ms=9, mfc="none")
+    left.set(title="dots: gold, with its fit; triangles: proxy")
+    left.set(ylabel="held-out pass rate, or mean reward")
+    right.set(title="defences; a square marks where a run ends")
+    for axis in (left, right):
         axis.set(
-            ylim=(0, 1.05), xlabel="d = sqrt(KL) from the base, in nats of an answer"
+            ylim=(0, 1.05), xlabel="d = sqrt(KL) from the base (nats of an answer)"
         )
         axis.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
