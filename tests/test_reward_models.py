@@ -180,6 +180,9 @@ def test_auc_and_calibration_by_hand():
     # sigmoid 0.8808, 0.5 twice, 0.2689; bins 8, 5, 2: 0.1192 + 2 * |0| + 0.2689 over 4
     assert found["ece"] == pytest.approx((0.119203 + 0.268941) / 4, abs=1e-5)
     assert math.isnan(reward.quality(scores, np.ones(4))["auc"])
+    # Certain and wrong, in the last bin: sigmoid(4) = 0.982014.
+    found = reward.quality(np.array([4.0]), np.zeros(1))
+    assert found["ece"] == pytest.approx(0.982014, abs=1e-5)
 
 
 def test_losses_by_hand():
@@ -245,6 +248,21 @@ def test_a_reward_model_learns_what_separates(gpt, kind):
     reported = sum(data.lengths[i] for i in data.part(2))
     assert 100 * 64 * 7 <= tokens - 4 * scored - reported <= 100 * 64 * 8
     assert flops > 3 * 2 * train.prefill_flops(gpt.config, 1) * 100 * 64
+
+
+def test_the_best_step_is_kept(gpt, monkeypatch):
+    """AUC 0.6, 0.9, 0.7 at steps 25, 50, 75: the weights of step 50 come back."""
+    aucs, seen = [0.6, 0.9, 0.7, 0.0], []
+
+    def scripted(model, data, rows):
+        seen.append(model.embed.weight.detach().clone())
+        return {"auc": aucs[len(seen) - 1]}
+
+    monkeypatch.setattr(reward, "measure", scripted)
+    judge = reward.reward_model(gpt.config, gpt.state_dict())
+    reward.fit_reward_model(judge, labelled(), "pointwise", 75, (0, 1))
+    assert torch.equal(judge.embed.weight, seen[1])
+    assert not torch.equal(seen[1], seen[2])
 
 
 def test_noisy_labels_make_a_worse_judge(gpt):
