@@ -783,28 +783,20 @@ class Judges:
 
 
 def fit_judges(
-    config: GPTConfig,
-    weights: dict[str, Tensor],
-    data: Labelled,
-    members: int,
-    kind: str,
-    steps: int,
-    key: tuple[int, ...],
+    models: list[GPT], data: Labelled, kind: str, steps: int, key: tuple[int, ...]
 ) -> tuple[Judges, dict[str, float], int, int]:
-    """`members` judges, each from the policy's `weights` and with its own bootstrap.
+    """Train an ensemble in place, each member on its own bootstrap of the prompts.
 
     Returns (judges, mean held-out quality, FLOPs, tokens).
     """
-    judges, found, flops, tokens = Judges([], [], data), [], 0, 0
-    for member in range(members):
-        model = reward_model(config, weights).to(data.tokens.device)
+    judges, found, flops, tokens = Judges(models, [], data), [], 0, 0
+    for member, model in enumerate(models):
         measured, f, t = fit_reward_model(model, data, kind, steps, (*key, member))
         center = 0.0
         if kind == "bradley_terry":
             rows = data.part(1)
             lengths = [data.lengths[i] for i in rows]
             center = float(score_all(model, data.tokens[rows], lengths).mean())
-        judges.models.append(model)
         judges.centers.append(center)
         found.append(measured)
         flops, tokens = flops + f, tokens + t

@@ -61,6 +61,7 @@ from reward import (
     held_out_part,
     overoptimization,
     quality,
+    reward_model,
 )
 from rollout import Batch, Buffers, rollout
 
@@ -124,7 +125,7 @@ class Config:
     false_negative: float = 0.0  # chance that it calls a right answer wrong
     patience: int = 0  # steps without better audited gold before it stops; 0: never
     rm_answers: int = 2048  # labelled answers that a learned reward is fitted to
-    rm_steps: int = 300  # optimizer steps of a reward model
+    rm_steps: int = 150  # optimizer steps of a reward model
     rm_loss: str = "pointwise"  # or bradley_terry
     rm_models: int = 1  # reward models; the least of their rewards counts
     rm_refit: int = 0  # label the policy's answers, fit again, every so many steps
@@ -835,16 +836,23 @@ def label_answers(run: Run) -> Labelled:
 
 
 def fit_reward(run: Run) -> None:
-    """Fit the learned reward, from the base, to all answers labelled so far."""
+    """Fit the learned reward to all answers labelled so far: the first time from the
+    base, then from where it was."""
     cfg, config = run.cfg, run.model.config
     fresh, row = label_answers(run), {}
     began = time.perf_counter()
-    data = run.judges.data.plus(fresh) if run.judges else fresh
-    if run.judges:  # how good is the old one where the policy is now?
+    if run.judges is None:
+        device, n = run.model.embed.weight.device, range(cfg.rm_models)
+        models = [reward_model(config, run.base).to(device) for _ in n]
+        data = fresh
+    else:
+        models, data = run.judges.models, run.judges.data.plus(fresh)
+        # how good is the old one where the policy is now?
         rewards = run.judges(fresh.tokens, fresh.lengths)
-        row["auc_before"] = quality(rewards, fresh.labels)["auc"]
-    args = cfg.rm_models, cfg.rm_loss, cfg.rm_steps, (cfg.seed, LABEL, run.step)
-    run.judges, found, flops, tokens = fit_judges(config, run.base, data, *args)
+        if len(np.unique(fresh.labels)) == 2:
+            row["auc_before"] = quality(rewards, fresh.labels)["auc"]
+    args = cfg.rm_loss, cfg.rm_steps, (cfg.seed, LABEL, run.step)
+    run.judges, found, flops, tokens = fit_judges(models, data, *args)
     run.ledger.add("reward", flops, tokens, time.perf_counter() - began)
     run.log("reward", labelled=len(data.labels), **found, **row)
     tqdm.write(

@@ -361,6 +361,17 @@ def test_reward_compute_is_in_the_ledger(learned):
     assert learned.ledger.flops["logprob"] > 0  # the distance to the base
 
 
+def test_scoring_is_charged_once_for_each_judge(learned):
+    """Two judges read every answer, prompt included; an evaluation's share is its."""
+    problem = TASKS["chain"].draw(3, "rl", train.random.Random(0))
+    batch = train.rollout(learned.model, [problem], 4, 10, (0, 0))
+    once = sum(train.prefill_flops(learned.model.config, n) for n in batch.lengths)
+    for phase in ("reward", "evaluation"):
+        before = dict(learned.ledger.flops)
+        train.pay(learned, batch, train.grade(batch, 4), phase)
+        assert learned.ledger.flops == {**before, phase: before[phase] + 2 * once}
+
+
 def test_a_verifier_is_free(tmp_path):
     run = train.train(tiny(tmp_path, reward="contains"))
     assert run.ledger.flops["reward"] == 0
