@@ -548,11 +548,11 @@ def show_rules() -> None:
         "length"
     ]
     print(f"what rewards other than the truth pay: {problem.prompt}9 is right")
-    print(f"  {'':26}{'gold':>9}" + "".join(f"{name:>9}" for name in names))
+    print(f"  {'':22}{'gold':>9}" + "".join(f"{name:>9}" for name in names))
     for text in texts:
         gold = float(TASKS["chain"].verify(problem, text))
         paid = [gold] + [RULES[name](problem, text, gold) for name in names]
-        print(f"  {text!r:26}" + "".join(f"{x:9.2f}" for x in paid))
+        print(f"  {text!r:22}" + "".join(f"{x:9.2f}" for x in paid))
 
 
 def first_alarms(rows: list[dict]) -> dict[str, int]:
