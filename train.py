@@ -678,7 +678,7 @@ def evaluate(run: Run, samples: int) -> dict:
         "correct": correct,
     }
     row["kl_base"] = kl_to_base(run, batch, samples, "evaluation").mean().item()
-    if cfg.reward != "gold":
+    if cfg.reward != "gold" or cfg.false_positive or cfg.false_negative:
         row["reward"] = pay(run, batch, rewards, "evaluation").mean().item()
     run.log("eval", **row)
     write_samples(run, batch, rewards)

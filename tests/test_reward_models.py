@@ -361,6 +361,16 @@ def test_reward_compute_is_in_the_ledger(learned):
     assert learned.ledger.flops["logprob"] > 0  # the distance to the base
 
 
+def test_a_noisy_verdict_is_the_proxy(tmp_path):
+    """Every verdict turned round: reward and gold add up to 1, in rl and eval rows."""
+    train.train(tiny(tmp_path, false_positive=1.0, false_negative=1.0))
+    for row in rows_of(tmp_path):
+        if row["kind"] == "rl":
+            assert row["reward"] + row["gold"] == pytest.approx(1)
+        elif row["kind"] == "eval":
+            assert row["reward"] + row["pass_rate"] == pytest.approx(1)
+
+
 def test_scoring_is_charged_once_for_each_judge(learned):
     """Two judges read every answer, prompt included; an evaluation's share is its."""
     problem = TASKS["chain"].draw(3, "rl", train.random.Random(0))
