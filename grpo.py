@@ -33,7 +33,7 @@ BASELINES = (
 LOSSES = ("reinforce", "clip", "dual_clip", "cispo", "gspo")
 CORRECTIONS = ("none", "token", "mask", "prefix", "sequence")
 AGGREGATIONS = ("sequence", "token", "prompt", "constant")
-KLS = ("k1_reward", "k2_loss", "k3_loss")
+KLS = ("k1_raw", "k1_reward", "k2_loss", "k3_loss")
 
 
 def check(name: str, kind: str, kinds: tuple[str, ...]) -> None:

@@ -50,15 +50,28 @@ from model import (
     train_flops,
 )
 from reward import (
+    RM_LOSSES,
+    RULES,
     SPLITS,
+    WINDOW,
     Corpus,
+    Judges,
+    Labelled,
     Problem,
     Puzzle,
     Task,
+    check_reward,
     check_split,
     draw_level,
     find_task,
+    first_alarms,
+    fit_judges,
+    flip_verdicts,
+    held_out_part,
     leaks,
+    overoptimization,
+    quality,
+    reward_model,
     split_of,
 )
 from rollout import Batch, Buffers, rollout
@@ -113,7 +126,7 @@ class Config:
     ratio_max: float = 5.0  # limit of cispo, dual_clip and corrections
     correction: str = "none"  # for a stale sampler: token, mask, prefix or sequence
     aggregation: str = "token"  # sequence, token, prompt or constant
-    kl: str = "k1_reward"  # estimator and place: k1_reward, k2_loss or k3_loss
+    kl: str = "k1_reward"  # estimator and place; k1_raw: of answers, before comparing
     kl_coef: float = 0.0  # times the KL to the base; 0: no reference is kept
     entropy_bonus: float = 0.0  # times the entropy, added to the objective
     flat: str = "drop"  # groups without contrast: drop, keep (counted) or resample
@@ -125,6 +138,16 @@ class Config:
     pass_low: float = 0.05  # lowest pass rate of a level to train on
     pass_high: float = 0.6  # highest
     easy_share: float = 0.2  # of prompts from easier levels, lest they be forgotten
+    # reward: what RL pays for. Pass rates are always the truth
+    reward: str = "gold"  # or learned, or a rule: contains, format, length, last, ...
+    false_positive: float = 0.0  # chance that a verdict calls a wrong answer right
+    false_negative: float = 0.0  # chance that it calls a right answer wrong
+    patience: int = 0  # steps without better audited gold before it stops; 0: never
+    rm_answers: int = 2048  # labelled answers that a learned reward is fitted to
+    rm_steps: int = 150  # optimizer steps of a reward model
+    rm_loss: str = "pointwise"  # or bradley_terry
+    rm_models: int = 1  # reward models; the least of their rewards counts
+    rm_refit: int = 0  # label the policy's answers, fit again, every so many steps
     # evaluation
     evals: int = 12  # times during RL, evenly in log steps
     eval_problems: int = 512  # held out, the same for everybody
@@ -157,13 +180,26 @@ class Config:
         positive = "dim layers heads kv_heads head_dim hidden threads updates"
         positive += " pretrain_batch prompts_per_step micro_batch evals eval_problems"
         positive += " eval_samples pretrain_lr lr max_grad_norm ratio_max"
+        positive += " rm_answers rm_steps rm_models"
         for name in positive.split():
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         names = "steps pretrain_steps warmup pretrain_warmup context lag kl_coef"
+        names += " patience rm_refit"
         for name in names.split():
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
+        for task in tasks:
+            check_reward(self.reward, task)
+        if self.reward == "learned" and len(tasks) > 1:
+            raise ValueError("reward learned judges one task; choose one")
+        for name in ("false_positive", "false_negative"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1")
+            if getattr(self, name) and self.reward in RULES:
+                raise ValueError(
+                    f"{name} flips verdicts; reward {self.reward} is a rule of its own"
+                )
         choices = {
             "recipe": ("", *grpo.RECIPES),
             "advantage": grpo.BASELINES,
@@ -173,6 +209,7 @@ class Config:
             "kl": grpo.KLS,
             "flat": ("drop", "keep", "resample"),
             "truncated": ("zero", "mask", "penalty"),
+            "rm_loss": RM_LOSSES,
             "device": ("auto", "cpu", "cuda"),
         }
         for name, allowed in choices.items():
@@ -247,6 +284,10 @@ class Config:
         """How a task's demonstrations are made."""
         names = ("think_share", "noise", "skew", "weak")
         return Corpus(*(self.usual(task or self.tasks()[0], n) for n in names))
+
+    def token_kl(self) -> bool:
+        """Does each token have a KL of its own in the update?"""
+        return self.kl_coef > 0 and self.kl != "k1_raw"
 
     def gpt(self) -> GPTConfig:
         names = "dim layers heads kv_heads head_dim hidden".split()
@@ -377,6 +418,9 @@ class Run:
     skipped: int = 0  # updates left out: their gradient was not finite
     rows: list[dict] = field(default_factory=list)  # of kind rl, as in metrics.jsonl
     warned: set[str] = field(default_factory=set)  # what has been said already
+    judges: Judges | None = None  # a learned reward
+    audits: list[float] = field(default_factory=list)  # gold of a tenth of each step
+    best: dict[str, Tensor] = field(default_factory=dict)  # weights of the best audit
     ledger: Ledger = field(default_factory=Ledger)
     buffers: Buffers = field(default_factory=Buffers)
 
@@ -405,6 +449,9 @@ class Run:
             "past": self.past,
             "tries": self.tries,
             "skipped": self.skipped,
+            "judges": self.judges.state() if self.judges else {},
+            "audits": self.audits,
+            "best": self.best,
             "ledger": asdict(self.ledger),
             "sizes": sizes,
         }
@@ -419,11 +466,14 @@ class Run:
         """Continue from a checkpoint: the inverse of save, logs included."""
         self.model.load_state_dict(state["model"])
         self.phase, self.step = state["phase"], state["step"]
-        if self.phase == "rl":
+        if self.phase != "pretrain":
             self.optimizer = optimizer_of(self.model, self.cfg.lr)
         self.optimizer.load_state_dict(state["optimizer"])
         for name in ("base", "levels", "past", "tries", "skipped"):
             setattr(self, name, state[name])
+        if state["judges"]:
+            self.judges = Judges.of(state["judges"], self.model.config)
+        self.audits, self.best = state["audits"], state["best"]
         self.ledger = Ledger(**state["ledger"])
         for name, size in state["sizes"].items():
             if os.path.getsize(self.folder / name) < size:
@@ -659,7 +709,7 @@ def trim(lengths: list[int], rows: list[int], *columns: Tensor) -> list[Tensor]:
 # Measuring pass rates
 
 # Streams of random numbers: key (seed, stream, step); transfer takes three.
-RL, EVAL, CALIBRATE, TRANSFER, INTERACT = 0, 1, 2, 10, 20
+RL, EVAL, CALIBRATE, LABEL, NOISE, TRANSFER, INTERACT = 0, 1, 2, 3, 4, 10, 20
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -748,6 +798,9 @@ def evaluate(run: Run, samples: int) -> dict:
     }
     if run.step in (0, cfg.steps):
         row["sets"] = {name: transfer(run, name) for name in ("easy", "hard", "shift")}
+    row["kl_base"] = kl_to_base(run, batch, samples, "evaluation").mean().item()
+    if cfg.reward != "gold" or cfg.false_positive or cfg.false_negative:
+        row["reward"] = pay(run, batch, rewards, "evaluation").mean().item()
     run.log("eval", **row)
     write_samples(run, batch, rewards)
     return row
@@ -961,6 +1014,115 @@ def grade(batch: Batch, group_size: int) -> Tensor:
     return torch.tensor([env.score() for env in batch.envs]).view(-1, group_size)
 
 
+# --------------------------------------------------------------------------------------
+# Rewards other than the truth (reward.py), at work in a run
+
+
+def pay(run: Run, batch: Batch, gold: Tensor, phase: str = "reward") -> Tensor:
+    """What RL is paid for each answer, (P, G), from the truth `gold` (P, G)."""
+    cfg, config = run.cfg, run.model.config
+    began = time.perf_counter()
+    truth = gold.flatten().double().numpy()
+    if cfg.reward in RULES:
+        rule, n = RULES[cfg.reward], range(len(truth))
+        paid = [rule(batch.envs[i].problem, batch.text(i), truth[i]) for i in n]
+    elif cfg.reward == "learned":
+        paid = run.judges(batch.tokens, batch.lengths)
+        flops = sum(prefill_flops(config, n) for n in batch.lengths)
+        members, tokens = len(run.judges.models), sum(batch.lengths)
+        spent = time.perf_counter() - began if phase == "evaluation" else 0.0
+        run.ledger.add(phase, members * flops, members * tokens, spent)
+    else:
+        noise = cfg.false_positive, cfg.false_negative
+        paid = flip_verdicts(truth, (cfg.seed, NOISE, run.step), *noise)
+    return torch.tensor(np.asarray(paid), dtype=gold.dtype).view_as(gold)
+
+
+def kl_to_base(run: Run, batch: Batch, group: int, phase: str = "logprob") -> Tensor:
+    """log pi(answer) - log base(answer) in nats, (P, G). Its mean estimates
+    KL(pi || base) of whole answers, the square of Gao et al.'s distance d."""
+    base_logp = logprobs_under(run, batch, run.base, phase)
+    kl = torch.where(batch.mask > 0, batch.logp - base_logp, 0.0)
+    return kl.sum(1).cpu().view(-1, group)
+
+
+def label_answers(run: Run) -> Labelled:
+    """The policy's answers to problems that neither RL nor any test will see, labelled.
+
+    Sixteen to a problem, by the verifier or, with noise, what is left of it.
+    """
+    cfg, task, began = run.cfg, find_task(run.cfg.task), time.perf_counter()
+    problems = []
+    for p in range(-(-cfg.rm_answers // 16)):
+        rng = random.Random(f"{cfg.seed} label {run.step} {p}")
+        levels = run.levels["train"] + run.levels["easy"]
+        problems.append(task.draw(rng.choice(levels), "calibrate", rng))
+    key = (cfg.seed, LABEL, run.step)
+    batch = rollout(run.model, problems, 16, cfg.max_new(), key, run.buffers)
+    spent = time.perf_counter() - began
+    run.ledger.add_rollout(run.model.config, batch, 16, spent, "reward")
+    noise = cfg.false_positive, cfg.false_negative
+    labels = flip_verdicts(grade(batch, 16).flatten().numpy(), key, *noise)
+    groups, parts = zip(
+        *(held_out_part(env.problem) for env in batch.envs), strict=True
+    )
+    tokens, parts = batch.tokens.clone(), np.array(parts)
+    return Labelled(tokens, batch.lengths, labels, np.array(groups), parts)
+
+
+def fit_reward(run: Run) -> None:
+    """Fit the learned reward to all answers labelled so far: the first time from the
+    base, then from where it was."""
+    cfg, config = run.cfg, run.model.config
+    fresh, row = label_answers(run), {}
+    began = time.perf_counter()
+    if run.judges is None:
+        device, n = run.model.embed.weight.device, range(cfg.rm_models)
+        models = [reward_model(config, run.base).to(device) for _ in n]
+        data = fresh
+    else:
+        models, data = run.judges.models, run.judges.data.plus(fresh)
+        # how good is the old one where the policy is now?
+        rewards = run.judges(fresh.tokens, fresh.lengths)
+        if len(np.unique(fresh.labels)) == 2:
+            row["auc_before"] = quality(rewards, fresh.labels)["auc"]
+    args = cfg.rm_loss, cfg.rm_steps, (cfg.seed, LABEL, run.step)
+    run.judges, found, flops, tokens = fit_judges(models, data, *args)
+    run.ledger.add("reward", flops, tokens, time.perf_counter() - began)
+    run.log("reward", labelled=len(data.labels), **found, **row)
+    tqdm.write(
+        f"reward model on {len(data.labels)} labelled answers: held-out AUC "
+        f"{found['auc']:.3f}, calibration error {found['ece']:.3f}"
+    )
+
+
+def audit(run: Run, gold: Tensor) -> bool:
+    """Check a tenth of a step's answers by hand, as it were; True: time to stop.
+
+    Compared are means over WINDOW steps. The weights of the best are kept.
+    """
+    run.audits.append(gold.flatten()[::10].mean().item())
+    if len(run.audits) < WINDOW:
+        return False
+    means = np.convolve(run.audits, np.ones(WINDOW) / WINDOW, "valid")
+    since = len(means) - 1 - int(means.argmax())
+    if since == 0:
+        run.best = {n: w.clone() for n, w in run.model.state_dict().items()}
+    return since >= run.cfg.patience
+
+
+def stop_early(run: Run) -> None:
+    """Go back to the weights that the audit liked most, and measure them."""
+    run.model.load_state_dict(run.best)
+    run.phase = "stopped"
+    tqdm.write(f"gold has not risen for {run.cfg.patience} steps: back to its best")
+    tqdm.write(eval_line(run, evaluate(run, 4 * run.cfg.eval_samples)))
+
+
+# --------------------------------------------------------------------------------------
+# The update
+
+
 def resample(run: Run, batch: Batch, rewards: Tensor) -> tuple[Batch, Tensor]:
     """New prompts in place of groups without contrast, up to four times (DAPO).
 
@@ -974,7 +1136,7 @@ def resample(run: Run, batch: Batch, rewards: Tensor) -> tuple[Batch, Tensor]:
         first, count = attempt * P, int((~live).sum())
         problems = draw_prompts(run, first, count)
         more = sample(run, problems, first)
-        fresh = grade(more, group)
+        fresh = pay(run, more, grade(more, group))
         remember_tries(run, problems, fresh)
         rewards = torch.cat([rewards[live], fresh])
         rows = live.repeat_interleave(group).nonzero()[:, 0].tolist()
@@ -1008,7 +1170,9 @@ class Targets:
     mask: Tensor  # 1 on tokens in the loss
 
 
-def logprobs_under(run: Run, batch: Batch, weights: dict[str, Tensor]) -> Tensor:
+def logprobs_under(
+    run: Run, batch: Batch, weights: dict[str, Tensor], phase: str = "logprob"
+) -> Tensor:
     """Log-probabilities (B, T) of a batch under other weights, without gradient."""
     logp, began = torch.zeros_like(batch.logp), time.perf_counter()
     with torch.no_grad(), wearing(run.model, weights):
@@ -1018,7 +1182,7 @@ def logprobs_under(run: Run, batch: Batch, weights: dict[str, Tensor]) -> Tensor
             logp[rows, : scored.shape[1]] = scored
     flops = sum(prefill_flops(run.model.config, n) for n in batch.lengths)
     seconds = time.perf_counter() - began
-    run.ledger.add("logprob", flops, sum(batch.lengths), seconds)
+    run.ledger.add(phase, flops, sum(batch.lengths), seconds)
     return logp
 
 
@@ -1035,7 +1199,7 @@ def targets_of(run: Run, batch: Batch, advantages: Tensor) -> Targets:
         args = old_logp - batch.logp, mask, cfg.correction, cfg.ratio_max
         correction = grpo.importance_weights(*args)
     ref_logp = torch.zeros_like(mask)
-    if cfg.kl_coef:
+    if cfg.token_kl():
         ref_logp = logprobs_under(run, batch, run.base)
         if cfg.kl.endswith("reward"):
             # After normalising: a group's std must not scale the KL up.
@@ -1072,7 +1236,7 @@ def micro_loss(
     off = torch.where(mask > 0, logp.detach() - sampler_logp, 0.0).expm1().abs()
     sums = {"ratio_max": ratio.max().item(), "mismatch": off.max().item()}
     sums["clip_share"] = cut.sum().item()
-    if cfg.kl_coef:
+    if cfg.token_kl():
         kl = grpo.kl_estimate(logp, ref_logp, "k3").detach()
         sums["kl"] = torch.where(mask > 0, kl, 0.0).sum().item()
         if cfg.kl.endswith("loss"):
@@ -1089,7 +1253,7 @@ def update(run: Run, batch: Batch, advantages: Tensor) -> dict[str, float | None
     too. Where nothing pulls there is no step: Adam's momentum would move the weights.
     """
     cfg, live = run.cfg, advantages.abs().amax(1) > 0
-    if cfg.kl_coef or (cfg.flat == "keep" and live.any()):
+    if cfg.token_kl() or (cfg.flat == "keep" and live.any()):
         live = torch.ones_like(live)
     kept = live.repeat_interleave(cfg.group_size).nonzero()[:, 0].tolist()
     stats: dict[str, float | None] = {"grad_norm": 0.0, "ratio_max": 1.0}
@@ -1135,21 +1299,26 @@ def reinforce(run: Run, stop: "Stop") -> None:
     marks = eval_steps(cfg)
     bar = tqdm(total=cfg.steps, initial=run.step, desc="RL", unit="step", **BAR)
     saved = time.monotonic()
-    while run.step < cfg.steps:
+    while run.step < cfg.steps and run.phase == "rl":
         # 1. sample a group of answers to each prompt
+        if cfg.rm_refit and run.step and run.step % cfg.rm_refit == 0:
+            fit_reward(run)
         remember_weights(run)
         problems = draw_prompts(run)
         batch = sample(run, problems)
         sampled = time.perf_counter()
         # 2. grade every answer
-        rewards = grade(batch, cfg.group_size)  # (P, G)
-        remember_tries(run, problems, rewards)
-        stats = batch_stats(batch, rewards)
+        gold = grade(batch, cfg.group_size)  # (P, G) the truth
+        rewards = pay(run, batch, gold)  # (P, G) the same, unless --reward says else
         ledger.add("reward", 0, 0, time.perf_counter() - sampled)
+        stats = batch_stats(batch, rewards, gold)
+        remember_tries(run, problems, rewards)
+        if cfg.patience and audit(run, gold):
+            stop_early(run)
+            break
         if cfg.flat == "resample":
             batch, rewards = resample(run, batch, rewards)
-        if cfg.truncated == "penalty":
-            rewards = rewards + length_penalty(cfg, batch)
+        rewards = rewards - fines(run, batch, stats)
         # 3. compare the answers within each group
         began, scored = time.perf_counter(), ledger.seconds["logprob"]
         advantages = grpo.group_advantages(rewards, cfg.advantage)  # (P, G)
@@ -1189,6 +1358,24 @@ def remember_tries(run: Run, problems: list[Problem], rewards: Tensor) -> None:
             run.tries[problem.key] = [right + sum(group), tried + len(group)]
 
 
+def fines(run: Run, batch: Batch, stats: dict[str, float]) -> Tensor:
+    """What is taken off the rewards (P, G) before answers are compared; logs kl_base.
+
+    With --kl k1_raw the distance to the base, with --truncated penalty DAPO's for
+    length.
+    """
+    cfg = run.cfg
+    fine = torch.zeros(len(batch.envs) // cfg.group_size, cfg.group_size)
+    raw = cfg.kl_coef > 0 and cfg.kl == "k1_raw"
+    if cfg.reward != "gold" or raw:  # how far RL went for what it is paid
+        kl = kl_to_base(run, batch, cfg.group_size)
+        stats["kl_base"] = kl.mean().item()
+        fine = fine + cfg.kl_coef * raw * kl
+    if cfg.truncated == "penalty":
+        fine = fine - length_penalty(cfg, batch)
+    return fine
+
+
 def length_penalty(cfg: Config, batch: Batch) -> Tensor:
     """DAPO's soft penalty (P, G) over the last fifth of an answer's room."""
     ends = zip(batch.prompt_lengths, batch.lengths, strict=True)
@@ -1197,14 +1384,17 @@ def length_penalty(cfg: Config, batch: Batch) -> Tensor:
     return penalty.float().view(-1, cfg.group_size)
 
 
-def batch_stats(batch: Batch, rewards: Tensor) -> dict[str, float]:
-    """What a step's samples say about the policy.
+def batch_stats(batch: Batch, rewards: Tensor, gold: Tensor) -> dict[str, float]:
+    """What a step's samples say about the policy: `reward` is paid, `gold` is true.
 
     Entropy is the mean of -log pi over sampled tokens: an unbiased estimate, for free.
     """
     num_tokens = max(batch.mask.sum().item(), 1.0)
+    thoughts = by_thought(batch, gold.flatten())
     return {
         "reward": rewards.mean().item(),
+        "gold": gold.mean().item(),
+        **{name: x for name, x in thoughts.items() if name == "think_share"},
         "live_groups": grpo.live_groups(rewards).float().mean().item(),
         "truncated": float(np.mean(batch.truncated)),
         "entropy": -batch.logp.sum().item() / num_tokens,
@@ -1217,9 +1407,6 @@ def identical_groups(tokens: Tensor, group_size: int) -> float:
     """Share of groups whose answers are all the same, token by token."""
     groups = tokens.view(-1, group_size, tokens.shape[1])
     return (groups == groups[:, :1]).all(2).all(1).float().mean().item()
-
-
-WINDOW = 10  # steps
 
 
 def diagnose(rows: list[dict], lag: int = 0) -> dict[str, str]:
@@ -1384,6 +1571,115 @@ def plot_curve(run: Run) -> None:
     plt.close(figure)
 
 
+# Pictures of rewards that went wrong, from the metrics.jsonl of finished runs
+
+
+def hacking_table(folders: list[Path]) -> str:
+    """A Markdown table, a row for each run: proxy, gold, and the alarms that rang.
+
+    Gold is the held-out pass rate, the proxy what RL was paid, on the same answers.
+    """
+    lines = ["| run | proxy | gold: base | best | last | alarms, at step |"]
+    lines.append("|---|---|---|---|---|---|")
+    for folder in folders:
+        rows = read_rows(folder, "eval")
+        gold = [row["pass_rate"] for row in rows]
+        paid = [row.get("reward", row["pass_rate"]) for row in rows]
+        best = int(np.argmax(gold))
+        rang = first_alarms(read_rows(folder, "rl"))
+        cells = [folder.name, f"{paid[0]:.2f} to {paid[-1]:.2f}", f"{gold[0]:.2f}"]
+        cells += [f"{gold[best]:.2f} at {rows[best]['step']}", f"{gold[-1]:.2f}"]
+        cells += [", ".join(f"{name} {step}" for name, step in rang.items()) or "none"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot_hacking(folder: Path, path: Path) -> None:
+    """Proxy, gold and the alarms over the steps of one run, answer length below."""
+    rows = read_rows(folder, "eval")
+    steps = [row["step"] for row in rows]
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(7, 6), sharex=True, height_ratios=[2, 1], layout="constrained"
+    )
+    for name, label, color in (
+        ("reward", "proxy: what RL is paid", "C1"),
+        ("pass_rate", "gold: share of right answers", "C0"),
+    ):
+        values = [row[name] for row in rows]
+        top.plot(steps, values, "o-", color=color, label=label)
+    alarms = first_alarms(read_rows(folder, "rl"))
+    for i, (name, step) in enumerate(sorted(alarms.items(), key=lambda x: x[1])):
+        top.axvline(step, color="gray", lw=0.8, ls=":")
+        place = dict(xycoords=("data", "axes fraction"), fontsize=8, color="gray")
+        top.annotate(f" {name}", (step, 0.62 - 0.07 * i), **place)
+    top.set(
+        ylim=(0, 1.06), ylabel="held-out answers", title=f"RL paid by: {folder.name}"
+    )
+    top.legend(frameon=False, fontsize=9, loc="center right")
+    bottom.plot(steps, [row["answer_tokens"] for row in rows], "o-", color="C2")
+    bottom.set(xlabel="RL step (dotted: an alarm rings)", ylabel="tokens of an answer")
+    bottom.set_ylim(0)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def distance_curve(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(d, gold, proxy) at each evaluation of a run; d = sqrt(KL(policy || base))."""
+    rows = read_rows(folder, "eval")
+    names = ("kl_base", "pass_rate", "reward")
+    kl, gold, proxy = (np.array([row[name] for row in rows]) for name in names)
+    return np.sqrt(np.maximum(kl, 0)), gold, proxy  # an estimate of 0 can be below it
+
+
+def draw_overoptimization(axis: plt.Axes, label: str, folders: list[Path]) -> None:
+    """Runs that differ in their seed, and one curve of Gao et al. through their gold.
+
+    Fitted up to where gold first falls below 0.1: a pass rate cannot fall for ever, as
+    the curve does. gain = gold - gold of the base.
+    """
+    ds, gains = [], []
+    color = axis.plot([], [])[0].get_color()
+    for folder in folders:
+        d, gold, proxy = distance_curve(folder)
+        axis.plot(d, gold, "o", color=color, ms=4)
+        axis.plot(d, proxy, "^--", color=color, ms=3, alpha=0.4)
+        alive = np.arange(len(d)) <= np.argmax([*(gold < 0.1), True])
+        ds.append(d[alive])
+        gains.append(gold[alive] - gold[0])
+    d, gain = np.concatenate(ds), np.concatenate(gains)
+    a, b = overoptimization(d, gain)
+    error = gain[d > 0] - d[d > 0] * (a - b * np.log(d[d > 0]))
+    fitted = 1 - error.var() / gain[d > 0].var()
+    x = np.linspace(1e-3, d.max(), 200)
+    text = f"{label}: d ({a:.2f} - {b:.2f} ln d), R2 {fitted:.2f}"
+    axis.plot(x, gold[0] + x * (a - b * np.log(x)), color=color, label=text)
+
+
+def plot_overoptimization(
+    groups: dict[str, list[Path]], defences: dict[str, Path], path: Path
+) -> None:
+    """Gold over the distance from the base: left what a learned reward does, right what
+    helps against it."""
+    size = dict(figsize=(11, 4.6), sharey=True, layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, **size)
+    for label, folders in groups.items():
+        draw_overoptimization(left, label, folders)
+    for label, folder in defences.items():
+        d, gold, _ = distance_curve(folder)
+        (line,) = right.plot(d, gold, "o-", ms=4, label=label)
+        right.plot(d[-1], gold[-1], "s", color=line.get_color(), ms=9, mfc="none")
+    left.set(title="dots: gold, with its fit; triangles: proxy")
+    left.set(ylabel="held-out pass rate, or mean reward")
+    right.set(title="defences; a square marks where a run ends")
+    for axis in (left, right):
+        axis.set(
+            ylim=(0, 1.05), xlabel="d = sqrt(KL) from the base (nats of an answer)"
+        )
+        axis.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
 def report(run: Run) -> None:
     """Print what RL changed and what it cost."""
     rows = read_rows(run.folder, "eval")
@@ -1494,6 +1790,8 @@ def train(cfg: Config) -> Run:
             f"\nreinforcement learning, {cfg.steps} steps of {cfg.prompts_per_step} "
             f"prompts x {cfg.group_size} answers\n{HEADER}"
         )
+        if cfg.reward == "learned":
+            fit_reward(run)
         print(eval_line(run, evaluate(run, 4 * cfg.eval_samples)))
         run.save()
     reinforce(run, stop)

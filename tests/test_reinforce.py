@@ -105,7 +105,7 @@ CHOICES = {
     "loss": grpo.LOSSES,
     "correction": grpo.CORRECTIONS,
     "aggregation": grpo.AGGREGATIONS,
-    "kl": grpo.KLS,
+    "kl": grpo.KLS[1:],  # k1_raw changes the rewards: see the next test
     "flat": ("drop", "keep"),
     "truncated": ("zero", "mask"),
     "clip_low": (0.1, 0.2),
@@ -153,7 +153,10 @@ def a_few_steps(monkeypatch, out, steps=2, **options):
 
 @pytest.mark.parametrize(
     "options",
-    [dict(truncated="penalty"), dict(lag=1), dict(updates=2), dict(flat="resample")],
+    [
+        *(dict(truncated="penalty"), dict(lag=1), dict(updates=2)),
+        *(dict(flat="resample"), dict(kl="k1_raw", kl_coef=0.5)),
+    ],
     ids=str,
 )
 def test_options_around_the_loss_change_the_weights(options, tmp_path, monkeypatch):
@@ -442,7 +445,7 @@ def test_stats_of_a_step(tmp_path):
     """Rewards of all samples, truncated ones included; tokens of the policy alone."""
     run = new_run(tmp_path)
     batch, rewards = sampled(run, stale=0.0)
-    stats = train.batch_stats(batch, rewards)
+    stats = train.batch_stats(batch, rewards, rewards)
     assert stats["reward"] == 10 / 16 and stats["live_groups"] == 0.75
     assert stats["truncated"] == sum(batch.truncated) / 16
     assert stats["answer_tokens"] == batch.mask.sum().item() / 16
@@ -451,7 +454,7 @@ def test_stats_of_a_step(tmp_path):
     )
     batch.tokens[:4] = batch.tokens[0].clone()  # all four; then three of four
     batch.tokens[4:7] = batch.tokens[4].clone()
-    assert train.batch_stats(batch, rewards)["identical"] == 0.25
+    assert train.batch_stats(batch, rewards, rewards)["identical"] == 0.25
 
 
 FINE = dict(reward=0.5, live_groups=0.5, identical=0.0, truncated=0.0, skipped=0)
