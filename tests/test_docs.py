@@ -25,7 +25,7 @@ def test_commands_of_the_readme_parse(command, tmp_path, monkeypatch):
         train.parse_config(words[1:])
     elif words[0] == "scaling.py":
         args = scaling.parse_args(words[1:])
-        assert args.study in (*scaling.STUDIES, "fit")
+        assert args.study in (*scaling.STUDIES, "fit", "plan", "redraw")
         if args.csv:
             monkeypatch.chdir(ROOT)
             scaling.read_curves(args)
