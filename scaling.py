@@ -915,7 +915,7 @@ class Result:
 
 
 KEPT = "step pretrain_flops rl_flops pass_rate pass_rate_greedy problems samples "
-KEPT += "answer_tokens think_share truncated kl reward"
+KEPT += "answer_tokens think_share truncated kl_base reward"
 
 
 def collect(cfg: train.Config, name: str) -> Result:
@@ -1207,12 +1207,12 @@ def reward_report(arms: Arms) -> Report:
         best = np.mean([max(row["pass_rate"] for row in r.rows) for r in runs])
         last = [r.rows[-1] for r in runs]
         paid = np.mean([row.get("reward", row["pass_rate"]) for row in last])
-        far = np.mean([max(row.get("kl", 0), 0) ** 0.5 for row in last])
+        far = np.mean([max(row.get("kl_base", 0), 0) ** 0.5 for row in last])
         quality = [r.extra["auc"] for r in runs if "auc" in r.extra]
         auc = f"{np.mean(quality):.3f}" if quality else "-"
         rows += [[name, f"{best:.3f}", finals(runs), f"{paid:.3f}", f"{far:.2f}", auc]]
         for r in runs:
-            away = [max(row.get("kl", 0), 0) ** 0.5 for row in r.rows]
+            away = [max(row.get("kl_base", 0), 0) ** 0.5 for row in r.rows]
             for key, line_style in (("pass_rate", "-"), ("reward", ":")):
                 if key in r.rows[0]:
                     rates = [row[key] for row in r.rows]
@@ -1289,26 +1289,26 @@ def split_arms(quick: bool) -> dict[str, dict]:
     return {f"{n} pretraining steps": m for n, m in zip(counts, made, strict=True)}
 
 
-def best_split(arms: Arms, total: float) -> tuple[float, float, float, str] | None:
-    """(share of RL, its least and most over seeds, arm) that is best for a total.
+Seeds = list[tuple[float, list[Sigmoid]]]  # of each arm: cost of its base, fits
 
-    Pass rates are read off each run between its points. None where fewer than two
-    arms of some seed have points about that total.
+
+def best_split(arms: Seeds, total: float, least: float, most: float) -> list[tuple]:
+    """(arm, share of RL) that is best for a total budget, for each seed.
+
+    Every seed's own fit is read off between `least` and `most` RL compute. Empty where
+    fewer than two arms can be compared.
     """
-    shares, chosen = [], []
-    for seed in range(min(map(len, arms.values()))):
+    chosen = []
+    for seed in range(min(len(fits) for _, fits in arms)):
         rates = {}
-        for name, runs in arms.items():
-            x, y = pooled(name, [runs[seed]]).runs[0]
-            left = total - runs[seed].rows[0]["pretrain_flops"]
-            if x.min() <= left <= x.max():
-                rates[name] = float(np.interp(np.log(left), np.log(x), y)), left / total
+        for i, (cost, fits) in enumerate(arms):
+            if least <= total - cost <= most:
+                rates[i] = float(fits[seed](np.array([total - cost]))[0])
         if len(rates) < 2:
-            return None
-        chosen += [max(rates, key=lambda name: rates[name][0])]
-        shares += [rates[chosen[-1]][1]]
-    commonest = max(chosen, key=chosen.count)
-    return float(np.mean(shares)), min(shares), max(shares), commonest
+            return []
+        best = max(rates, key=lambda i: rates[i])
+        chosen += [(best, 1 - arms[best][0] / total)]
+    return chosen
 
 
 def split_report(arms: Arms) -> Report:
@@ -1328,11 +1328,23 @@ def split_report(arms: Arms) -> Report:
         mean = np.mean([np.interp(totals[0][0], *t) for t in totals], 0)
         left.plot(totals[0][0], mean, "o-", ms=3, color=f"C{i}", label=name)
     text = table("base | pretraining FLOPs | its loss | R_0 | final | gain", rows)
-    most = max(r.rows[-1]["rl_flops"] for runs in arms.values() for r in runs)
-    tried = np.geomspace(cost.min() * 1.1, cost.max() + most, 12)
-    found = [(t, *best) for t in tried if (best := best_split(arms, t))]
-    rows = [[f"{t:.2e}", f"{m:.0%} [{u:.0%}, {v:.0%}]", n] for t, m, u, v, n in found]
-    text += "\n\n" + table("total FLOPs | best share of RL [over seeds] | base", rows)
+    names, seeds, ends = list(arms), [], []
+    for i, runs in enumerate(arms.values()):
+        curves = [pooled("", [r]) for r in runs]
+        seeds += [(cost[i], [fit_sigmoid(*c.points(), c.r0) for c in curves])]
+        ends += [c.end() for c in curves]
+    # Forecasts hold to about twice the compute fitted; no further is read off here.
+    tried = np.geomspace(cost.min() * 1.1, cost.max() + 2 * min(ends), 12)
+    found, rows = [], []
+    for total in tried:
+        if best := best_split(seeds, total, min(ends) / 100, 2 * min(ends)):
+            shares = [share for _, share in best]
+            found += [(total, np.mean(shares), min(shares), max(shares))]
+            bases = [n for i, n in enumerate(names) if i in dict(best)]
+            spread_ = f"{min(shares):.0%} to {max(shares):.0%}"
+            share = f"{np.mean(shares):.0%} ({spread_})"
+            rows += [[f"{total:.2e}", share, ", ".join(bases)]]
+    text += "\n\n" + table("total FLOPs | best share of RL (seeds) | base", rows)
     if len(arms) >= 4:
         law = fit_power_law(cost, losses)
         text += f"\n\nLoss of the base over D pretraining FLOPs: {law}."

@@ -1,12 +1,14 @@
 """Fits and forecasts: known curves come back, unknown ones are not made up."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import scaling
 import train
@@ -402,3 +404,163 @@ def test_a_claim_is_held_by_one(tmp_path):
     holder.kill()
     holder.wait()
     assert scaling.claim(tmp_path) is not None
+
+
+KILLER = """
+import sys, pathlib, test_scaling, scaling
+configs = test_scaling.family(pathlib.Path(sys.argv[1]))
+scaling.Worker(configs, 2).work()
+"""
+
+
+def family(out: Path) -> list[train.Config]:
+    """A base and three runs on it, long enough to be killed in the middle."""
+    base = tiny(out, 9, pretrain_steps=60, steps=0)
+    given = dict(pretrain_steps=60, steps=8, evals=4, base=base.out)
+    return [base, *(tiny(out, seed, **given) for seed in range(3))]
+
+
+def what_counts(out: Path) -> list:
+    """All that a study is made of, less the seconds."""
+    found = []
+    for cfg in family(out):
+        rows = [train.read_rows(cfg.folder(), kind) for kind in ("rl", "eval")]
+        rows = [
+            {k: v for k, v in row.items() if k != "seconds"} for row in sum(rows, [])
+        ]
+        state = train.read_checkpoint(cfg.folder())
+        found.append((rows, state["model"], state["step"]))
+    return found
+
+
+@pytest.mark.slow
+def test_kill_9_at_20_random_moments(tmp_path):
+    """Scheduler and runs shot together, over and over: the results are the same."""
+    scaling.Worker(family(tmp_path / "calm"), 2).work()
+    rng, kills = np.random.default_rng(0), 0
+    path = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    }
+    argv = [sys.executable, "-c", KILLER, str(tmp_path / "shot")]
+    finished = False
+    while not finished:
+        process = subprocess.Popen(
+            argv, env=path, start_new_session=True, stdout=subprocess.DEVNULL
+        )
+        try:
+            finished = process.wait(rng.uniform(2, 12) if kills < 20 else None) == 0
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+    for calm, shot in zip(
+        what_counts(tmp_path / "calm"), what_counts(tmp_path / "shot"), strict=True
+    ):
+        assert calm[0] == shot[0] and calm[2] == shot[2]
+        assert all(torch.equal(calm[1][name], shot[1][name]) for name in calm[1])
+    print(f"{kills} kills")
+    assert kills >= 5
+
+
+def made_up(name: str, quick: bool = False) -> list[scaling.Result]:
+    """Runs of a study that never took place: a sigmoid of its own for every arm."""
+    results, x = [], np.geomspace(1e9, 4e11, 24)
+    for i, (arm, given) in enumerate(scaling.STUDIES[name].arms(quick).items()):
+        for seed in range(3):
+            rng = np.random.default_rng([i, seed])
+            y = Sigmoid(0.9 - 0.02 * i, 1.3, 2e10 * 1.2**i, 0.2)(x)
+            y = (y + rng.normal(0, 0.01, len(x))).clip(0, 1)
+            cost = int(2e11 * (1 + i))
+            first = dict(step=0, pretrain_flops=cost, rl_flops=0, pass_rate=0.2)
+            rows = [first | dict(problems=256, samples=8, kl_base=0.0, reward=0.3)]
+            for c, rate in zip(x, y, strict=True):
+                rows += [
+                    rows[0]
+                    | dict(rl_flops=int(c), pass_rate=rate, kl_base=rate, step=1)
+                ]
+            right = rng.binomial(64, 0.4, 40)
+            sample = {
+                "right": right.tolist(),
+                "wrong": [[64 - c] for c in right.tolist()],
+            }
+            extra = dict(base_loss=1 + 1 / (1 + i), seconds=100.0, auc=0.9)
+            extra |= dict(measure=dict(base=sample, after=sample))
+            config = {
+                k: v for k, v in given.items() if k in ("dim", "hidden", "head_dim")
+            }
+            results.append(scaling.Result(f"{arm}/{seed}", config, rows, extra))
+    return results
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """A folder with every study, made up."""
+    folder = tmp_path_factory.mktemp("studies")
+    for name in scaling.STUDIES:
+        (folder / name).mkdir()
+        scaling.write_results(made_up(name), folder / name)
+    scaling.redraw(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", scaling.STUDIES)
+def test_every_study_reports(name, studies):
+    """Table and figure from runs.jsonl alone, with verdict, budget and literature."""
+    text = (studies / name / f"{name}.md").read_text()
+    assert text.startswith(f"# {name}: ") and "At scale: " in text and "nan" not in text
+    assert (studies / name / f"{name}.png").stat().st_size > 10_000
+    for arm in scaling.STUDIES[name].arms(False):
+        assert arm in text or name == "curve"
+
+
+def test_redraw_changes_nothing(studies):
+    """The same runs give the same bytes of text."""
+    before = {p: p.read_text() for p in studies.rglob("*.md")}
+    scaling.redraw(studies)
+    assert before == {p: p.read_text() for p in studies.rglob("*.md")}
+    assert (studies / "FORECASTS.md").exists()
+
+
+def test_the_plan(studies, capsys):
+    """A target below a ceiling costs what its curve says; 0.99 is refused."""
+    text = scaling.plan(studies, 0.7, 0)
+    first = text.splitlines()[2]
+    need = Sigmoid(0.9, 1.3, 2e10, 0.2).inverse(0.7) + 2e11
+    assert float(first.split("|")[2].split()[0]) == pytest.approx(need, rel=0.05)
+    assert "cannot say" in scaling.plan(studies, 0.99, 0)
+    assert "beyond" in scaling.plan(studies, 0, 1e15)
+    assert scaling.main(["plan", "--studies", str(studies)]) == 2
+    assert "either --target or --budget" in capsys.readouterr().err
+
+
+def test_the_best_split_by_hand():
+    """The dear base is better at every budget that leaves it enough for RL."""
+    cheap = (1.0, [Sigmoid(0.6, 2.0, 1.0, 0.1)] * 2)
+    dear = (5.0, [Sigmoid(0.9, 2.0, 1.0, 0.2)] * 2)
+    assert scaling.best_split([cheap, dear], 4.0, 0.1, 100) == []
+    assert scaling.best_split([cheap, dear], 5.2, 0.1, 100) == [(0, 1 - 1 / 5.2)] * 2
+    assert scaling.best_split([cheap, dear], 10.0, 0.1, 100) == [(1, 0.5)] * 2
+
+
+def test_majority_by_hand():
+    """3 right against 2 alike: of 5 drawn the right one wins; of 1 three in five do."""
+    rows = {"right": [38], "wrong": [[26]]}
+    assert scaling.majority_at(rows, 64) == 1.0
+    assert scaling.majority_at(rows, 1) == pytest.approx(38 / 64, abs=0.12)
+    assert scaling.pass_at(rows, 64) == 1.0
+    assert scaling.pass_at(rows, 1) == pytest.approx(38 / 64)
+
+
+def test_shards_share_out_the_runs(tmp_path, capsys):
+    """Every run is in exactly one part, and every part has the bases it needs."""
+    seen = []
+    for part in range(3):
+        argv = ["curve", "--dry-run", "--out", str(tmp_path / "curve")]
+        assert scaling.main([*argv, "--shard", f"{part}/3"]) == 0
+        lines = capsys.readouterr().out.splitlines()[:-1]
+        assert "bases" in lines[0]
+        seen += [line.split()[0] for line in lines[1:]]
+    assert len(seen) == len(set(seen)) == 5
+    assert scaling.main(["curve", "--shard", "3/3"]) == 2
+    assert "--shard must look like" in capsys.readouterr().err
