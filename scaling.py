@@ -1629,29 +1629,41 @@ def dry_run(jobs: list[train.Config], workers: int) -> None:
 
 
 def redraw(folder: Path) -> None:
-    """Every study's table and figure again, and the forecasts over all runs."""
-    everything: dict[str, Result] = {}
+    """Every study's table and figure again, and README.md: verdicts and forecasts."""
+    results, rows = all_results(folder), []
     for name in STUDIES:
         if (folder / name / "runs.jsonl").exists():
-            results = read_results(folder / name)
-            print(f"{name}: {write_report(name, results, folder / name)}")
-            everything |= {json.dumps([r.config, r.rows[-1]]): r for r in results}
-    if not everything:
-        raise ValueError(f"{folder} holds no study; run one first")
-    text = forecasts_of(list(everything.values()))
-    (folder / "FORECASTS.md").write_text(text)
+            verdict = write_report(name, read_results(folder / name), folder / name)
+            rows += [[f"[`{name}`](docs/studies/{name}/{name}.md)", verdict]]
+    # Relative links here, those of the main README in the printed rows.
+    text = table("study | verdict", rows)
     print(text)
+    text = "# Studies\n\n" + text.replace("docs/studies/", "") + "\n\n"
+    (folder / "README.md").write_text(text + forecasts_of(results))
+    print(f"\nwrote {folder}/README.md")
+
+
+def all_results(folder: Path) -> list[Result]:
+    """The runs of all studies, each once: studies share some. ValueError for none."""
+    found = {}
+    for name in STUDIES:
+        if (folder / name / "runs.jsonl").exists():
+            for r in read_results(folder / name):
+                found[json.dumps([r.config, r.rows[-1]])] = r
+    if not found:
+        raise ValueError(f"{folder} holds no study; run one first")
+    return list(found.values())
 
 
 def forecasts_of(results: list[Result]) -> str:
     """How well each run's end is known from its half and its quarter, in Markdown."""
-    text = [f"# Forecasts over all {len(results)} runs of all studies"]
+    text = [f"## Forecasts over all {len(results)} runs of all studies"]
     text += ["Each run by itself; means over runs. Smaller interval scores are better."]
     curves = [pooled(r.name, [r]) for r in results]
     for share, word in ((0.5, "half"), (0.25, "a quarter")):
         usable = [c for c in curves if len(c.points(0, share * c.end())[0]) >= 5]
         found = [scores(forecast(c, share, 100)) for c in usable]
-        text += [f"## Fitted on {word} of the compute, {len(found)} runs"]
+        text += [f"### Fitted on {word} of the compute, {len(found)} runs"]
         text += [score_table(found)]
     hits, filed = [], 0
     for r, curve in zip(results, curves, strict=True):
@@ -1662,7 +1674,7 @@ def forecasts_of(results: list[Result]) -> str:
             low, high = (np.interp(*at, record[end]) for end in ("low", "high"))
             hits, filed = hits + list((low <= y) & (y <= high)), filed + 1
     if hits:
-        text += ["## Written down at half of the steps, before the rest was run"]
+        text += ["### Written down at half of the steps, before the rest was run"]
         text += [
             f"{filed} runs, {len(hits)} later points, {np.mean(hits):.0%} of them in "
             f"the "

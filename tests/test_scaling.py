@@ -1,5 +1,6 @@
 """Fits and forecasts: known curves come back, unknown ones are not made up."""
 
+import json
 import os
 import signal
 import subprocess
@@ -519,7 +520,7 @@ def test_redraw_changes_nothing(studies):
     before = {p: p.read_text() for p in studies.rglob("*.md")}
     scaling.redraw(studies)
     assert before == {p: p.read_text() for p in studies.rglob("*.md")}
-    assert (studies / "FORECASTS.md").exists()
+    assert "Fitted on half" in (studies / "README.md").read_text()
 
 
 def test_the_plan(studies, capsys):
@@ -564,3 +565,54 @@ def test_shards_share_out_the_runs(tmp_path, capsys):
     assert len(seen) == len(set(seen)) == 5
     assert scaling.main(["curve", "--shard", "3/3"]) == 2
     assert "--shard must look like" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_study_from_start_to_end(tmp_path, monkeypatch, capsys):
+    """Runs on one shared base, table, figure, rows; the second time it is free."""
+    small = dict(dim=16, hidden=16, pretrain_steps=20, steps=12, evals=12, lr=1e-3)
+    small |= dict(prompts_per_step=2, group_size=2, eval_problems=8, eval_samples=1)
+    monkeypatch.setattr(scaling, "PACE", small)
+    argv = ["curve", "--seeds", "2", "--out", str(tmp_path / "curve")]
+    assert scaling.main(argv) == 0
+    first = capsys.readouterr().out
+    assert (
+        "3 of 3 runs done" in first and len(list((tmp_path / "bases").iterdir())) == 1
+    )
+    for name in ("curve.md", "curve.png", "runs.jsonl"):
+        assert (tmp_path / "curve" / name).exists()
+    results = scaling.read_results(tmp_path / "curve")
+    assert [r.name for r in results] == ["chain/0", "chain/1"]
+    costs = {r.rows[0]["pretrain_flops"] for r in results}
+    assert len(costs) == 1 and results[0].config["pretrain_steps"] == 20
+    began = (tmp_path / "curve" / "reference" / "0" / "checkpoint.pt").stat().st_mtime
+    assert scaling.main(argv) == 0
+    again = (tmp_path / "curve" / "reference" / "0" / "checkpoint.pt").stat().st_mtime
+    assert began == again
+
+
+def test_a_forecast_is_filed_at_half_of_the_steps(tmp_path):
+    """Not before, not twice, and from nothing later than the half."""
+    cfg = tiny(tmp_path, 0, steps=40, evals=20)
+    cfg.folder().mkdir()
+    marks, x = sorted(train.eval_steps(cfg)), {}
+    curve = Sigmoid(0.8, 2.0, 8.0, 0.2)
+    lines = [dict(kind="eval", step=0, rl_flops=0, pass_rate=0.2)]
+    lines[0] |= dict(problems=256, samples=8)
+    for step in range(1, 41):
+        lines.append(dict(kind="rl", step=step))
+        if step in marks:
+            x[step] = float(curve(np.array([float(step)]))[0])
+            lines.append(lines[0] | dict(step=step, rl_flops=step, pass_rate=x[step]))
+    path = cfg.folder() / "metrics.jsonl"
+    for last, there in ((19, False), (20, True), (40, True)):
+        kept = [line for line in lines if line["step"] <= last]
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        scaling.write_forecast(cfg)
+        assert (cfg.folder() / "forecast.json").exists() == there
+    record = json.loads((cfg.folder() / "forecast.json").read_text())
+    assert record["after_step"] == 20 and record["steps"] == 40
+    assert record["rl_flops"][0] <= 20 and not record["refusal"]
+    later = curve(np.array(record["rl_flops"]))
+    assert (np.array(record["low"]) <= later).all()
+    assert (later <= np.array(record["high"])).all()
