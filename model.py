@@ -164,9 +164,8 @@ class Attention(nn.Module):
         weight = torch.cat([q_weight.expand(H, D), k_weight.expand(K, D)])
         qk = rotate(F.rms_norm(qk, (D,), eps=c.norm_eps) * weight, rope)
         if step is not None:
-            cache.view(-1, D).index_copy_(
-                0, step.write, torch.stack([qk[:, 0, H:], v[:, 0]]).view(-1, D)
-            )
+            new = torch.stack([qk[:, 0, H:], v[:, 0].to(qk.dtype)]).view(-1, D)
+            cache.view(-1, D).index_copy_(0, step.write, new.to(cache.dtype))
             y = self.attend(qk[:, 0, :H], cache[:, :B, :, : step.live], step.bias)
             return self.out(y)
         q, k = qk.transpose(1, 2).split([H, K], dim=1)  # (B, H or K, T, D)
@@ -248,14 +247,19 @@ class GPT(nn.Module):
                     std *= (2 * self.config.layers) ** -0.5
                 nn.init.normal_(weight, std=0.05 if name == "embed.weight" else std)
 
+    def precision(self) -> torch.dtype:
+        """Of matmuls and cache: bf16 on a GPU, fp32 on a CPU, where bf16 is slower."""
+        return torch.bfloat16 if self.embed.weight.is_cuda else torch.float32
+
     def new_cache(self, rows: int, length: int) -> Tensor:
         """Keys and values of `rows` sequences: zeros (L, 2, rows, K, length, D).
 
         Zeros, not empty: a NaN left in a masked position would survive as 0 * NaN.
         """
         c = self.config
-        return self.embed.weight.new_zeros(
-            c.layers, 2, rows, c.kv_heads, length, c.head_dim
+        shape = (c.layers, 2, rows, c.kv_heads, length, c.head_dim)
+        return torch.zeros(
+            shape, dtype=self.precision(), device=self.embed.weight.device
         )
 
     def forward(
@@ -284,8 +288,13 @@ class GPT(nn.Module):
             step = self.decode_step(cache, positions, live)
             last = torch.zeros_like(positions)
         x = self.embed(tokens)  # (B, T, C)
-        for i, block in enumerate(self.blocks):
-            x = block(x, rope, cache[i] if cache is not None else None, step)
+        # Weights, norms and the residual stream stay fp32; without autocast's own cache
+        # of cast weights, a CUDA graph sees them change.
+        low = dict(dtype=torch.bfloat16, enabled=self.precision() != torch.float32)
+        device = "cuda" if x.is_cuda else "cpu"
+        with torch.autocast(device, **low, cache_enabled=False):
+            for i, block in enumerate(self.blocks):
+                x = block(x, rope, cache[i] if cache is not None else None, step)
         if last is not None:
             x = x[torch.arange(B, device=x.device), last]
         # fp32 from the head on: with a bf16 head sampler and trainer drift apart

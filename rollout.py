@@ -52,6 +52,7 @@ class Batch:
     truncated: list[bool] = field(default_factory=list)  # (N,) ran out of tokens
     envs: list[Env] = field(default_factory=list)  # (N,)
     prefill_seconds: float = 0.0
+    row_steps: int = 0  # decode steps x slots; what exceeds the tokens written is waste
 
     def stop(self, i: int, max_new: int) -> int:
         """Length at which sample i is truncated."""
@@ -80,8 +81,8 @@ class Buffers:
         device: torch.device,
     ) -> Tensor:
         """A tensor of this shape in the buffer `name`, contents as they were left."""
-        size, held = math.prod(shape), self.flat.get(name)
-        if held is None or held.numel() < size or held.device != device:
+        size, held, kind = math.prod(shape), self.flat.get(name), (dtype, device)
+        if held is None or held.numel() < size or (held.dtype, held.device) != kind:
             self.flat[name] = torch.zeros(size, dtype=dtype, device=device)
             self.graphs.clear()  # they hold the old address
         return self.flat[name][:size].view(shape)
@@ -139,11 +140,10 @@ def decode_step(
     position += 1 - ended
     written = position < known  # by the environment, or by a slot that waits
     here = sample * out.tokens.shape[1] + position  # flat index
-    tokens, logps, mask = (x.view(-1) for x in (out.tokens, out.logp, out.mask))
+    tokens, logps = out.tokens.view(-1), out.logp.view(-1)
     token.copy_(torch.where(written, tokens[here], choice))
     tokens[here] = token
     logps[here] = torch.where(written, logps[here], logp)
-    mask[here] = torch.where(written, mask[here], 1.0)
 
     policy = (~written).long()
     known += policy
@@ -153,13 +153,61 @@ def decode_step(
 
 
 @dataclass
+class Work:
+    """A rollout in progress: its tensors, at addresses that do not change."""
+
+    model: GPT
+    out: Batch
+    u: Tensor  # (N, max_new + 1) float64
+    prefix: Tensor  # (L, 2, P, K, longest prompt - 1, D) keys and values of the prompts
+    cache: Tensor  # (L, 2, W, K, S, D)
+    state: Tensor  # (7, W)
+    buffers: Buffers
+    group_size: int
+    max_new: int
+    greedy: bool
+
+
+@dataclass
 class Schedule:
-    """What the host knows: the sample of each slot, where its turn began, who waits."""
+    """What the host knows of the slots and samples."""
 
     working: list[int]  # (W,) sample of each slot, -1: none
+    known: np.ndarray  # (W,) tokens of it when last seen
     starts: list[int]  # (N,) where the present turn of each sample began
     queue: deque[int]  # samples not begun
-    longest: int = 0  # tokens of the longest text at work
+
+    def busy(self) -> list[int]:
+        """The slots at work."""
+        return [slot for slot, i in enumerate(self.working) if i >= 0]
+
+    def sparse(self) -> bool:
+        """Do a quarter of the slots or more have nothing left to do?"""
+        num = len(self.working)
+        return not self.queue and num > 8 and len(self.busy()) <= 0.75 * num
+
+
+@dataclass
+class Look:
+    """The slots and texts on the host. From a GPU they arrive while it decodes on."""
+
+    state: Tensor  # (7, W)
+    tokens: Tensor  # (N, T)
+    arrived: torch.cuda.Event | None = None
+    stale: set[int] = field(default_factory=set)  # slots the host has changed since
+
+
+def look(work: Work) -> Look:
+    """Begin to copy what `harvest` reads; what a turn wrote is not written again."""
+    if work.state.device.type == "cpu":
+        return Look(work.state.clone(), work.out.tokens)
+    pinned = [
+        torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x, non_blocking=True)
+        for x in (work.state, work.out.tokens)
+    ]
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return Look(*pinned, arrived)
 
 
 def end_turn(out: Batch, i: int, turn: list[int], known: int, stop: int) -> str | None:
@@ -179,22 +227,25 @@ def end_turn(out: Batch, i: int, turn: list[int], known: int, stop: int) -> str 
     return None
 
 
-def harvest(out: Batch, state: Tensor, schedule: Schedule, max_new: int) -> list[int]:
+def harvest(work: Work, schedule: Schedule, looks: deque[Look]) -> None:
     """The host's turn: environments answer, finished samples leave, waiting ones begin.
 
-    One read of the state and one of the texts that ended; one write of each. Returns
-    the slots that begin a new sample, whose prompts are not in the cache yet.
+    Reads the oldest look and writes the columns of the slots that go on.
     """
-    table = state.T.cpu().numpy()  # (W, 7), rows as in decode_step
-    over = table[:, 6].nonzero()[0].tolist()
-    texts = out.tokens[table[over, 0]].tolist()
-    filled: list[int] = []
-    places: list[int] = []  # flat places of what environments say, and its tokens
-    said: list[int] = []
-    for slot, text in zip(over, texts, strict=True):
-        i, known, reply = schedule.working[slot], int(table[slot, 3]), None
+    out, seen = work.out, looks.popleft()
+    if seen.arrived is not None:
+        seen.arrived.synchronize()
+    table = seen.state.numpy()  # (7, W), rows as in decode_step
+    fresh = np.ones(table.shape[1], dtype=bool)
+    fresh[list(seen.stale)] = False
+    schedule.known[fresh] = table[3, fresh]
+    changed, filled, said = [], [], []
+    for slot in (fresh & (table[6] == 1)).nonzero()[0].tolist():
+        i, known, reply = schedule.working[slot], int(table[3, slot]), None
         if i >= 0:
-            turn, stop = text[schedule.starts[i] : known], out.stop(i, max_new)
+            start = schedule.starts[i]
+            out.mask[i, start:known] = 1.0
+            turn, stop = seen.tokens[i, start:known].tolist(), out.stop(i, work.max_new)
             reply = end_turn(out, i, turn, known, stop)
             if reply is None:
                 out.lengths[i], schedule.working[slot] = known, -1
@@ -202,24 +253,55 @@ def harvest(out: Batch, state: Tensor, schedule: Schedule, max_new: int) -> list
             i = schedule.working[slot] = schedule.queue.popleft()
             reply, known = "", out.prompt_lengths[i]
             last = encode(out.envs[i].problem.prompt[-1])[0]
-            table[slot, :5] = i, last, known - 1, known, 0
+            table[:5, slot] = i, last, known - 1, known, 0
             filled.append(slot)
         if reply is not None:
-            first = i * out.tokens.shape[1] + known
-            places += range(first, first + len(reply))
-            said += encode(reply)
-            schedule.starts[i] = known = known + len(reply)
-            room = out.stop(i, max_new) - known
-            left = min(out.envs[i].turn_tokens or room, room)
-            table[slot, 3], table[slot, 5:] = known, (left, 0)
+            said += [(i, known + j, token) for j, token in enumerate(encode(reply))]
+            schedule.starts[i] = schedule.known[slot] = known = known + len(reply)
+            room = out.stop(i, work.max_new) - known
+            table[3, slot], table[6, slot] = known, 0
+            table[5, slot] = min(out.envs[i].turn_tokens or room, room)
+            changed.append(slot)
+    resume(work, table, changed, said)
+    refill(work, filled, [schedule.working[slot] for slot in filled])
+    for other in looks:
+        other.stale.update(changed)
+
+
+def resume(work: Work, table: np.ndarray, slots: list[int], said: list[tuple]) -> None:
+    """Write what environments said, and the columns of the slots that go on."""
+    device = work.state.device
     if said:
-        device = out.tokens.device
-        where = torch.tensor(places, device=device)
-        out.tokens.view(-1)[where] = torch.tensor(said, device=device)
-    state.copy_(torch.from_numpy(table.T))
-    at_work = table[:, 3][table[:, 6] == 0]
-    schedule.longest = int(at_work.max(initial=0))
-    return filled
+        rows, columns, tokens = torch.tensor(said, device=device).T
+        work.out.tokens[rows, columns] = tokens
+    if slots:
+        columns = torch.from_numpy(table[:, slots]).to(device)
+        work.state[:, torch.tensor(slots, device=device)] = columns
+
+
+def refill(work: Work, slots: list[int], samples: list[int]) -> None:
+    """Copy the prompts' keys and values into slots that begin a sample."""
+    if slots:
+        prompts = [i // work.group_size for i in samples]
+        length = work.prefix.shape[4]
+        work.cache[:, :, slots, :, :length] = work.prefix[:, :, prompts]
+
+
+def compact(work: Work, schedule: Schedule) -> None:
+    """Move the busy slots to the front; the rest is no longer run.
+
+    At least 8 stay: below that a CPU's matmul rounds its rows in another way.
+    """
+    busy = schedule.busy()
+    free = [slot for slot, i in enumerate(schedule.working) if i < 0]
+    keep = busy + free[: max(0, 8 - len(busy))]
+    work.cache[:, :, : len(keep)] = work.cache[:, :, keep]
+    moved = work.state[:, keep]
+    shape = (7, len(keep))
+    state = work.buffers.take("state", shape, moved.dtype, moved.device)
+    work.state = state.copy_(moved)
+    schedule.working = [schedule.working[slot] for slot in keep]
+    schedule.known = schedule.known[keep]
 
 
 def new_batch(
@@ -247,90 +329,98 @@ def new_batch(
     return batch, torch.from_numpy(np.stack(draws))
 
 
-def refill(
-    cache: Tensor, prefix: Tensor, slots: list[int], samples: list[int], group_size: int
-) -> None:
-    """Copy the prompts' keys and values into slots that begin a sample."""
-    prompts = [i // group_size for i in samples]
-    cache[:, :, slots, :, : prefix.shape[4]] = prefix[:, :, prompts]
-
-
-def compact(
-    cache: Tensor, state: Tensor, schedule: Schedule, buffers: Buffers
-) -> Tensor:
-    """Move the busy slots to the front; returns their state, the rest is no longer run.
-
-    At least 8 stay: below that a CPU's matmul rounds its rows in another way.
-    """
-    busy = [slot for slot, i in enumerate(schedule.working) if i >= 0]
-    free = [slot for slot, i in enumerate(schedule.working) if i < 0]
-    keep = busy + free[: max(0, 8 - len(busy))]
-    cache[:, :, : len(keep)] = cache[:, :, keep]
-    moved = state[:, keep]
-    state = buffers.take("state", (7, len(keep)), state.dtype, state.device)
-    schedule.working = [schedule.working[slot] for slot in keep]
-    return state.copy_(moved)
-
-
-def needed_bytes(config: GPTConfig, width: int, prompts: int, length: int) -> int:
-    """Memory of the cache: keys and values of every slot and prompt, fp32."""
-    c = config
-    return 2 * c.layers * c.kv_heads * c.head_dim * (width + prompts) * length * 4
-
-
-def check_memory(config: GPTConfig, width: int, prompts: int, length: int) -> None:
-    """ValueError, with the numbers, where the cache is larger than the machine."""
-    needed = needed_bytes(config, width, prompts, length)
-    if torch.cuda.is_available():
-        there = torch.cuda.get_device_properties(0).total_memory
-    elif hasattr(os, "sysconf"):
+def check_memory(needed: int, what: str, device: torch.device) -> None:
+    """ValueError, with the numbers, where `needed` bytes are more than there are."""
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+    elif device.type == "cpu" and hasattr(os, "sysconf"):
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:
         return  # Windows does not tell
     if needed > there:
         raise ValueError(
-            f"the key-value cache of {width} slots and {prompts} prompts x {length} "
-            f"positions needs {needed / 2**30:.1f} GiB of {there / 2**30:.1f}; lower "
-            "the number of prompts, the context or the model"
+            f"the key-value cache of {what} positions needs {needed / 2**30:.1f} GiB "
+            f"of {there / 2**30:.1f}; lower the number of prompts, the context or the "
+            "model"
         )
 
 
-def decode_burst(
-    model: GPT,
-    cache: Tensor,
-    state: Tensor,
-    out: Batch,
-    u: Tensor,
-    live: int,
-    greedy: bool,
-    burst: int,
-    buffers: Buffers,
-) -> None:
+def decode_burst(work: Work, live: int, burst: int) -> None:
     """`burst` decode steps without a host read; on a GPU replays of one CUDA graph.
 
     A graph holds addresses, so all it touches lives in `buffers` and weights change in
     place. One is captured for each shape: (slots, live positions, samples, tokens).
     """
-    if state.device.type != "cuda":
+    out, state, graphs = work.out, work.state, work.buffers.graphs
+    step = (work.model, work.cache, state, out, work.u, live, work.greedy)
+    if state.device.type == "cpu":
         for _ in range(burst):
-            decode_step(model, cache, state, out, u, live, greedy)
+            decode_step(*step)
         return
-    shape = (*cache.shape, state.shape[1], live, *out.tokens.shape, u.shape[1], greedy)
-    if shape not in buffers.graphs:
+    shapes = [tuple(x.shape) for x in (work.cache, state, out.tokens, work.u)]
+    key = (*shapes, live, work.greedy)
+    if key not in graphs:
         # A warm-up outside the graph, as CUDA asks, on state that is put back.
-        kept = [x.clone() for x in (state, out.tokens, out.logp, out.mask)]
+        kept = [x.clone() for x in (state, out.tokens, out.logp)]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            decode_step(model, cache, state, out, u, live, greedy)
+            decode_step(*step)
         torch.cuda.current_stream().wait_stream(side)
-        for x, old in zip((state, out.tokens, out.logp, out.mask), kept, strict=True):
+        for x, old in zip((state, out.tokens, out.logp), kept, strict=True):
             x.copy_(old)
-        buffers.graphs[shape] = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(buffers.graphs[shape]):
-            decode_step(model, cache, state, out, u, live, greedy)
+        graphs[key] = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graphs[key]):
+            decode_step(*step)
     for _ in range(burst):
-        buffers.graphs[shape].replay()
+        graphs[key].replay()
+
+
+def begin(
+    model: GPT,
+    batch: Batch,
+    draws: Tensor,
+    group_size: int,
+    max_new: int,
+    width: int,
+    greedy: bool,
+    buffers: Buffers,
+) -> Work:
+    """Take the memory of a rollout and prefill its prompts; every slot is free."""
+    device, c, dtype = model.embed.weight.device, model.config, model.precision()
+    num, length = batch.tokens.shape
+    prompts, room = num // group_size, -(-length // BUCKET) * BUCKET
+    elements = 2 * c.layers * c.kv_heads * c.head_dim * (width + prompts) * room
+    what = f"{width} slots and {prompts} prompts x {room}"
+    check_memory(elements * dtype.itemsize, what, device)
+
+    def take(name: str, *shape: int, dtype: torch.dtype = dtype) -> Tensor:
+        return buffers.take(name, shape, dtype, device)
+
+    heads, before = (c.kv_heads,), length - max_new - 1
+    work = Work(
+        model,
+        replace(
+            batch,
+            tokens=take("tokens", num, length, dtype=torch.int64).copy_(batch.tokens),
+            logp=take("logp", num, length, dtype=torch.float32).zero_(),
+        ),
+        take("u", *draws.shape, dtype=draws.dtype).copy_(draws),
+        take("prefix", c.layers, 2, prompts, *heads, before, c.head_dim),
+        take("cache", c.layers, 2, width, *heads, room, c.head_dim),
+        take("state", 7, width, dtype=torch.int64).zero_(),
+        buffers,
+        group_size,
+        max_new,
+        greedy,
+    )
+    work.state[6] = 1
+    # All of a prompt but its last token, which its slots feed themselves: so one decode
+    # step samples every token there is, the first included.
+    began = time.perf_counter()
+    model(work.out.tokens[::group_size, :before], work.prefix)
+    work.out.prefill_seconds = time.perf_counter() - began
+    return work
 
 
 @torch.no_grad()
@@ -345,6 +435,7 @@ def rollout(
     width: int = 256,
     burst: int = 0,
     numbers: list[int] | None = None,
+    late: int | None = None,
 ) -> Batch:
     """Sample `group_size` answers to each problem at temperature 1.
 
@@ -355,116 +446,55 @@ def rollout(
     width     slots decoded side by side
     burst     decode steps between host reads; 0: 1 on a CPU, 8 on a GPU
     numbers   number of each problem in its samples' keys, else its place in the list
+    late      bursts that a host read may lag behind; else 0 on a CPU, 1 on a GPU
 
     ValueError where a prompt and its answer do not fit the context, or the cache the
     machine.
     """
-    device, buffers = model.embed.weight.device, buffers or Buffers()
-    burst = burst or (1 if device.type == "cpu" else 8)
+    on_cpu = model.embed.weight.device.type == "cpu"
+    burst = burst or (1 if on_cpu else 8)
+    late = (0 if on_cpu else 1) if late is None else late
     numbers = numbers or list(range(len(problems)))
-    host, draws = new_batch(problems, group_size, max_new, key, numbers)
-    (num, length), c = host.tokens.shape, model.config
-    if length > c.context:
+    batch, draws = new_batch(problems, group_size, max_new, key, numbers)
+    num, length = batch.tokens.shape
+    if length > model.config.context:
         raise ValueError(
             f"a prompt of {length - max_new} tokens and {max_new} new ones do not fit "
-            f"the context of {c.context}; raise --context or choose easier --levels"
+            f"the context of {model.config.context}; raise --context or choose easier "
+            "--levels"
         )
-    width, room = min(width, num), -(-length // BUCKET) * BUCKET
-    check_memory(c, width, len(problems), room)
-
-    def place(name: str, x: Tensor) -> Tensor:
-        return buffers.take(name, tuple(x.shape), x.dtype, device).copy_(x)
-
-    out = replace(
-        host,
-        tokens=place("tokens", host.tokens),
-        mask=place("mask", host.mask),
-        logp=place("logp", host.logp),
-    )
-    u = place("u", draws)
-
-    def keys_and_values(name: str, rows: int, positions: int) -> Tensor:
-        shape = (c.layers, 2, rows, c.kv_heads, positions, c.head_dim)
-        return buffers.take(name, shape, model.embed.weight.dtype, device)
-
-    # All of a prompt but its last token, which its slots feed themselves: so one decode
-    # step samples every token there is, the first included.
-    began, before = time.perf_counter(), length - max_new - 1
-    prefix = keys_and_values("prefix", len(problems), before)
-    model(out.tokens[::group_size, :before], prefix)
-    out.prefill_seconds = time.perf_counter() - began
-
-    cache = keys_and_values("cache", width, room)
-    state = buffers.take("state", (7, width), torch.int64, device).zero_()
-    state[6] = 1  # every slot is free
-    schedule = Schedule([-1] * width, list(out.prompt_lengths), deque(range(num)))
-    while True:
-        filled = harvest(out, state, schedule, max_new)
-        if filled:
-            samples = [schedule.working[slot] for slot in filled]
-            refill(cache, prefix, filled, samples, group_size)
-        busy = [i for i in schedule.working if i >= 0]
-        if not busy:
-            break
-        few = len(busy) <= 0.75 * len(schedule.working) and len(schedule.working) > 8
-        if few and not schedule.queue:
-            state = compact(cache, state, schedule, buffers)
-        # An upper bound that the host knows: the longest text, and what a burst adds.
-        live = schedule.longest + burst
-        decode_burst(
-            model,
-            cache,
-            state,
-            out,
-            u,
-            min(-(-live // BUCKET) * BUCKET, room),
-            greedy,
-            burst,
-            buffers,
-        )
-    end = max(out.lengths)
+    width = min(width, num)
+    args = group_size, max_new, width, greedy, buffers or Buffers()
+    work = begin(model, batch, draws, *args)
+    known, starts = np.zeros(width, np.int64), list(batch.prompt_lengths)
+    schedule = Schedule([-1] * width, known, starts, deque(range(num)))
+    room, row_steps, looks = work.cache.shape[4], 0, deque([look(work)])
+    harvest(work, schedule, looks)
+    while busy := schedule.busy():
+        if schedule.sparse():
+            while looks:  # they number the slots as they are now
+                harvest(work, schedule, looks)
+            compact(work, schedule)
+            continue
+        # An upper bound that the host knows: the longest text, and what bursts add.
+        live = int(schedule.known[busy].max()) + burst * (len(looks) + 1)
+        decode_burst(work, min(-(-live // BUCKET) * BUCKET, room), burst)
+        row_steps += burst * len(schedule.working)
+        looks.append(look(work))
+        if len(looks) > late:
+            harvest(work, schedule, looks)
+    out, end = work.out, max(batch.lengths)
     return replace(
         out,
         tokens=out.tokens[:, :end].clone(),
-        mask=out.mask[:, :end].clone(),
+        mask=out.mask[:, :end].to(out.tokens.device),
         logp=out.logp[:, :end].clone(),
+        row_steps=row_steps,
     )
 
 
 # --------------------------------------------------------------------------------------
-# What each mechanism is worth on this machine
-
-
-def no_cache(model: GPT, tokens: Tensor, max_new: int) -> int:
-    """The loop everybody writes first: the whole text again for every new token."""
-    for _ in range(max_new):
-        logprobs = model(tokens)[:, -1].log_softmax(-1)
-        choice = inverse_cdf(logprobs, torch.rand(len(tokens), dtype=torch.float64))
-        tokens = torch.cat([tokens, choice[:, None]], 1)
-    return max_new * len(tokens)
-
-
-def matmuls_alone(model: GPT, cache: Tensor, live: int) -> None:
-    """The matmuls of one decode step and nothing else: the roofline."""
-    c, rows = model.config, cache.shape[2]
-    x = torch.ones(rows, max(c.dim, c.hidden))
-    q = torch.ones(rows * c.kv_heads, c.heads // c.kv_heads, c.head_dim)
-    for block, kv in zip(model.blocks, cache, strict=True):
-        k, v = kv[..., :live, :].flatten(1, 2)
-        torch.bmm(torch.bmm(q, k.transpose(1, 2)), v)
-        for layer in (block.attn.qkv, block.attn.out, block.gate_up, block.down):
-            torch.mm(x[:, : layer.in_features], layer.weight.t())
-    torch.mm(x[:, : c.dim], model.embed.weight.t())
-
-
-def interleaved(calls: dict[str, Callable[[], int]]) -> dict[str, float]:
-    """Median rate of each call over 5 rounds, run in turn; a call returns its count."""
-    rates: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(5):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            rates[name].append(call() / (time.perf_counter() - began))
-    return {name: float(np.median(values)) for name, values in rates.items()}
+# What each mechanism is worth on this machine: python rollout.py
 
 
 def bench_model(mean_length: int) -> GPT:
@@ -478,103 +508,144 @@ def bench_model(mean_length: int) -> GPT:
     return model
 
 
-@torch.no_grad()
-def main() -> None:
-    """Speed here, correctness first; rivals are run in turn, in one process."""
-    torch.set_num_threads(1)
-    endless, ending, buffers = bench_model(0), bench_model(64), Buffers()
+def bench_problems() -> list[Problem]:
+    """16 prompts of 32 tokens."""
     rng = random.Random(0)
     texts = ["".join(rng.choices("abc", k=32)) for _ in range(16)]
-    problems = [Problem("chain", 0, text, "", ("",)) for text in texts]
-    own = globals()
+    return [Problem("chain", 0, text, "", ("",)) for text in texts]
 
-    def sample(
-        model: GPT, group: int, new: int, *, copies: int = 1, **other: object
-    ) -> int:
+
+def check(model: GPT, batch: Batch) -> float:
+    """Largest difference of sampled log-probabilities from those of a full pass."""
+    full = model(batch.tokens)[:, :-1].log_softmax(-1)
+    full = full.gather(2, batch.tokens[:, 1:, None])[..., 0]
+    worst = ((full - batch.logp[:, 1:]) * batch.mask[:, 1:]).abs().max().item()
+    limit = 1e-5 if model.precision() == torch.float32 else 0.1
+    assert worst < limit, f"sampled and scored log-probabilities differ by {worst}"
+    return worst
+
+
+def no_cache(model: GPT, tokens: Tensor, max_new: int) -> int:
+    """The loop everybody writes first: the whole text again for every new token."""
+    for _ in range(max_new):
+        logprobs = model(tokens)[:, -1].log_softmax(-1)
+        choice = inverse_cdf(logprobs, torch.rand(len(tokens)).double())
+        tokens = torch.cat([tokens, choice[:, None]], 1)
+    return max_new * len(tokens)
+
+
+def matmuls_alone(model: GPT, cache: Tensor, live: int) -> int:
+    """The matmuls of one decode step and nothing else: the roofline."""
+    c, rows = model.config, cache.shape[2]
+    x = torch.ones(rows, max(c.dim, c.hidden))
+    q = torch.ones(rows * c.kv_heads, c.heads // c.kv_heads, c.head_dim)
+    for block, kv in zip(model.blocks, cache, strict=True):
+        k, v = kv[..., :live, :].flatten(1, 2)
+        torch.bmm(torch.bmm(q, k.transpose(1, 2)), v)
+        for layer in (block.attn.qkv, block.attn.out, block.gate_up, block.down):
+            torch.mm(x[:, : layer.in_features], layer.weight.t())
+    torch.mm(x[:, : c.dim], model.embed.weight.t())
+    return 1
+
+
+def in_turn(title: str, calls: dict[str, Callable[[], int]]) -> dict[str, float]:
+    """Median rate of each call over 5 rounds, run in turn; a call returns its count."""
+    rates: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(5):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            rates[name].append(call() / (time.perf_counter() - began))
+    medians = {name: float(np.median(values)) for name, values in rates.items()}
+    first = next(iter(medians.values()))
+    if title:
+        print(title)
+        for name, rate in medians.items():
+            print(f"  {name:38}{rate:9,.0f}   this sampler: {first / rate:5.2f} times")
+    return medians
+
+
+def bench_mechanisms(buffers: Buffers) -> None:
+    """This sampler, and the same with one mechanism taken out."""
+    endless, ending, problems = bench_model(0), bench_model(64), bench_problems()
+
+    def sample(model: GPT, group: int, new: int, copies: int = 1, **other: object):
         """Tokens sampled, with `other` definitions in place of some of this file's."""
+        own = globals()
         kept = {name: own[name] for name in other}
         own.update(other)
-        batch = rollout(model, problems * copies, group, new, (0,), buffers, width=256)
+        batch = rollout(model, problems * copies, group, new, (0,), buffers)
         own.update(kept)
         return int(batch.mask.sum())
-
-    batch = rollout(ending, problems, 16, 64, (0,), buffers)
-    full = ending(batch.tokens)[:, :-1].log_softmax(-1)
-    full = full.gather(2, batch.tokens[:, 1:, None])[..., 0] * batch.mask[:, 1:]
-    worst = (full - batch.logp[:, 1:]).abs().max().item()
-    assert worst < 1e-5, f"sampled and scored log-probabilities differ by {worst}"
-    params = sum(p.numel() for p in ending.parameters())
-    print(f"{params:,} parameters, 1 thread, tokens a second (median of 5 in turn)")
-    print(f"log-probabilities equal those of a full pass within {worst:.0e}\n")
-
-    def keep_all(cache: Tensor, state: Tensor, *rest: object) -> Tensor:
-        return state
 
     def multinomial(logprobs: Tensor, u: Tensor) -> Tensor:
         return logprobs.exp().multinomial(1)[:, 0]
 
-    def in_turns() -> int:
-        """512 samples without refill or compaction: two batches, each to its end."""
-        return sum(sample(ending, 16, 256, compact=keep_all) for _ in range(2))
+    class Never(Schedule):
+        def sparse(self) -> bool:
+            return False
 
-    prompts = batch.tokens[:, :32]
-    rates = interleaved(
+    prompts = torch.tensor([encode(problem.prompt) for problem in problems]).repeat(
+        2, 1
+    )
+    in_turn(
+        "256 samples, 32 + 64 tokens, tokens a second",
         {
             "this sampler": lambda: sample(endless, 16, 64),
-            "a loop without cache": lambda: no_cache(endless, prompts[:32], 64),
-            "a prefill for each sample": lambda: sample(endless, 1, 64, copies=16),
+            "a loop without cache": lambda: no_cache(endless, prompts, 64),
+            "a prefill for each sample": lambda: sample(endless, 1, 64, 16),
             "attention to the whole cache": lambda: sample(endless, 16, 64, BUCKET=96),
             "multinomial": lambda: sample(endless, 16, 64, inverse_cdf=multinomial),
-        }
+        },
     )
-    ours = rates["this sampler"]
-    print("256 samples, 32 + 64 tokens")
-    for name, rate in rates.items():
-        print(f"  {name:40}{rate:9,.0f}   this sampler: {ours / rate:5.2f} times")
-    rates = interleaved(
+    half = {"Schedule": Never}  # two batches of 256, each to its very end
+    in_turn(
+        "512 samples in 256 slots, 64 tokens on average, 256 at most",
         {
             "this sampler": lambda: sample(ending, 32, 256),
-            "no compaction": lambda: sample(ending, 32, 256, compact=keep_all),
-            "no compaction, no refill": in_turns,
-        }
+            "no compaction": lambda: sample(ending, 32, 256, Schedule=Never),
+            "no compaction, no refill": lambda: (
+                sample(ending, 16, 256, **half) + sample(ending, 16, 256, **half)
+            ),
+        },
     )
-    ours = rates["this sampler"]
-    print("512 samples in 256 slots, 64 tokens on average, 256 at most")
-    for name, rate in rates.items():
-        print(f"  {name:40}{rate:9,.0f}   this sampler: {ours / rate:5.2f} times")
-    steps: list[int] = []
+    batch = rollout(ending, problems, 32, 256, (0,), buffers)
+    print(f"  row-steps wasted {1 - batch.mask.sum() / batch.row_steps:.1%}\n")
 
-    def counting(*args: object) -> None:
-        steps.append(args[2].shape[1] * args[7])
-        decode_burst_(*args)
 
-    decode_burst_ = decode_burst
-    used = sample(ending, 32, 256, decode_burst=counting)
-    print(f"  row-steps wasted {1 - used / sum(steps):.1%}\n")
-
-    cache, live = endless.new_cache(256, 96), 64
+def bench_step(live: int = 64) -> None:
+    """One decode step of 256 slots against its matmuls alone."""
+    model = bench_model(0)
+    cache, logits = model.new_cache(256, 96), torch.randn(256, VOCAB_SIZE)
     out = Batch(torch.zeros(256, 96).long(), torch.zeros(256, 96), torch.zeros(256, 96))
     state, u = torch.zeros(7, 256).long(), torch.rand(256, 97, dtype=torch.float64)
     state[0], state[5] = torch.arange(256), 10**9
-    logits = torch.randn(256, VOCAB_SIZE)
 
     def step() -> int:
         state[2], state[3] = live - 1, live
-        decode_step(endless, cache, state, out, u, live, False)
+        decode_step(model, cache, state, out, u, live, False)
         return 1
 
     def choose() -> int:
-        inverse_cdf(logits.log_softmax(-1), u[:, 0])
-        return 1
+        return len(inverse_cdf(logits.log_softmax(-1), u[:, 0])) // 256
 
-    def alone() -> int:
-        matmuls_alone(endless, cache, live)
-        return 1
-
-    rates = interleaved({"step": step, "matmuls": alone, "choose": choose})
+    calls = {"step": step, "choose": choose}
+    rates = in_turn("", calls | {"mm": lambda: matmuls_alone(model, cache, live)})
     print(f"one step of 256 slots, {live} live positions: {1e3 / rates['step']:.2f} ms")
-    print(f"  its matmuls alone take {rates['step'] / rates['matmuls']:.0%} of that")
+    print(f"  its matmuls alone take {rates['step'] / rates['mm']:.0%} of that")
     print(f"  choosing the tokens    {rates['step'] / rates['choose']:.1%}")
+
+
+@torch.no_grad()
+def main() -> None:
+    """Speed here, correctness first; rivals are run in turn, in one process."""
+    torch.set_num_threads(1)
+    model, buffers = bench_model(64), Buffers()
+    worst = check(model, rollout(model, bench_problems(), 16, 64, (0,), buffers))
+    params = sum(p.numel() for p in model.parameters())
+    print(f"{params:,} parameters, 1 thread, median of 5 rounds in turn")
+    print(f"log-probabilities equal those of a full pass within {worst:.0e}\n")
+    bench_mechanisms(buffers)
+    bench_step()
     held = sum(x.numel() * x.element_size() for x in buffers.flat.values())
     print(f"memory held between calls {held / 2**20:.0f} MiB")
 

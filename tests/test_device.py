@@ -5,16 +5,19 @@ the device raises. Each proof is shown to bite on a planted fault.
 """
 
 import random
+from collections import deque
 
+import numpy as np
 import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import grpo
 import rollout
 from model import GPT, GPTConfig
 from reward import TASKS
-from rollout import Batch, Buffers, Schedule, compact, decode_step, refill
+from rollout import Batch, Buffers, Schedule, Work, compact, decode_step, refill
 
 W, N, T, S, LIVE = 16, 20, 40, 48, 32
 SHAPES = {"tokens": torch.int64, "mask": torch.float32, "logp": torch.float32}
@@ -44,20 +47,24 @@ def step(net, cache, state, out, u):
         decode_step(net, cache, state, out, u, LIVE, greedy=False)
 
 
+def work_of(net, cache, state, out, u):
+    """The same parts as a rollout in progress, of 4 prompts with 5 samples each."""
+    return Work(net, out, u, net.new_cache(4, 9), cache, state, Buffers(), 5, 20, False)
+
+
 def test_no_value_is_read_while_decoding():
     """Prefill, refill, compaction and decode steps, all without values."""
-    net, cache, state, out, u = setting("meta")
+    parts = net, cache, state, out, u = setting("meta")
+    work = work_of(*parts)
     with torch.no_grad():
-        prefix = net.new_cache(4, 9)
-        net(out.tokens[:4, :9], prefix)
-    refill(cache, prefix, [0, 3], [0, 7], group_size=5)
+        net(out.tokens[:4, :9], work.prefix)
+    refill(work, [0, 3], [0, 7])
     for _ in range(3):
-        step(net, cache, state, out, u)
-    schedule = Schedule([0, 1, 2] + [-1] * 13, [], None)
-    buffers = Buffers()
-    state = compact(cache, state, schedule, buffers)
-    assert state.shape == (7, 8) and schedule.working[:3] == [0, 1, 2]
-    step(net, cache, state, out, u)
+        step(*parts)
+    schedule = Schedule([0, 1, 2] + [-1] * 13, np.zeros(16), [], deque())
+    compact(work, schedule)
+    assert work.state.shape == (7, 8) and schedule.working[:3] == [0, 1, 2]
+    step(net, cache, work.state, out, u)
 
 
 FAULTS = {
@@ -161,7 +168,7 @@ def test_addresses_stay():
     before = addresses(*parts)
     for _ in range(3):
         step(*parts)
-    refill(cache, net.new_cache(4, 9), [1], [5], 5)
+    refill(work_of(*parts), [1], [5])
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.1, fused=True)
     net(out.tokens).sum().backward()
     optimizer.step()
@@ -194,7 +201,7 @@ def test_memory_is_reused_between_calls(gpt, problems):
 def replayed(parts, steps=6):
     """What steps write when one is traced and then replayed on the same buffers."""
     net, cache, state, out, u = parts
-    changing = (cache, state, out.tokens, out.mask, out.logp)
+    changing = (cache, state, out.tokens, out.logp)
     kept = [x.clone() for x in changing]
     with torch.no_grad():
         graph = make_fx(lambda: step(*parts))()
@@ -231,21 +238,49 @@ def test_a_number_baked_into_the_step_fails_the_replay(monkeypatch):
     assert not torch.equal(parts[3].tokens, replayed(setting("cpu"))[0])
 
 
-@pytest.mark.parametrize("burst", [1, 8])
-def test_the_host_reads_once_a_burst(gpt, burst, monkeypatch):
-    """harvest is the one place that reads; it runs at most once in `burst` steps."""
+@pytest.mark.parametrize("burst, late", [(1, 0), (8, 0), (8, 1)])
+def test_the_host_reads_once_a_burst(gpt, burst, late, monkeypatch):
+    """`look` is the one place that reads; it runs at most once in `burst` steps."""
     reads, steps = [], []
-    harvest, burst_of = rollout.harvest, rollout.decode_burst
+    looks, burst_of = rollout.look, rollout.decode_burst
+    monkeypatch.setattr(rollout, "look", lambda w: (reads.append(1), looks(w))[1])
     monkeypatch.setattr(
-        rollout, "harvest", lambda *a: (reads.append(1), harvest(*a))[1]
-    )
-    monkeypatch.setattr(
-        rollout, "decode_burst", lambda *a: (steps.append(a[7]), burst_of(*a))[1]
+        rollout, "decode_burst", lambda *a: (steps.append(a[2]), burst_of(*a))[1]
     )
     problems = [TASKS["chain"].draw(3, "rl", random.Random(i)) for i in range(4)]
-    rollout.rollout(gpt, problems, 4, 24, (0, 0), burst=burst)
+    rollout.rollout(gpt, problems, 4, 24, (0, 0), burst=burst, late=late)
     assert len(reads) == len(steps) + 1 and set(steps) == {burst}
-    assert sum(steps) <= 24 + burst
+    assert sum(steps) <= 24 + burst * (1 + late)
+
+
+@pytest.mark.parametrize("width, burst", [(8, 1), (8, 3), (54, 8)])
+def test_reading_one_burst_late_changes_nothing(gpt, problems, width, burst):
+    """What a GPU does: the host acts on what it saw a burst ago.
+
+    A slot that the host has refilled since still looks ended in the older look; acting
+    on it again would lose a sample. Attention that trusted its length would be short.
+    """
+    now = rollout.rollout(gpt, problems, 6, 30, (0, 0))
+    late = rollout.rollout(
+        gpt, problems, 6, 30, (0, 0), width=width, burst=burst, late=1
+    )
+    assert torch.equal(now.tokens, late.tokens) and torch.equal(now.mask, late.mask)
+    torch.testing.assert_close(now.logp, late.logp, rtol=0, atol=1e-5)
+    assert now.lengths == late.lengths and now.truncated == late.truncated
+
+
+def test_bf16_sampler_and_trainer_stay_close(gpt, problems, monkeypatch):
+    """What a GPU computes in, here on a CPU: cache and matmuls bf16, logits fp32."""
+    monkeypatch.setattr(GPT, "precision", lambda self: torch.bfloat16)
+    batch = rollout.rollout(gpt, problems, 6, 30, (0, 0))
+    assert gpt.new_cache(1, 8).dtype == torch.bfloat16
+    assert batch.logp.dtype == gpt(batch.tokens).dtype == torch.float32
+    with torch.no_grad():
+        full = grpo.token_logprobs(gpt(batch.tokens), batch.tokens) * batch.mask
+    gap = (full - batch.logp).abs()
+    assert 1e-5 < gap.max() < 0.3 and gap.sum() / batch.mask.sum() < 0.02
+    gpt(batch.tokens).logsumexp(-1).sum().backward()
+    assert gpt.blocks[0].attn.qkv.weight.grad.dtype == torch.float32
 
 
 def test_too_much_memory_is_refused(gpt, problems, monkeypatch):
@@ -253,26 +288,45 @@ def test_too_much_memory_is_refused(gpt, problems, monkeypatch):
     monkeypatch.setattr(rollout.os, "sysconf", lambda name: 100)
     with pytest.raises(ValueError, match=r"cache of 54 slots and 9 prompts x \d+ pos"):
         rollout.rollout(gpt, problems, 6, 30, (0, 0))
-    c = GPTConfig(layers=2, kv_heads=2, head_dim=16)
-    assert rollout.needed_bytes(c, 3, 1, 10) == 2 * 2 * 2 * 16 * 4 * 10 * 4
+    with pytest.raises(ValueError, match="needs 3.0 GiB of 2.0"):
+        monkeypatch.setattr(rollout.os, "sysconf", lambda name: 2**15.5)
+        rollout.check_memory(3 * 2**30, "", torch.device("cpu"))
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("burst", [1, 8])
-def test_graphs_equal_eager_on_a_gpu(problems, burst):
-    """Captured and replayed decode steps give what the CPU gives, and never wait."""
+@pytest.mark.parametrize("burst, late", [(1, 0), (8, 0), (8, 1)])
+def test_graphs_equal_eager_on_a_gpu(problems, burst, late, monkeypatch):
+    """Captured and replayed decode steps give what the CPU gives, in fp32."""
+    monkeypatch.setattr(GPT, "precision", lambda self: torch.float32)
     torch.manual_seed(0)
     net = GPT(GPTConfig())
     expected = rollout.rollout(net, problems, 6, 30, (0, 0))
     net, buffers = net.cuda(), Buffers()
     for _ in range(2):  # the second call replays the first one's graphs
-        got = rollout.rollout(net, problems, 6, 30, (0, 0), buffers, burst=burst)
+        got = rollout.rollout(
+            net, problems, 6, 30, (0, 0), buffers, burst=burst, late=late
+        )
         assert buffers.graphs
         same = (got.tokens.cpu() == expected.tokens).float().mean()
         assert same > 0.98  # a rounding may turn a token, and with it the rest
     full = net(got.tokens)[:, :-1].log_softmax(-1)
     full = full.gather(2, got.tokens[:, 1:, None])[..., 0] * got.mask[:, 1:]
     torch.testing.assert_close(got.logp[:, 1:], full, rtol=0, atol=1e-4)
+
+
+@pytest.mark.gpu
+def test_bf16_on_a_gpu(problems):
+    """The default there: replayed graphs, late reads, bf16 cache, weights in place."""
+    torch.manual_seed(0)
+    net, buffers = GPT(GPTConfig()).cuda(), Buffers()
+    for step in range(3):
+        got = rollout.rollout(net, problems, 6, 30, (0, step), buffers)
+        with torch.no_grad():
+            full = grpo.token_logprobs(net(got.tokens), got.tokens) * got.mask
+            gap = (full - got.logp).abs()
+            assert gap.sum() / got.mask.sum() < 0.02
+            for weight in net.parameters():  # a stale cast of a weight would show
+                weight.add_(0.05 * torch.randn_like(weight))
 
 
 @pytest.mark.gpu

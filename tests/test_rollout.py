@@ -9,8 +9,8 @@ import torch
 import grpo
 import model
 from model import END, PAD
-from reward import TASKS
-from rollout import inverse_cdf, rollout, uniforms
+from reward import TASKS, Env
+from rollout import Buffers, inverse_cdf, rollout, uniforms
 
 MAX_NEW = 30
 
@@ -104,6 +104,97 @@ def test_first_tokens_follow_the_model(gpt, problems):
     assert chi_square(tilted / tilted.sum()) > df + 4 * (2 * df) ** 0.5
 
 
+def test_whole_answers_follow_the_model(gpt, problems):
+    """Chi-square of all 15 answers over three tokens, one of them the end.
+
+    Shares come from full passes without cache: a stale cache, a lost end token or a
+    shifted position bends the joint distribution where single tokens look right.
+    """
+    allowed = [END, 7, 8]
+    gpt.ban.fill_(-1e9)
+    gpt.ban[allowed] = 0
+    prompt = model.encode(problems[0].prompt)
+    exact, open_texts = {}, {(): 1.0}
+    for _ in range(3):
+        grown = {}
+        for text, share in open_texts.items():
+            with torch.no_grad():
+                logits = gpt(torch.tensor([prompt + list(text)]))[0, -1]
+            for token in allowed:
+                p = share * logits.softmax(-1)[token].item()
+                (exact if token == END else grown)[(*text, token)] = p
+        open_texts = grown
+    exact |= open_texts
+    assert len(exact) == 15 and abs(sum(exact.values()) - 1) < 1e-6
+    num = 6000
+    batch = rollout(gpt, problems[:1], num, 3, (0, 0))
+    counts = dict.fromkeys(exact, 0)
+    for i in range(num):
+        ids = batch.tokens[i, len(prompt) : batch.lengths[i]].tolist()
+        counts[tuple(ids)] += 1
+
+    def chi_square(shares):
+        return sum(
+            (counts[t] - num * p) ** 2 / (num * p)
+            for t, p in shares.items()
+            if num * p >= 5
+        )
+
+    assert chi_square(exact) < 14 + 4 * 28**0.5
+    tilted = {t: p * (1.25 if t[0] == 7 else 1) for t, p in exact.items()}
+    total = sum(tilted.values())  # it can tell
+    assert chi_square({t: p / total for t, p in tilted.items()}) > 14 + 4 * 28**0.5
+
+
+def test_the_order_of_prompts_does_not_matter(gpt, problems):
+    """A prompt's samples are keyed by its number, not by its row."""
+    order = [4, 0, 7, 2, 8, 1, 3, 6, 5]
+    batch = rollout(gpt, problems, 3, MAX_NEW, (0, 0), width=8)
+    mixed = rollout(
+        gpt, [problems[p] for p in order], 3, MAX_NEW, (0, 0), width=8, numbers=order
+    )
+    for row, p in enumerate(order):
+        for g in range(3):
+            assert mixed.text(3 * row + g) == batch.text(3 * p + g)
+
+
+def test_garbage_in_unused_memory_does_no_harm(gpt, problems):
+    """Left over from an earlier batch: positions past a row's own must not be seen.
+
+    NaN would survive a mask as 0 * NaN, so it may stand nowhere that is read; numbers
+    may.
+    """
+    buffers = Buffers()
+    clean = rollout(gpt, problems, 6, MAX_NEW, (0, 0), buffers, width=8)
+    for name in ("cache", "prefix", "logp"):
+        buffers.flat[name].fill_(1e3)
+    dirty = rollout(gpt, problems, 6, MAX_NEW, (0, 0), buffers, width=8)
+    assert torch.equal(clean.tokens, dirty.tokens)
+    assert torch.equal(clean.logp, dirty.logp)
+
+
+def test_train_mode_and_gradients_do_not_leak(gpt, problems):
+    """Called from a training loop: same samples, nothing recorded, usable after."""
+    before = rollout(gpt.eval(), problems[:2], 4, 8, (0, 0))
+    gpt.train()
+    with torch.enable_grad():
+        batch = rollout(gpt, problems[:2], 4, 8, (0, 0))
+    assert torch.equal(before.tokens, batch.tokens)
+    logp = grpo.token_logprobs(gpt(batch.tokens), batch.tokens)
+    ((logp - batch.logp) * batch.mask).sum().backward()  # an inference tensor raises
+
+
+@pytest.mark.parametrize("num, group, width", [(1, 1, 8), (3, 5, 8), (1, 9, 256)])
+def test_any_number_of_samples_in_any_number_of_slots(gpt, problems, num, group, width):
+    """One sample alone, samples that slots do not divide, more slots than samples."""
+    batch = rollout(gpt, problems[:num], group, MAX_NEW, (0, 0), width=width)
+    wide = rollout(gpt, problems, 9, MAX_NEW, (0, 0))
+    for p in range(num):
+        for g in range(group):
+            assert batch.text(p * group + g) == wide.text(p * 9 + g)
+    assert len(batch.lengths) == num * group and batch.row_steps >= batch.mask.sum()
+
+
 def test_greedy_equals_a_loop_without_cache(gpt, problems):
     batch = rollout(gpt, problems[:1], 1, 12, (0, 0), greedy=True)
     ids = model.encode(problems[0].prompt)
@@ -179,3 +270,33 @@ def test_a_prompt_that_does_not_fit(gpt, problems):
 def test_no_gradient_is_recorded(gpt, problems):
     batch = rollout(gpt, problems[:1], 2, 5, (0, 0))
     assert not batch.logp.requires_grad and not batch.logp.is_inference()
+
+
+class Talker(Env):
+    """Answers every token with three, an end token among them."""
+
+    turn_tokens = 1
+
+    def step(self, action):
+        return "{\n}", False
+
+
+@pytest.mark.parametrize("max_new, written", [(9, "?{\n}?{\n}?"), (8, "?{\n}?")])
+@pytest.mark.parametrize("late", [0, 1])
+def test_an_environment_may_say_anything(
+    gpt, problems, monkeypatch, max_new, written, late
+):
+    """An end token it says ends no turn; what does not fit the cap is not written."""
+
+    class Talk(type(TASKS["guess"])):
+        env_class = Talker
+
+    monkeypatch.setitem(TASKS, "guess", Talk())
+    gpt.ban.fill_(-1e9)
+    gpt.ban[model.encode("?")] = 0
+    batch = rollout(gpt, problems[3:4], 3, max_new, (0, 0), width=8, late=late)
+    assert problems[3].task == "guess"
+    for i in range(3):
+        assert batch.text(i) == written and batch.truncated[i]
+        own = batch.mask[i, batch.prompt_lengths[i] : batch.lengths[i]].tolist()
+        assert own == [float(char == "?") for char in written]
