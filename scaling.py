@@ -550,9 +550,9 @@ def scores(result: Forecast) -> dict[str, Score]:
     early = result.curve.points(0, result.until)
     for name, make in BASELINES.items():
         predict, count = make(*early), len(early[0])
-        noise = (
-            np.std(predict(early[0]) - early[1]) * (count / max(count - 2, 1)) ** 0.5
-        )
+        # The last third alone: a line that misses the start may do well from here on.
+        last = np.argsort(early[0])[-max(count // 3, 3) :]
+        noise = np.sqrt(((predict(early[0]) - early[1])[last] ** 2).mean())
         ends = predict(result.until * np.array([0.95, 1.05]))
         slope = (ends[1] - ends[0]) / np.log(1.05 / 0.95)
         rise = ends[1] - early[1][np.argmin(early[0])]
@@ -591,7 +591,7 @@ def fit_table(forecasts: list[Forecast], unit: str) -> str:
     rows, notes = [], []
     for f in forecasts:
         why, cells = f.refusal(), {}
-        for name, style in (("a", ".3f"), ("b", ".2f"), ("c_mid", ".2e")):
+        for name, style in (("a", ".3f"), ("b", ".2f"), ("c_mid", ".3g")):
             low, high = f.interval(name)
             text = f"{getattr(f.fit, name):{style}} [{low:{style}}, {high:{style}}]"
             cells[name] = "-" if why else text
