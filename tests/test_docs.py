@@ -25,7 +25,7 @@ def test_commands_of_the_readme_parse(command, tmp_path, monkeypatch):
         train.parse_config(words[1:])
     elif words[0] == "scaling.py":
         args = scaling.parse_args(words[1:])
-        assert args.study in (*scaling.STUDIES, "fit")
+        assert args.study in (*scaling.STUDIES, "fit", "plan", "redraw")
         if args.csv:
             monkeypatch.chdir(ROOT)
             scaling.read_curves(args)
@@ -74,3 +74,34 @@ def test_every_file_shows_its_concept(name):
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 5
     assert max(map(len, done.stdout.splitlines())) <= 88
+
+
+STUDIES = [p.parent for p in sorted((ROOT / "docs" / "studies").glob("*/runs.jsonl"))]
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_studies_say_what_their_runs_say(folder, tmp_path):
+    """Table and verdict are made again from the committed runs, word for word."""
+    name = folder.name
+    verdict = scaling.write_report(name, scaling.read_results(folder), tmp_path)
+    kept = (folder / f"{name}.md").read_text()
+    assert kept == (tmp_path / f"{name}.md").read_text()
+    assert f"**{verdict}.**" in kept and (folder / f"{name}.png").exists()
+
+
+@pytest.mark.parametrize("name", scaling.STUDIES)
+def test_verdicts_of_the_readme(name):
+    """What the README quotes of a study is what its committed runs say."""
+    rows = re.findall(rf"\| \[`{name}`\]\([^)]*\) \| (.*) \|", README)
+    path = ROOT / "docs" / "studies" / name / f"{name}.md"
+    assert len(rows) <= path.exists()
+    assert not rows or f"**{rows[0]}.**" in path.read_text()
+
+
+@pytest.mark.slow
+def test_forecasts_over_all_committed_runs():
+    """The page of all studies is made again from the committed runs, word for word."""
+    if STUDIES:
+        page = (ROOT / "docs" / "studies" / "README.md").read_text()
+        runs = scaling.all_results(ROOT / "docs" / "studies")
+        assert page.endswith(scaling.forecasts_of(runs))
