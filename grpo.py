@@ -329,7 +329,7 @@ RECIPES: dict[str, dict] = {
     "maxrl": PLAIN | dict(advantage="maxrl"),
     # 2510.13786: its pipeline is 8 steps deep
     "scalerl": dict(advantage="scalerl", loss="cispo", aggregation="prompt")
-    | dict(lag=8, retire=0.9),
+    | dict(lag=8, retire=0.9, truncated="interrupt"),
 }
 
 

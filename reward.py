@@ -53,6 +53,7 @@ class Problem:
     prompt: str
     key: str  # canonical form, hashed to choose the split
     data: tuple  # what the verifier needs
+    budget: int = 0  # tokens after which a puzzle's open thought is closed; 0: never
 
 
 SPLITS = {"base": range(0, 60), "rl": range(60, 85), "calibrate": range(85, 90)}
@@ -132,15 +133,26 @@ class Env:
     def __init__(self, task: "Task", problem: Problem, seed: int | str) -> None:
         self.task, self.problem = task, problem
         self.rng = random.Random(seed)  # the environment's own noise, one per rollout
+        self.turn_tokens, self.text = problem.budget or self.turn_tokens, ""
         self.solved = False
         self.turns = 0
         self.invalid = 0  # turns that were no legal action
         self.failed = False  # did the world go against the policy at least once?
 
     def step(self, action: str) -> tuple[str, bool]:
-        """Take what the policy wrote in one turn; return (observation, done)."""
+        """Take what the policy wrote in one turn; return (observation, done).
+
+        A puzzle's only turn is cut after its budget: an open thought is closed, and the
+        policy has to answer (forced interruption, ScaleRL arXiv:2510.13786).
+        """
         self.turns += 1
-        self.solved = self.task.verify(self.problem, action)
+        self.text += action
+        if self.turn_tokens and action[-1:] != "\n":
+            self.turn_tokens = 0
+            said = "]" * (self.text.count("[") > self.text.count("]"))
+            self.text += said
+            return said, False
+        self.solved = self.task.verify(self.problem, self.text)
         return "", True
 
     def score(self) -> float:

@@ -131,7 +131,7 @@ class Config:
     entropy_bonus: float = 0.0  # times the entropy, added to the objective
     flat: str = "drop"  # groups without contrast: drop, keep (counted) or resample
     retire: float = 0.0  # pass rate from which a problem is not drawn again; 0: never
-    truncated: str = "zero"  # answers cut off: zero reward, mask, or penalty (DAPO)
+    truncated: str = "zero"  # long answers: zero, mask, penalty (DAPO) or interrupt
     max_grad_norm: float = 1.0  # longer gradients are scaled to this
     micro_batch: int = 64  # sequences in one forward pass of an update
     # which levels RL trains on: those the base passes this often
@@ -208,7 +208,7 @@ class Config:
             "aggregation": grpo.AGGREGATIONS,
             "kl": grpo.KLS,
             "flat": ("drop", "keep", "resample"),
-            "truncated": ("zero", "mask", "penalty"),
+            "truncated": ("zero", "mask", "penalty", "interrupt"),
             "rm_loss": RM_LOSSES,
             "device": ("auto", "cpu", "cuda"),
         }
@@ -982,6 +982,8 @@ def draw_prompts(run: Run, first: int = 0, count: int = 0) -> list[Problem]:
             if not (cfg.retire and tried and right / tried >= cfg.retire):
                 break
         check_split(problem, "rl")
+        if cfg.truncated == "interrupt" and isinstance(task, Puzzle):
+            problem = replace(problem, budget=cfg.max_new() * 7 // 8)
         problems.append(problem)
     return problems
 
@@ -1486,7 +1488,8 @@ def verdict(run: Run) -> list[str]:
         f"{words[name]} (from step {steps[0]}, in {len(steps)} steps)"
         for name, steps in seen.items()
     ]
-    before, *_, after = read_rows(run.folder, "eval")
+    evals = read_rows(run.folder, "eval")
+    before, after = evals[0], evals[-1]
     if run.rows and after["pass_rate"] <= before["high"]:
         lines.append(
             f"RL taught nothing measurable: pass rate {before['pass_rate']:.3f} "
@@ -1712,7 +1715,8 @@ def report(run: Run) -> None:
         cells = (f"{r['sets'][name]['pass_rate']:10.3f}" for r in (before, after))
         print(f"{'test set ' + name:26}" + "".join(cells))
     for name, row in after["by_task"].items():
-        for key in ("turns", "invalid", "recovery") if row["turns"] > 1 else ():
+        shown = ("turns", "invalid", "recovery") if row["turns"] > 1 else ()
+        for key in (key for key in shown if key in row):
             cells = (
                 f"{r['by_task'][name].get(key, math.nan):10.3f}"
                 for r in (before, after)

@@ -156,6 +156,7 @@ def a_few_steps(monkeypatch, out, steps=2, **options):
     [
         *(dict(truncated="penalty"), dict(lag=1), dict(updates=2)),
         *(dict(flat="resample"), dict(kl="k1_raw", kl_coef=0.5)),
+        dict(truncated="interrupt"),
     ],
     ids=str,
 )

@@ -1,6 +1,7 @@
 """Sampling: the cache, the random numbers, and the book-keeping of several turns."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -300,3 +301,29 @@ def test_an_environment_may_say_anything(
         assert batch.text(i) == written and batch.truncated[i]
         own = batch.mask[i, batch.prompt_lengths[i] : batch.lengths[i]].tolist()
         assert own == [float(char == "?") for char in written]
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_thought_over_budget_is_closed(gpt, problems, late):
+    """Forced interruption: the environment writes ']', which is never trained on, and
+    the policy answers in what room is left; what holds no open thought just goes on."""
+    problem = replace(problems[0], budget=4)
+    gpt.ban.fill_(-1e9)
+    for allowed, text in (("[", "[[[[][["), ("7", "7777777")):
+        gpt.ban.fill_(-1e9)
+        gpt.ban[model.encode(allowed)] = 0
+        batch = rollout(gpt, [problem], 3, 7, (0, 0), width=8, late=late)
+        for i in range(3):
+            assert batch.text(i) == text and batch.truncated[i]
+            own = batch.mask[i, batch.prompt_lengths[i] : batch.lengths[i]].tolist()
+            assert own == [float(char != "]") for char in text]
+
+
+def test_an_interrupted_answer_is_graded_as_a_whole():
+    problem = replace(TASKS["chain"].read("C3a+5b-9:"), budget=6)
+    for answer, solved in (("9\n", True), ("8\n", False)):
+        env = TASKS["chain"].env(problem, 0)
+        assert env.step("[3a+5=") == ("]", False)
+        assert env.step(answer) == ("", True) and env.solved == solved
+    env = TASKS["chain"].env(problem, 0)
+    assert env.step("[1]9\n") == ("", True) and env.solved

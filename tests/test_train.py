@@ -248,6 +248,13 @@ def test_ledger_by_hand(tmp_path):
     assert ledger.totals()["rl_flops"] == sum(ledger.flops.values())
 
 
+def test_a_run_of_no_steps_ends_well(tmp_path, capsys):
+    """What studies do to train a base: it is measured once and compared with itself."""
+    train.train(tiny(tmp_path, steps=0))
+    assert "RL taught nothing" not in capsys.readouterr().out
+    assert [row["kind"] for row in rows_of(tmp_path)].count("eval") == 1
+
+
 def test_evaluation_steps():
     """Evenly in log steps; the last step is always among them."""
     assert train.eval_steps(train.make_config(steps=100, evals=3)) == {1, 10, 100}
