@@ -1,6 +1,7 @@
 """Promises of the README and of the layout."""
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -105,3 +106,13 @@ def test_forecasts_over_all_committed_runs():
         page = (ROOT / "docs" / "studies" / "README.md").read_text()
         runs = scaling.all_results(ROOT / "docs" / "studies")
         assert page.endswith(scaling.forecasts_of(runs))
+
+
+def test_the_tables_of_rewards_are_what_the_logs_say():
+    """Every row of docs/rewards.md comes from a committed log, every log has its row."""
+    made = runpy.run_path(str(ROOT / "docs" / "rewards.py"))
+    runs = sorted((ROOT / "docs" / "runs" / "rewards").iterdir())
+    rows = made["hacking_table"](runs).splitlines()[2:]
+    assert len(rows) == len(runs) > 10
+    text = (ROOT / "docs" / "rewards.md").read_text()
+    assert [row for row in rows if row not in text] == []
