@@ -109,7 +109,7 @@ def test_forecasts_over_all_committed_runs():
 
 
 def test_the_tables_of_rewards_are_what_the_logs_say():
-    """Every row of docs/rewards.md comes from a committed log, every log has its row."""
+    """Every row of docs/rewards.md is of a committed log, and every log has its row."""
     made = runpy.run_path(str(ROOT / "docs" / "rewards.py"))
     runs = sorted((ROOT / "docs" / "runs" / "rewards").iterdir())
     rows = made["hacking_table"](runs).splitlines()[2:]
