@@ -307,9 +307,9 @@ TASK_DEFAULTS: dict[str, dict] = {
     "add": dict(levels="2-3", think_share=0.4, pretrain_steps=2500, steps=80),
     "count": dict(levels="2-3", think_share=0.5, skew=0.0, pretrain_steps=3000)
     | dict(steps=40),
-    "knight": dict(levels="4-5", think_share=0.4, skew=0.0, pretrain_steps=3000)
-    | dict(steps=30),
-    "path": dict(levels="1-2", think_share=0.5, skew=0.0, pretrain_steps=3000)
+    "knight": dict(levels="4-5", think_share=0.4, weak=0.4, skew=0.0, steps=60)
+    | dict(pretrain_steps=6000),
+    "path": dict(levels="1-2", think_share=0.5, skew=0.0, pretrain_steps=5000)
     | dict(steps=40),
     "compose": dict(levels="1-3", think_share=0.4, noise=0.2, pretrain_steps=3000)
     | dict(steps=50),

@@ -219,8 +219,8 @@ BUGS = [
     (
         "train.py",
         "rewards grouped in the wrong order",
-        ".view(-1, group_size)\n\n\ndef resample",
-        ".view(group_size, -1).T\n\n\ndef resample",
+        "env in batch.envs]).view(-1, group_size)",
+        "env in batch.envs]).view(group_size, -1).T",
     ),
     (
         "train.py",
