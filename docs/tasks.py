@@ -141,6 +141,9 @@ def table(data: dict) -> str:
         lines += [f"| {name} | " + " | ".join(row) + " |"]
     lines += ["", "Minutes count pretraining, RL and evaluations, on a core that other"]
     lines += ["jobs shared. Chance: the best policy that ignores the problem."]
+    lines += ["", "## Seed by seed, sampled", "", "| task | seeds |", "|---|---|"]
+    for name, runs in alone.items():
+        lines += [f"| {name} | {'; '.join(cells([r], 'pass_rate') for r in runs)} |"]
     lines += ["", "## Test sets beside the usual one", ""]
     lines += ["| task | easy | hard | shift |", "|---|---|---|---|"]
     for name, runs in alone.items():
@@ -192,7 +195,7 @@ def main(folders: list[str]) -> None:
     for folder in map(Path, folders):
         run = summary(folder)
         data["runs"][f"{run['task']}-{run['seed']}"] = run
-        if run["task"] == "grid":
+        if run["task"] == "grid" and run["seed"] == 0:
             data["slips"] = slips(folder)
     path.write_text(json.dumps(data, indent=1) + "\n")
     if "slips" in data:
