@@ -760,6 +760,7 @@ class Worker:
             raise
 
     def loop(self) -> None:
+        """Start runs as workers fall free, and report, until all are done."""
         waiting, spoke = list(self.configs), 0.0
         while waiting or self.running:
             free = self.workers - len(self.running)
@@ -1141,6 +1142,7 @@ def against_first(what: str) -> Callable[[Arms], Report]:
 
 
 def curve_report(arms: Arms) -> Report:
+    """One curve, fitted on half and on a quarter of the compute, scored on the rest."""
     (name, runs), *_ = arms.items()
     whole = pooled(name, runs)
     parts = [(0.5, "first half"), (0.25, "first quarter"), (1.0, "all")]
@@ -1187,6 +1189,7 @@ def lag_arms(quick: bool) -> dict[str, dict]:
 
 
 def reward_arms(quick: bool) -> dict[str, dict]:
+    """Verifiers that err, rules that can be hacked, reward models of growing data."""
     arms = {
         "gold": {},
         "10 % of verdicts wrong": dict(false_positive=0.1, false_negative=0.1),
@@ -1199,6 +1202,7 @@ def reward_arms(quick: bool) -> dict[str, dict]:
 
 
 def reward_report(arms: Arms) -> Report:
+    """Ceilings and compute against the gold reward; proxy and gold over distance."""
     text, fits = comparison(arms)
     figure, (left, right) = panels(2)
     draw_curves(left, list(fits.values()))
@@ -1240,6 +1244,7 @@ def parameters(result: Result) -> int:
 
 
 def size_report(arms: Arms) -> Report:
+    """Ceiling and C_mid over parameters, beside the base's pretraining loss."""
     fits, rows = fit_arms(arms), []
     sizes = np.array([parameters(runs[0]) for runs in arms.values()])
     losses = np.array([runs[0].extra["base_loss"] for runs in arms.values()])
@@ -1312,6 +1317,7 @@ def best_split(arms: Seeds, total: float, least: float, most: float) -> list[tup
 
 
 def split_report(arms: Arms) -> Report:
+    """Pass rate over RL's share of a fixed total, and the bases where RL fails."""
     rows, failing = [], []
     figure, (left, right) = panels(2)
     starts = {name: runs[0].rows[0] for name, runs in arms.items()}
@@ -1422,6 +1428,7 @@ def majority_at(rows: dict, k: int) -> float:
 
 
 def inference_report(arms: Arms) -> Report:
+    """pass@k and majority@k before and after RL, and a random-reward control."""
     ks, gold, curves, rows = [1, 2, 4, 8, 16, 32, 64], arms["gold"], {}, []
     figure, both = panels(2)
     policies = [("base", gold[:1], "base")]
@@ -1890,6 +1897,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 
 def dispatch(args: argparse.Namespace) -> None:
+    """Run what the command line asked for. ValueError for a study there is none of."""
     if args.study == "fit":
         fit_csv(args)
     elif args.study == "redraw":

@@ -288,6 +288,7 @@ class Config:
         return self.kl_coef > 0 and self.kl != "k1_raw"
 
     def gpt(self) -> GPTConfig:
+        """The model's sizes; the context is the one given, else what the tasks need."""
         names = "dim layers heads kv_heads head_dim hidden".split()
         prompt = 0
         for task in self.tasks():
