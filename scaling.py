@@ -22,6 +22,7 @@ Papers    ScaleRL 2510.13786, Tan et al. 2509.25300, Kaplan et al. 2001.08361,
 import argparse
 import csv
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -446,7 +447,6 @@ class Forecast:
     until: float
     fit: Sigmoid
     likely: Profile
-    resampled: list[Sigmoid]  # bootstrap fits
     noise: float  # standard deviation of the residuals
 
     def interval(self, name: str) -> tuple[float, float]:
@@ -455,7 +455,8 @@ class Forecast:
 
     def bootstrap_a(self) -> tuple[float, float]:
         """90 % interval of A by resampling: too narrow, see the tests; to compare."""
-        low, high = np.quantile([draw.a for draw in self.resampled], [0.05, 0.95])
+        draws = bootstrap(self.curve.upto(self.until), self.fit, 200)
+        low, high = np.quantile([draw.a for draw in draws], [0.05, 0.95])
         return float(low), float(high)
 
     def band(self, compute: Array) -> tuple[Array, Array]:
@@ -493,17 +494,14 @@ def spread(fits: Array, sd: Array) -> tuple[Array, Array]:
     return low.clip(0, 1), high.clip(0, 1)
 
 
-def forecast(
-    curve: Curve, until: float = 0.5, num_draws: int = 200, absolute: bool = False
-) -> Forecast:
+def forecast(curve: Curve, until: float = 0.5, num_draws: int = 200) -> Forecast:
     """Fit the part of a curve up to `until` times its largest compute."""
-    limit = until if absolute else until * curve.end()
+    limit = until * curve.end()
     part = curve.upto(limit)
     x, y = part.points()
     fit = fit_sigmoid(x, y, curve.r0)
     noise = float(np.sqrt(((y - fit(x)) ** 2).sum() / max(len(x) - 3, 1)))
-    drawn = profile(part, fit, num_draws), bootstrap(part, fit, num_draws)
-    return Forecast(curve, limit, fit, *drawn, noise)
+    return Forecast(curve, limit, fit, profile(part, fit, num_draws), noise)
 
 
 @dataclass(frozen=True)
@@ -598,8 +596,7 @@ def fit_table(forecasts: list[Forecast], unit: str) -> str:
         if why:
             cells["a"] = f"at least {f.interval('a')[0]:.3f}"
             notes += [f"\n{f.curve.name}: the data cannot say where it ends: {why}."]
-        low, high = f.bootstrap_a()
-        again = "-" if why else f"[{low:.3f}, {high:.3f}]"
+        again = "-" if why else "[{:.3f}, {:.3f}]".format(*f.bootstrap_a())
         count, start = len(f.curve.points(0, f.until)[0]), f"{f.fit.r0:.3f}"
         rows += [
             [f.curve.name, count, start, cells["a"], again, cells["b"], cells["c_mid"]]
@@ -720,15 +717,17 @@ def command(cfg: train.Config) -> list[str]:
 def estimate(cfg: train.Config) -> float:
     """Seconds on one core of an x86 server, to a factor of about 2.
 
-    Measured at 0.1M parameters: 1.3 ms a demonstration, 1.2 ms a sampled and trained
-    answer, 0.4 ms an evaluated one; larger models cost their size to the power 0.6.
+    Measured at 0.1M parameters: 1.3 ms a demonstration, 0.4 ms a sampled answer and 0.8
+    ms each time one is trained on; larger models cost their size to the power 0.6.
     """
     size = (cfg.dim * cfg.dim * cfg.layers / 8192) ** 0.6
     demos = 0 if cfg.base else cfg.pretrain_steps * cfg.pretrain_batch
     answers = cfg.steps * cfg.prompts_per_step * cfg.group_size
+    train_ms = 0.4 + 0.8 * cfg.updates
     looks = min(cfg.evals, cfg.steps) * (cfg.eval_samples + 1)
     looks += (2 if cfg.steps else 1) * 4 * cfg.eval_samples
-    return size * (1.3e-3 * demos + 1.2e-3 * answers + 4e-4 * looks * cfg.eval_problems)
+    looks *= cfg.eval_problems
+    return size * 1e-3 * (1.3 * demos + train_ms * answers + 0.4 * looks)
 
 
 @dataclass
@@ -919,6 +918,24 @@ KEPT = "step pretrain_flops rl_flops pass_rate pass_rate_greedy problems samples
 KEPT += "answer_tokens think_share truncated kl_base reward"
 
 
+@functools.cache
+def base_loss(folder: Path) -> float:
+    """Nats a token of the base in a run's folder, on 1,024 fresh demonstrations.
+
+    The same ones for every base of a seed: numbered from far beyond any training.
+    """
+    state = train.read_checkpoint(folder)
+    cfg = train.Config(**state["config"])
+    model, loss, count = train.new_run(cfg).model, 0.0, 0
+    model.load_state_dict(state["base"])
+    for step in range(-(-1024 // cfg.pretrain_batch)):
+        tokens, mask, _ = train.demo_batch(cfg, 10**9 + step)
+        with train.torch.no_grad():
+            logp = train.grpo.token_logprobs(model(tokens), tokens)
+        loss, count = loss - (logp * mask).sum().item(), count + mask.sum().item()
+    return loss / count
+
+
 def collect(cfg: train.Config, name: str) -> Result:
     """Read a finished run's folder."""
     default = train.Config()
@@ -933,9 +950,7 @@ def collect(cfg: train.Config, name: str) -> Result:
         rows += [{k: v if isinstance(v, int) else round(v, 5) for k, v in kept.items()}]
     extra: dict = {"pass_at": row["pass_at"], "by_level": row["by_level"]}
     source = Path(cfg.base) if cfg.base else cfg.folder()
-    losses = [r["loss"] for r in train.read_rows(source, "pretrain")][-5:]
-    if losses:
-        extra["base_loss"] = round(float(np.mean(losses)), 5)
+    extra["base_loss"] = round(base_loss(source), 5)
     for row in train.read_rows(cfg.folder(), "reward")[:1]:
         extra["auc"] = row["auc"]
     last = train.read_rows(cfg.folder(), "eval")[-1]
@@ -1053,13 +1068,13 @@ def finals(runs: list[Result]) -> str:
     return f"{np.mean(rates):.3f} ± {np.std(rates, ddof=min(len(rates) - 1, 1)):.3f}"
 
 
-def odds_of_a(one: Forecast, other: Forecast) -> str:
-    """P(A of one > A of the other), from both profiles; a dash where not identified."""
+def odds_of_a(one: Forecast, other: Forecast) -> float:
+    """P(A of one > A of the other), from both profiles; NaN where not identified."""
     if one.refusal() or other.refusal():
-        return "-"
+        return float("nan")
     sds = [np.diff(f.interval("a"))[0] / 3.29 for f in (one, other)]
     z = (one.fit.a - other.fit.a) / max(np.hypot(*sds), 1e-6)
-    return f"{NormalDist().cdf(z):.2f}"
+    return NormalDist().cdf(z)
 
 
 def compute_to(result: Result, target: float) -> float:
@@ -1075,70 +1090,96 @@ def compute_to(result: Result, target: float) -> float:
     return found if 0 < found < 2 * x.max() else float("nan")
 
 
-def multiplier(base: list[Result], arm: list[Result], target: float) -> str:
-    """How many times less compute the arm needs than the base, seeds paired.
+def multiplier(base: list[Result], arm: list[Result], target: float) -> Array:
+    """How many times less compute the arm needs than the base: (3,) low, middle, high.
 
-    Geometric mean and 90 % interval from Student's t over seeds.
+    Geometric mean over paired seeds and its 90 % interval from Student's t; NaN where
+    a run does not get there.
     """
-    needs = [[compute_to(r, target) for r in runs] for runs in (base, arm)]
-    logs = np.array([np.log(b / a) for b, a in zip(*needs, strict=False)])
+    one, other = (
+        {r.name.rpartition("/")[2]: compute_to(r, target) for r in runs}
+        for runs in (base, arm)
+    )
+    logs = np.array([np.log(one[seed] / other[seed]) for seed in one if seed in other])
     if len(logs) < 2 or not np.isfinite(logs).all():
-        return f"{sum(np.isfinite(needs[1]))} of {len(arm)} reach it"
+        return np.full(3, np.nan)
     half = student(len(logs) - 1) * logs.std(ddof=1) / len(logs) ** 0.5
-    low, middle, high = np.exp(logs.mean() + half * np.array([-1, 0, 1]))
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+    return np.exp(logs.mean() + half * np.array([-1, 0, 1]))
 
 
-def comparison(arms: Arms) -> tuple[str, dict[str, Forecast]]:
-    """The A-or-B table against the first arm: levels, multipliers, odds of ceilings."""
+def change(arm: Forecast, reference: Forecast, speed: Array) -> str:
+    """What an arm changes, in words: its ceiling, or else how soon it gets there.
+
+    Each call is at 90 %, so one in ten is made where nothing is different.
+    """
+    odds, (low, _, high) = odds_of_a(arm, reference), speed
+    if arm.refusal().startswith("the curve is flat"):
+        return "learns nothing"
+    if odds < 0.05 or odds > 0.95:
+        return "a higher ceiling" if odds > 0.5 else "a lower ceiling"
+    if low > 1 or high < 1:
+        return "faster" if low > 1 else "slower"
+    return "no change seen" if np.isfinite(odds) else "cannot be told"
+
+
+def comparison(arms: Arms) -> tuple[str, str, dict[str, Forecast]]:
+    """Each arm beside the first, A or B: the verdict, the tables and the fits."""
     fits, (reference, base) = fit_arms(arms), next(iter(arms.items()))
     r0, top = fits[reference].fit.r0, np.mean([r.final() for r in base])
     targets = [round(float(r0 + q * (top - r0)), 2) for q in (0.25, 0.5, 0.9)]
-    rows = []
+    rows, words = [], {}
     for name, runs in arms.items():
         spent = np.mean([r.rows[-1]["rl_flops"] for r in runs])
         cells = [name, finals(runs), f"{spent:.1e}"]
-        if name == reference:
-            rows += [cells + ["1"] * 3 + [""]]
-            continue
-        odds = odds_of_a(fits[name], fits[reference])
-        rows += [cells + [multiplier(base, runs, t) for t in targets] + [odds]]
+        if name != reference:
+            speeds = np.array([multiplier(base, runs, t) for t in targets])
+            for low, middle, high in speeds:
+                text = f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+                cells += ["-" if np.isnan(middle) else text]
+            odds = odds_of_a(fits[name], fits[reference])
+            word = change(fits[name], fits[reference], speeds[1])
+            words.setdefault(word, []).append(name)
+            cells += ["-" if np.isnan(odds) else f"{odds:.2f}", word]
+        rows += [cells + ["1"] * 3 + ["", ""] if name == reference else cells]
     text = (
         f"Multiplier: how many times less RL compute than `{reference}` to the same "
-        "pass rate\n(90 % interval over paired seeds). P: its ceiling is higher.\n\n"
+        "pass rate\n(90 % interval over paired seeds; - where a seed does not get "
+        "there). P: its ceiling is higher.\n\n"
     )
     header = "arm | final pass rate, mean ± sd | RL FLOPs"
-    header += "".join(f" | multiplier at {t}" for t in targets) + " | P(A higher)"
-    text += table(header, rows) + "\n\n" + fit_table(list(fits.values()), "FLOPs")
-    return text, fits
+    header += "".join(f" | multiplier at {t}" for t in targets)
+    text += table(header + " | P(A higher) | what changes", rows)
+    text += "\n\n" + fit_table(list(fits.values()), "FLOPs")
+    verdict = "; ".join(f"{word}: {', '.join(names)}" for word, names in words.items())
+    return f"Beside {reference}: {verdict}. {apart(arms)}", text, fits
 
 
-def difference(arms: Arms, what: str) -> str:
-    """The best against the worst arm, and whether seeds explain it."""
-    rates = {name: np.array([r.final() for r in runs]) for name, runs in arms.items()}
-    best, worst = (pick(rates, key=lambda n: rates[n].mean()) for pick in (max, min))
-    gap = rates[best].mean() - rates[worst].mean()
-    spare = [
-        rates[n].var(ddof=1) / len(rates[n]) for n in (best, worst) if len(rates[n]) > 1
-    ]
-    half = student(4) * sum(spare) ** 0.5 if len(spare) == 2 else np.inf
-    tail = "beyond" if gap > half else "within"
-    return (
-        f"{what}: {worst} ends {gap:.2f} ± {half:.2f} below {best}, {tail} what seeds "
-        "alone explain"
+def apart(arms: Arms) -> str:
+    """How far the best ends above the worst, and whether seeds alone could do it.
+
+    The chance of such a range if the arms were mere names: 2,000 random exchanges of
+    runs between them.
+    """
+    rates = {name: [r.final() for r in runs] for name, runs in arms.items()}
+    best, worst = (pick(rates, key=lambda n: np.mean(rates[n])) for pick in (max, min))
+    counts = np.array([len(v) for v in rates.values()])
+    owner, pool = (
+        np.repeat(np.arange(len(rates)), counts),
+        np.concatenate([*rates.values()]),
     )
+    rng = np.random.default_rng(0)
+    shuffled = [pool, *(rng.permutation(pool) for _ in range(2000))]
+    ranges = np.array([np.ptp(np.bincount(owner, y) / counts) for y in shuffled])
+    chance = np.mean(ranges >= ranges[0] - 1e-9)
+    return f"From {worst} to {best} the end rises by {ranges[0]:.3f} (p = {chance:.3f})"
 
 
-def against_first(what: str) -> Callable[[Arms], Report]:
+def against_first(arms: Arms) -> Report:
     """The report of arms beside the first of them."""
-
-    def conclude(arms: Arms) -> Report:
-        text, fits = comparison(arms)
-        figure, (axes,) = panels(1)
-        draw_curves(axes, list(fits.values()))
-        return Report(difference(arms, what), text, figure)
-
-    return conclude
+    verdict, text, fits = comparison(arms)
+    figure, (axes,) = panels(1)
+    draw_curves(axes, list(fits.values()))
+    return Report(verdict, text, figure)
 
 
 def curve_report(arms: Arms) -> Report:
@@ -1203,7 +1244,7 @@ def reward_arms(quick: bool) -> dict[str, dict]:
 
 def reward_report(arms: Arms) -> Report:
     """Ceilings and compute against the gold reward; proxy and gold over distance."""
-    text, fits = comparison(arms)
+    verdict, text, fits = comparison(arms)
     figure, (left, right) = panels(2)
     draw_curves(left, list(fits.values()))
     rows = []
@@ -1225,7 +1266,7 @@ def reward_report(arms: Arms) -> Report:
     right.set(ylabel="solid: true pass rate; dotted: reward paid")
     header = "reward | gold at its best | gold at the end | paid at the end"
     text += "\n\n" + table(header + " | sqrt(KL) at the end | AUC", rows)
-    return Report(difference(arms, "Wrong rewards"), text, figure)
+    return Report(verdict, text, figure)
 
 
 def size_arms(quick: bool) -> dict[str, dict]:
@@ -1260,8 +1301,12 @@ def size_report(arms: Arms) -> Report:
     half = [scores(forecast(f.curve, 0.5)) for f in fits.values()]
     text += "\n\nForecast of the second half, all sizes:\n\n" + score_table(half)
     if len(sizes) >= 4:
-        law = fit_power_law(sizes.astype(float), losses)
-        text += f"\n\nLoss of the base over N parameters: {law}, {len(sizes)} points."
+        text += "\n\nLoss of the base over N parameters: "
+        falls = (losses[1:] < losses[:-1]).all()
+        law = fit_power_law(sizes.astype(float), losses) if falls else "no law"
+        text += (
+            f"{law}." if falls else "it does not fall throughout, so no law is fitted."
+        )
     figure, (left, right) = panels(2)
     draw_curves(left, list(fits.values()))
     rates = np.array(
@@ -1281,99 +1326,115 @@ def size_report(arms: Arms) -> Report:
     verdict = (
         f"{sizes[0]:,} to {sizes[-1]:,} parameters: {rates[0, 1]:.2f} to "
         f"{rates[-1, 1]:.2f} after RL; the second half is missed by {ours:.3f} "
-        f"(sigmoid) "
-        f"and {tan:.3f} (power law in 1 - R)"
+        f"(sigmoid) and {tan:.3f} (power law in 1 - R)"
     )
     return Report(verdict, text, figure)
 
 
 def split_arms(quick: bool) -> dict[str, dict]:
-    counts = (1500, 3000) if quick else (1000, 2000, 3000, 4500, 6500)
+    counts = (1500, 3000) if quick else (1000, 2000, 2500, 3000, 4500, 6500)
     usual = PACE["pretrain_steps"]
     made = [{} if n == usual else dict(pretrain_steps=n) for n in counts]
     return {f"{n} pretraining steps": m for n, m in zip(counts, made, strict=True)}
 
 
-Seeds = list[tuple[float, list[Sigmoid]]]  # of each arm: cost of its base, fits
+# Of each base, cheapest first: its cost, the largest RL compute on it, a fit a seed.
+Bases = list[tuple[float, float, list[Sigmoid]]]
 
 
-def best_split(arms: Seeds, total: float, least: float, most: float) -> list[tuple]:
-    """(arm, share of RL) that is best for a total budget, for each seed.
+def iso_compute(bases: Bases, total: float) -> Array:
+    """Pass rate of every base and seed for one total budget, (bases, seeds).
 
-    Every seed's own fit is read off between `least` and `most` RL compute. Empty where
-    fewer than two arms can be compared.
+    Read off each seed's own sigmoid. NaN where the base costs more than there is, or
+    leaves RL more than twice what was measured: so far forecasts hold.
     """
-    chosen = []
-    for seed in range(min(len(fits) for _, fits in arms)):
-        rates = {}
-        for i, (cost, fits) in enumerate(arms):
-            if least <= total - cost <= most:
-                rates[i] = float(fits[seed](np.array([total - cost]))[0])
-        if len(rates) < 2:
-            return []
-        best = max(rates, key=lambda i: rates[i])
-        chosen += [(best, 1 - arms[best][0] / total)]
-    return chosen
+    seeds = min(len(fits) for *_, fits in bases)
+    rates = np.full((len(bases), seeds), np.nan)
+    for i, (cost, end, fits) in enumerate(bases):
+        if 0 < total - cost <= 2 * end:
+            left = np.array([total - cost])
+            rates[i] = [float(fit(left)[0]) for fit in fits[:seeds]]
+    return rates
+
+
+def best_split(bases: Bases, total: float) -> tuple[list[int], str]:
+    """The best base for a total budget, seed by seed, and what bounds the choice.
+
+    The bound is empty for a best base between others, else `at least` or `at most`:
+    how its share of RL stands to the best one. No choice where fewer than two bases
+    can be compared.
+    """
+    rates = iso_compute(bases, total)
+    there = np.flatnonzero(np.isfinite(rates).all(1))
+    if len(there) < 2:
+        return [], ""
+    best = [int(i) for i in np.nanargmax(rates, 0)]
+    if min(best) == there[0]:
+        return best, "at least "
+    return best, "at most " if max(best) == len(bases) - 1 else ""
 
 
 def split_report(arms: Arms) -> Report:
     """Pass rate over RL's share of a fixed total, and the bases where RL fails."""
-    rows, failing = [], []
+    rows, failing, names = [], [], list(arms)
     figure, (left, right) = panels(2)
-    starts = {name: runs[0].rows[0] for name, runs in arms.items()}
-    cost = np.array([row["pretrain_flops"] for row in starts.values()], float)
+    starts = [runs[0].rows[0] for runs in arms.values()]
+    cost = np.array([row["pretrain_flops"] for row in starts], float)
     losses = np.array([runs[0].extra["base_loss"] for runs in arms.values()])
+    bases: Bases = []
     for i, (name, runs) in enumerate(arms.items()):
-        before = starts[name]["pass_rate"]
+        before = starts[i]["pass_rate"]
         gain = np.mean([r.final() for r in runs]) - before
         failing += [name] if gain < 0.1 else []
         cells = [name, f"{cost[i]:.2e}", f"{losses[i]:.3f}", f"{before:.3f}"]
         rows += [[*cells, finals(runs), f"{gain:+.3f}"]]
+        curves = [pooled("", [r]) for r in runs]
+        fits = [fit_sigmoid(*c.points(), c.r0) for c in curves]
+        bases += [(cost[i], min(c.end() for c in curves), fits)]
         totals = [(x + cost[i], y) for x, y in pooled(name, runs).runs]
         shade(left, totals, f"C{i}")
         mean = np.mean([np.interp(totals[0][0], *t) for t in totals], 0)
         left.plot(totals[0][0], mean, "o-", ms=3, color=f"C{i}", label=name)
     text = table("base | pretraining FLOPs | its loss | R_0 | final | gain", rows)
-    names, seeds, ends = list(arms), [], []
-    for i, runs in enumerate(arms.values()):
-        curves = [pooled("", [r]) for r in runs]
-        seeds += [(cost[i], [fit_sigmoid(*c.points(), c.r0) for c in curves])]
-        ends += [c.end() for c in curves]
-    # Forecasts hold to about twice the compute fitted; no further is read off here.
-    tried = np.geomspace(cost.min() * 1.1, cost.max() + 2 * min(ends), 12)
     found, rows = [], []
-    for total in tried:
-        if best := best_split(seeds, total, min(ends) / 100, 2 * min(ends)):
-            shares = [share for _, share in best]
-            found += [(total, np.mean(shares), min(shares), max(shares))]
-            bases = [n for i, n in enumerate(names) if i in dict(best)]
-            spread_ = f"{min(shares):.0%} to {max(shares):.0%}"
-            share = f"{np.mean(shares):.0%} ({spread_})"
-            rows += [[f"{total:.2e}", share, ", ".join(bases)]]
-    text += "\n\n" + table("total FLOPs | best share of RL (seeds) | base", rows)
-    if len(arms) >= 4:
+    for total in np.geomspace(cost[0] * 1.2, cost[-1] + bases[-1][1], 12):
+        best, bound = best_split(bases, total)
+        if not best:
+            continue
+        shares = 1 - cost[best] / total
+        found += [(total, shares, bound)]
+        share = f"{bound}{shares.mean():.0%} ({shares.min():.0%} to {shares.max():.0%})"
+        rate = np.nanmax(iso_compute(bases, total), 0).mean()
+        chosen = ", ".join(names[i] for i in sorted(set(best)))
+        rows += [[f"{total:.2e}", share, chosen, f"{rate:.3f}"]]
+    header = "total FLOPs | best share of RL (seeds) | base | pass rate"
+    text += "\n\n" + table(header, rows)
+    for i, (total, _, _) in enumerate(found[::2]):
+        rates, color = iso_compute(bases, total), plt.cm.viridis(i / 6)
+        there, share = np.isfinite(rates).all(1), 1 - cost / total
+        share, rates = share[there], rates[there]
+        style, top = dict(color=color), rates.mean(1).argmax()
+        label = f"{total:.1e} FLOPs"
+        right.plot(share, rates.mean(1), "o-", **style, label=label)
+        right.fill_between(share, rates.min(1), rates.max(1), **style, alpha=0.2)
+        right.plot(share[top], rates.mean(1)[top], "*", **style, ms=16)
+    right.set(xlabel="share of RL in the total", xlim=(0, 1), ylim=(0, 1.02))
+    right.set(ylabel="pass rate at a fixed total, stars: best")
+    right.legend(fontsize=8)
+    left.set(xscale="log", xlabel="pretraining + RL compute (FLOPs)", ylim=(0, 1.02))
+    left.set(ylabel="held-out pass rate")
+    left.legend(fontsize=8)
+    if (losses[1:] < losses[:-1]).all() and len(arms) >= 4:
         law = fit_power_law(cost, losses)
         text += f"\n\nLoss of the base over D pretraining FLOPs: {law}."
-    verdict = "RL gains less than 0.1 on: " + (
-        ", ".join(failing) or "none of these bases"
-    )
-    if found:
-        totals, mean, low, high = (np.array([f[i] for f in found]) for i in range(4))
-        right.plot(totals, mean, "o-")
-        right.fill_between(totals, low, high, alpha=0.2, lw=0)
-        share = f"{mean[-1]:.0%} [{low[-1]:.0%}, {high[-1]:.0%}]"
-        verdict = f"Best share of RL at {totals[-1]:.1e} FLOPs: {share}; {verdict}"
-    for axes, what in (
-        (left, "held-out pass rate"),
-        (right, "share of RL in the best split"),
-    ):
-        axes.set(
-            xscale="log", xlabel="pretraining + RL compute (FLOPs)", ylim=(0, 1.02)
-        )
-        axes.set_ylabel(what)
-    left.legend(fontsize=8)
     text += "\n\n" + fit_table(list(fit_arms(arms).values()), "FLOPs")
-    return Report(verdict, text, figure)
+    verdict = "RL gains less than 0.1 on " + (", ".join(failing) or "none of the bases")
+    for total, shares, bound in reversed(found):
+        if not bound:
+            share = f"{shares.mean():.0%} [{shares.min():.0%}, {shares.max():.0%}]"
+            verdict = f"Best share of RL at {total:.1e} FLOPs: {share}; {verdict}"
+            return Report(verdict, text, figure)
+    return Report(f"No best share lies between those tried; {verdict}", text, figure)
 
 
 def inference_arms(quick: bool) -> dict[str, dict]:
@@ -1409,27 +1470,27 @@ def measure(cfg: train.Config) -> None:
     os.replace(path.with_suffix(".tmp"), path)
 
 
-def pass_at(rows: dict, k: int) -> float:
-    """Mean over problems of the unbiased pass@k."""
-    return float(np.mean([train.pass_at_k(SAMPLES, c, k) for c in rows["right"]]))
+def pass_at(rows: dict, k: int) -> Array:
+    """The unbiased pass@k of each problem."""
+    return np.array([train.pass_at_k(SAMPLES, c, k) for c in rows["right"]])
 
 
-def majority_at(rows: dict, k: int) -> float:
+def majority_at(rows: dict, k: int) -> Array:
     """Chance that the commonest of k answers is the right one, ties drawn by lot.
 
-    By 100 draws of k of the 64 answers without replacement, for each problem.
+    For each problem, by 100 draws of k of its 64 answers without replacement.
     """
     rng, rates = np.random.default_rng(k), []
     for right, wrong in zip(rows["right"], rows["wrong"], strict=True):
         draws = rng.multivariate_hypergeometric([right, *wrong], k, 100)
         top = draws.max(1)
         rates += [((draws[:, 0] == top) / (draws == top[:, None]).sum(1)).mean()]
-    return float(np.mean(rates))
+    return np.array(rates)
 
 
 def inference_report(arms: Arms) -> Report:
     """pass@k and majority@k before and after RL, and a random-reward control."""
-    ks, gold, curves, rows = [1, 2, 4, 8, 16, 32, 64], arms["gold"], {}, []
+    ks, gold, curves, problems, rows = 2 ** np.arange(7), arms["gold"], {}, {}, []
     figure, both = panels(2)
     policies = [("base", gold[:1], "base")]
     policies += [(f"after RL, {arm}", runs, "after") for arm, runs in arms.items()]
@@ -1437,9 +1498,9 @@ def inference_report(arms: Arms) -> Report:
         both, ("pass", "majority"), (pass_at, majority_at), strict=True
     ):
         for i, (label, runs, when) in enumerate(policies):
-            rates = np.array(
-                [[rate(r.extra["measure"][when], k) for k in ks] for r in runs]
-            )
+            found = [[rate(r.extra["measure"][when], k) for k in ks] for r in runs]
+            problems[name, label] = np.mean(found, 0)  # (k, problems), over seeds
+            rates = np.mean(found, 2)  # (seeds, k)
             curves[name, label] = rates.mean(0)
             rows += [[f"{name}@k, {label}", *(f"{v:.3f}" for v in rates.mean(0))]]
             axes.plot(ks, rates.mean(0), "o-", color=f"C{i}", label=label)
@@ -1461,10 +1522,15 @@ def inference_report(arms: Arms) -> Report:
     text += "one answer after this much RL.\n\n"
     text += table("k | majority@k of the base | RL FLOPs to that pass rate", rows)
     base, after = curves["pass", "base"], curves["pass", "after RL, gold"]
-    crossing = [k for k, b, a in zip(ks, base, after, strict=True) if b >= a]
+    ahead = problems["pass", "base"] - problems["pass", "after RL, gold"]
+    error = ahead.std(1) / ahead.shape[1] ** 0.5
+    crossing = ks[ahead.mean(1) > 1.645 * error]
     verdict = f"pass@1 goes from {base[0]:.2f} to {after[0]:.2f} and pass@64 from "
     verdict += f"{base[-1]:.3f} to {after[-1]:.3f}; the base "
-    verdict += f"overtakes at k = {crossing[0]}" if crossing else "never overtakes"
+    overtaken = (
+        f"overtakes at k = {crossing[0]}" if len(crossing) else "never overtakes"
+    )
+    verdict += f"{overtaken} (at 95 %)"
     if "random reward" in arms:
         change = curves["pass", "after RL, random reward"][0] - base[0]
         verdict += f"; a random reward changes pass@1 by {change:+.2f}"
@@ -1477,56 +1543,52 @@ STUDIES = {
         "one setting, 400 RL steps of 64 answers",
         lambda quick: {"chain": {}},
         curve_report,
-        "ScaleRL fits 50k GPU-hours and shows agreement to 100k by eye. Refitted from\n"
-        "the digitised figure (tests/data), the first 40k predict the rest 0.012 too "
-        "low.",
+        "ScaleRL fits 50k GPU-hours and shows agreement to 100k by eye. Refitted "
+        "from the digitised figure (tests/data), the first 40k predict the rest "
+        "0.012 too low.",
         5,
     ),
     "recipes": Study(
         "Which choice of loss moves the ceiling A and which only the efficiency?",
         "400 RL steps of 64 answers for every recipe",
         recipe_arms,
-        against_first("Recipes"),
-        "ScaleRL: loss family and FP32 logits move A, aggregation and normalisation "
-        "mostly "
-        "B and C_mid; nine leave-one-out variants end within 0.02 of each other.",
+        against_first,
+        "ScaleRL: loss family and FP32 logits move A, aggregation and normalisation"
+        " mostly B and C_mid; nine leave-one-out variants end within 0.02 of each "
+        "other.",
     ),
     "sizes": Study(
         "How do ceiling and efficiency grow with parameters?",
-        "3000 pretraining steps and 400 RL steps for every size: equal data, not "
-        "compute",
+        "3000 pretraining and 400 RL steps for every size: equal data, not compute",
         size_arms,
         size_report,
         "Tan et al.: larger models learn more per FLOP, 1 - R falls as a power law "
-        "whose "
-        "exponent saturates with size; their last decade flattens above that line.",
+        "whose exponent saturates with size; their last decade flattens above that "
+        "line.",
     ),
     "split": Study(
         "At a fixed total, how much should go to pretraining and how much to RL?",
         "pretraining steps times RL steps, iso-compute read off the curves",
         split_arms,
         split_report,
-        "Shen et al. (chess, 5M to 1B parameters): the best share of RL is 20 to 28 %; "
-        "the "
-        "level after RL is set by the pretraining loss.",
+        "Shen et al. (chess, 5M to 1B parameters): the best share of RL is 20 to 28"
+        " %; the level after RL is set by the pretraining loss.",
     ),
     "group": Study(
         "At a fixed number of answers a step, how many to each prompt?",
         "64 answers a step, 400 steps",
         group_arms,
-        against_first("Group size"),
-        "IsoCompute: small groups are best early and large ones later. ScaleRL: 8 to "
-        "32 "
-        "answers at a fixed batch is second order.",
+        against_first,
+        "IsoCompute: small groups are best early and large ones later. ScaleRL: 8 "
+        "to 32 answers at a fixed batch are second order.",
     ),
     "reward": Study(
         "What do wrong verdicts, learned and misspecified rewards cost?",
         "400 RL steps of 64 answers; pass rates are always by the true verifier",
         reward_arms,
         reward_report,
-        "Gao et al.: gold reward peaks and falls over sqrt(KL) as the proxy goes on "
-        "rising, "
-        "later for larger reward models.",
+        "Gao et al.: gold reward peaks and falls over sqrt(KL) as the proxy goes on"
+        " rising, later for larger reward models.",
     ),
     "inference": Study(
         "How many samples of the base equal how much RL, and is anything new learned?",
@@ -1534,14 +1596,14 @@ STUDIES = {
         inference_arms,
         inference_report,
         "Yue et al.: RL wins at small k and the base overtakes at large k. Jones "
-        "(Hex): ten "
-        "times the training compute is worth fifteen times the test compute.",
+        "(Hex): ten times the training compute is worth fifteen times the test "
+        "compute.",
     ),
     "lag": Study(
         "How stale may the policy that samples be?",
         "400 RL steps of 64 answers",
         lag_arms,
-        against_first("Lag"),
+        against_first,
         "ScaleRL: a trainer up to 8 steps ahead costs nothing and saves time.",
     ),
 }
@@ -1569,19 +1631,16 @@ def write_report(name: str, results: list[Result], folder: Path, lost: str = "")
     """NAME.md and NAME.png from results; returns the verdict."""
     study, arms = STUDIES[name], arms_of(results)
     report = study.conclude(arms)
-    flops = sum(r.rows[-1]["rl_flops"] for r in results)
+    rl = sum(r.rows[-1]["rl_flops"] for r in results)
     bases = {r.rows[0]["pretrain_flops"] for r in results}
-    counts = sorted({len(runs) for runs in arms.values()})
     parts = [
         f"# {name}: {study.question}",
         f"**{report.verdict}.**",
         *([f"Missing: {lost}."] if lost else []),
         f"![{name}]({name}.png)",
-        f"Fixed: {study.budget}. {len(results)} runs ({len(arms)} arms of "
-        f"{' or '.join(map(str, counts))} seeds), {flops:.1e} FLOPs of RL on "
-        f"{len(bases)} "
-        f"bases of {sum(bases):.1e} FLOPs together. `python scaling.py {name}` made "
-        f"this.",
+        f"Fixed: {study.budget}. Runs: {len(results)} in arms of "
+        f"{max(map(len, arms.values()))} seeds, {rl:.1e} FLOPs of RL; bases: "
+        f"{len(bases)}, {sum(bases):.1e} FLOPs. Made by `python scaling.py {name}`.",
         report.tables,
         f"At scale: {study.literature}",
     ]
@@ -1684,8 +1743,7 @@ def forecasts_of(results: list[Result]) -> str:
         text += ["### Written down at half of the steps, before the rest was run"]
         text += [
             f"{filed} runs, {len(hits)} later points, {np.mean(hits):.0%} of them in "
-            f"the "
-            "90 % band."
+            "the 90 % band."
         ]
     return "\n\n".join(text) + "\n"
 
@@ -1823,12 +1881,15 @@ def fit_csv(args: argparse.Namespace) -> None:
     together = "runs are seeds of one setting" if args.pool else "each run by itself"
     text = (
         f"Assumed: {args.x} is compute, {args.y} a pass rate; points from "
-        f"{args.start:g} "
-        f"up to {args.fit_until:.0%} of\nthe largest compute are fitted, unweighted; "
-        f"{together}; R_0 is {start}.\n\n{fit_table(forecasts, args.x)}\n"
+        f"{args.start:g} up to {args.fit_until:.0%} of\nthe largest compute are fitted"
+        f", unweighted; {together}; R_0 is {start}.\n\n{fit_table(forecasts, args.x)}\n"
     )
     misses = []
     for f in forecasts:
+        if not f.refusal():
+            grid = fit_grid(*f.curve.points(0, f.until), f.fit.r0)
+            text += f"\n{f.curve.name} by ScaleRL's own grid: A {grid.a:.3f}, "
+            text += f"B {grid.b:.2f}, C_mid {grid.c_mid:.3g}.\n"
         if found := scores(f):
             count = len(f.curve.points(f.until)[0])
             text += (

@@ -28,6 +28,7 @@ TESTS = {
     "train.py": ["test_reinforce.py"],
     "rollout.py": ["test_rollout.py", "test_device.py"],
     "model.py": ["test_rollout.py"],
+    "scaling.py": ["test_scaling.py"],
 }
 SECONDS = 300  # a change that makes the tests hang is caught as well
 
@@ -446,6 +447,144 @@ BUGS = [
         "draws.append(uniforms((*key, number)",
     ),
     ("model.py", "attention looks ahead", "is_causal=True", "is_causal=False"),
+    (
+        "scaling.py",
+        "ceiling above 1",
+        "a = np.clip((gy - start * gh) / np.maximum(gg, 1e-12), 0, 1)",
+        "a = (gy - start * gh) / np.maximum(gg, 1e-12)",
+    ),
+    (
+        "scaling.py",
+        "neighbours taken for independent",
+        "rho = dependence(curve, fit)",
+        "rho = 0.0",
+    ),
+    (
+        "scaling.py",
+        "interval of one standard error",
+        "allowed = student(n / wide - p) ** 2 * variance",
+        "allowed = variance",
+    ),
+    (
+        "scaling.py",
+        "profile at 99.9 %",
+        "allowed = student(n / wide - p) ** 2 * variance",
+        "allowed = 11 * variance",
+    ),
+    (
+        "scaling.py",
+        "no drift in the band",
+        "return np.hypot(self.noise, drift(slope, rise, compute / self.until))",
+        "return self.noise + 0 * compute",
+    ),
+    (
+        "scaling.py",
+        "forecast sees what it forecasts",
+        "part = curve.upto(limit)",
+        "part = curve",
+    ),
+    (
+        "scaling.py",
+        "baselines see what they forecast",
+        "early = result.curve.points(0, result.until)",
+        "early = result.curve.points()",
+    ),
+    (
+        "scaling.py",
+        "misses hardly cost",
+        "(high - low + 20 * outside).mean()",
+        "(high - low + 2 * outside).mean()",
+    ),
+    (
+        "scaling.py",
+        "a ceiling from points before C_mid",
+        "if ratio < 2:",
+        "if ratio < 0.2:",
+    ),
+    (
+        "scaling.py",
+        "a ceiling where 1 fits as well",
+        "if high > 0.995:",
+        "if high > 1.5:",
+    ),
+    (
+        "scaling.py",
+        "bootstrap without resampling",
+        "counts = (picks[:, :, None] == np.arange(num_runs)).sum(1)",
+        "counts = np.ones((num_draws, num_runs))",
+    ),
+    (
+        "scaling.py",
+        "forecast filed from the whole run",
+        'rows = [row for row in rows if row["step"] * 2 <= cfg.steps]',
+        "rows = list(rows)",
+    ),
+    (
+        "scaling.py",
+        "multiplier upside down",
+        "np.log(one[seed] / other[seed])",
+        "np.log(other[seed] / one[seed])",
+    ),
+    (
+        "scaling.py",
+        "a target that was not reached",
+        "if len(rates) < 4 or rates[-2] < target:",
+        "if len(rates) < 4:",
+    ),
+    (
+        "scaling.py",
+        "interval of a mean without its root n",
+        "* logs.std(ddof=1) / len(logs) ** 0.5",
+        "* logs.std(ddof=1)",
+    ),
+    (
+        "scaling.py",
+        "a range never found by chance",
+        "chance = np.mean(ranges >= ranges[0] - 1e-9)",
+        "chance = np.mean(ranges > ranges[0] + 1e-9)",
+    ),
+    (
+        "scaling.py",
+        "iso-compute forgets the base",
+        "left = np.array([total - cost])",
+        "left = np.array([total])",
+    ),
+    (
+        "scaling.py",
+        "read off beyond what was measured",
+        "if 0 < total - cost <= most:",
+        "if 0 < total - cost:",
+    ),
+    (
+        "scaling.py",
+        "best split at an edge taken for the best",
+        "if min(best) == there[0]:",
+        "if False:",
+    ),
+    (
+        "scaling.py",
+        "ties go to the right answer",
+        "((draws[:, 0] == top) / (draws == top[:, None]).sum(1)).mean()",
+        "(draws[:, 0] == top).mean()",
+    ),
+    (
+        "scaling.py",
+        "floor of the pretraining law upside down",
+        "return PowerLaw(float(1 - a)",
+        "return PowerLaw(float(a)",
+    ),
+    (
+        "scaling.py",
+        "studies do not share the reference",
+        'make = (self, folder) if given else (home, "reference")',
+        "make = (self, folder)",
+    ),
+    (
+        "scaling.py",
+        "kill counts as failure",
+        "if self.kills[folder] <= KILLS_ALLOWED:",
+        "if False:",
+    ),
 ]
 
 

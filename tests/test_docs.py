@@ -99,6 +99,21 @@ def test_verdicts_of_the_readme(name):
     assert not rows or f"**{rows[0]}.**" in path.read_text()
 
 
+def test_the_published_curve_in_the_readme(monkeypatch):
+    """The numbers beside the command are what the command prints."""
+    (command,) = [c for c in COMMANDS if "--only 8B_dense" in c]
+    monkeypatch.chdir(ROOT)
+    (curve,) = scaling.read_curves(scaling.parse_args(shlex.split(command)[2:]))
+    found = scaling.forecast(curve, 0.5)
+    fit, score = found.fit, scaling.scores(found)["sigmoid"]
+    later = len(curve.points(found.until)[0])
+    low, high = found.interval("a")
+    text = f"A {fit.a:.3f} [{low:.3f}, {high:.3f}], B {fit.b:.2f}, "
+    text += f"C_mid {fit.c_mid:.1f}k GPU-hours; the {later} later points lie "
+    text += f"{-score.bias:.3f} higher on average, {score.covered * later:.0f} in "
+    assert text + "the band" in " ".join(README.split())
+
+
 @pytest.mark.slow
 def test_forecasts_over_all_committed_runs():
     """The page of all studies is made again from the committed runs, word for word."""
