@@ -95,7 +95,7 @@ def project(
 
     For fixed B and C_mid the curve is linear in A and R_0, R = R_0 (1 - g) + A g, so
     weighted least squares is solved in closed form (variable projection). A is kept
-    in [0, 1]; where that binds, R_0 is solved again.
+    in [0, 1]; where that binds, R_0 is solved again and kept there too.
     """
     h, wy = 1 - g, weights * scores
     gg, gh, hh = weights @ (g * g).T, weights @ (g * h).T, weights @ (h * h).T
@@ -103,7 +103,7 @@ def project(
     if r0 is None:
         det = np.maximum(gg * hh - gh * gh, 1e-12)
         a = np.clip((hh * gy - gh * hy) / det, 0, 1)
-        start = (hy - a * gh) / np.maximum(hh, 1e-12)
+        start = np.clip((hy - a * gh) / np.maximum(hh, 1e-12), 0, 1)
     else:
         start = np.broadcast_to(r0[:, None], gg.shape)
         a = np.clip((gy - start * gh) / np.maximum(gg, 1e-12), 0, 1)
@@ -141,9 +141,9 @@ def fit_many(
 ) -> list[Sigmoid]:
     """Least-squares sigmoids, global and without starting values.
 
-    A grid over B and C_mid, five times refined around the best cells of all data sets.
+    A grid over B and C_mid, four times refined around the best cells of all data sets.
     """
-    limits, size = widest(compute), 40
+    limits = widest(compute)
     for size in (40, 24, 24, 24, 24):
         b, c = shape_grid(limits, size)
         g = gain(compute, b[:, None], c[:, None])  # (S, n)
@@ -187,6 +187,9 @@ def fit_grid(compute: Array, score: Array, r0: float) -> Sigmoid:
         i, j = np.unravel_index(error.argmin(), error.shape)
         best = min(best, (error[i, j], levels[j], bs[i, 0, 0], c_mid))
     return Sigmoid(*map(float, best[1:]), r0)
+
+
+# Baselines: from points to a function of compute.
 
 
 def last_value(compute: Array, score: Array) -> Callable[[Array], Array]:
@@ -275,12 +278,31 @@ def fit_power_law(x: Array, loss: Array) -> PowerLaw:
     return PowerLaw(float(1 - a), float(scale * unit**exponent), float(exponent))
 
 
-BASELINES = {
+Forecaster = Callable[[Array, Array], Callable[[Array], Array]]
+
+
+def late(make: Forecaster) -> Forecaster:
+    """The same form fitted to the third of the points with most compute, 4 at least.
+
+    A form without the slow start of RL cannot fit it, and need not to look ahead.
+    """
+
+    def make_late(compute: Array, score: Array) -> Callable[[Array], Array]:
+        last = np.argsort(compute)[-max(len(compute) // 3, 4) :]
+        return make(compute[last], score[last])
+
+    return make_late
+
+
+BASELINES: dict[str, Forecaster] = {
     "last value": last_value,
     "log-linear": log_linear,
     "power law": power_law,
     "power law in 1 - R": failure_law,
     "exponential": saturation,
+    "log-linear, last third": late(log_linear),
+    "power law, last third": late(power_law),
+    "power law in 1 - R, last third": late(failure_law),
 }
 
 
@@ -475,7 +497,9 @@ class Forecast:
     def refusal(self) -> str:
         """Why the data cannot say where the curve ends; empty if they can."""
         low, high = self.interval("a")
-        if self.fit.a <= self.fit.r0 + 2 * self.noise:
+        if self.falls():
+            return "it rises and then falls"
+        if low <= self.fit.r0:
             return "the curve is flat or falls: there is no gain to extrapolate"
         ratio = self.until / self.interval("c_mid")[1]
         if ratio < 2:
@@ -483,6 +507,17 @@ class Forecast:
         if high > 0.995:
             return "a ceiling of 1 fits as well"
         return ""
+
+    def falls(self) -> bool:
+        """Has a quarter of the best gain been lost again, 0.1 at least?
+
+        By means of eighths of the points, in order of compute.
+        """
+        x, y = self.curve.points(0, self.until)
+        parts = np.array_split(y[np.argsort(x)], min(8, len(y)))
+        best, last = max(part.mean() for part in parts), parts[-1].mean()
+        rise = best - self.fit.r0
+        return rise > 0.1 and best - last > max(0.25 * rise, 0.1)
 
 
 def spread(fits: Array, sd: Array) -> tuple[Array, Array]:
@@ -534,23 +569,24 @@ class Score:
         return Score(*map(float, found))
 
 
-def scores(result: Forecast) -> dict[str, Score]:
-    """The sigmoid and every baseline on the later points; empty where there are none.
+def scores(result: Forecast, after: float = 0.0) -> dict[str, Score]:
+    """The sigmoid and every baseline on later points, those beyond `after` alone.
 
-    A baseline's band is made as the sigmoid's, less the spread of fits: noise about
-    its own fit and the drift of its own slope.
+    Empty where there are none. A baseline's band is made as the sigmoid's, less the
+    spread of fits: noise about its own fit and the drift of its own slope.
     """
-    x, y = result.curve.points(result.until)
+    x, y = result.curve.points(max(result.until, after))
     if not len(x):
         return {}
     x, y = x[np.argsort(x)], y[np.argsort(x)]
     found = {"sigmoid": Score.of(result.fit(x), *result.band(x), y)}
     early = result.curve.points(0, result.until)
     for name, make in BASELINES.items():
-        predict, count = make(*early), len(early[0])
+        predict, count = make(*early), max(len(early[0]) // 3, 4)
         # The last third alone: a line that misses the start may do well from here on.
-        last = np.argsort(early[0])[-max(count // 3, 3) :]
-        noise = np.sqrt(((predict(early[0]) - early[1])[last] ** 2).mean())
+        last = np.argsort(early[0])[-count:]
+        miss = (predict(early[0]) - early[1])[last]
+        noise = np.sqrt((miss**2).sum() / (count - 2))
         ends = predict(result.until * np.array([0.95, 1.05]))
         slope = (ends[1] - ends[0]) / np.log(1.05 / 0.95)
         rise = ends[1] - early[1][np.argmin(early[0])]
@@ -693,7 +729,8 @@ def is_finished(cfg: train.Config) -> bool:
     if not (cfg.folder() / "checkpoint.pt").exists():
         return False
     state = train.read_checkpoint(cfg.folder())
-    if state["config"] != dataclasses.asdict(cfg):
+    theirs = state["config"] | {"out": cfg.out, "base": cfg.base}
+    if theirs != dataclasses.asdict(cfg):
         raise ValueError(
             f"{cfg.folder()} holds a run of another config; delete it or choose --out"
         )
@@ -751,7 +788,7 @@ class Worker:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             self.loop()
-        except KeyboardInterrupt:
+        except BaseException:
             for process in self.running:
                 process.terminate()
             for process in self.running:
@@ -789,7 +826,7 @@ class Worker:
             self.failed[folder] = reason.read_text()
         elif cfg.base and Path(cfg.base) in self.failed:
             self.failed[folder] = f"its base {cfg.base} failed"
-        elif not fresh(folder) and is_finished(cfg):
+        elif not busy(folder) and is_finished(cfg):
             self.done.append(cfg)
         else:
             return False
@@ -805,7 +842,7 @@ class Worker:
         if lock is None:
             return False
         (cfg.folder() / "failed.txt").unlink(missing_ok=True)
-        with open(cfg.folder() / "log.txt", "w") as log:
+        with open(cfg.folder() / "log.txt", "a") as log:
             keep = [lock] if fcntl is not None else []
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             process = subprocess.Popen(
@@ -845,7 +882,7 @@ class Worker:
         )
 
 
-def fresh(folder: Path) -> bool:
+def busy(folder: Path) -> bool:
     """Is somebody at work there, or has nobody begun?"""
     if not (folder / "checkpoint.pt").exists():
         return True
@@ -873,8 +910,8 @@ def write_forecast(cfg: train.Config) -> None:
         file.seek(max(metrics.stat().st_size - 20_000, 0))
         tail = file.read().decode(errors="replace")
     steps = [int(text) for text in re.findall(r'"kind": "rl", "step": (\d+)', tail)]
-    if not steps or steps[-1] * 2 < cfg.steps:
-        return
+    if not steps or not 0.5 <= steps[-1] / cfg.steps <= 0.6:
+        return  # too early, or too late to be a forecast
     rows = train.read_rows(cfg.folder(), "eval")
     rows = [row for row in rows if row["step"] * 2 <= cfg.steps]
     if len(rows) < 6:
@@ -892,8 +929,7 @@ def write_forecast(cfg: train.Config) -> None:
         "rl_flops": ahead.tolist(),
         **{name: np.round(rates, 4).tolist() for name, rates in bands.items()},
     }
-    path.with_suffix(".tmp").write_text(json.dumps(record) + "\n")
-    os.replace(path.with_suffix(".tmp"), path)
+    write(path, json.dumps(record) + "\n")
 
 
 # --------------------------------------------------------------------------------------
@@ -920,16 +956,19 @@ KEPT += "answer_tokens think_share truncated kl_base reward"
 
 @functools.cache
 def base_loss(folder: Path) -> float:
-    """Nats a token of the base in a run's folder, on 1,024 fresh demonstrations.
+    """Nats a token of the base in a run's folder, on 1,024 demonstrations.
 
-    The same ones for every base of a seed: numbered from far beyond any training.
+    The same ones for every base of a seed, numbered from beyond any training; an easy
+    problem among them may have been trained on.
     """
     state = train.read_checkpoint(folder)
     cfg = train.Config(**state["config"])
     model, loss, count = train.new_run(cfg).model, 0.0, 0
     model.load_state_dict(state["base"])
+    device = model.embed.weight.device
     for step in range(-(-1024 // cfg.pretrain_batch)):
-        tokens, mask, _ = train.demo_batch(cfg, 10**9 + step)
+        demos = train.demo_batch(cfg, 10**9 + step)
+        tokens, mask = (x.to(device) for x in demos[:2])
         with train.torch.no_grad():
             logp = train.grpo.token_logprobs(model(tokens), tokens)
         loss, count = loss - (logp * mask).sum().item(), count + mask.sum().item()
@@ -1042,7 +1081,7 @@ class Study:
     """The question, the runs, what they say, and what was found at scale."""
 
     question: str
-    budget: str
+    fixed: str  # what all arms have alike
     arms: Callable[[bool], dict[str, dict]]  # of --quick: what differs from PACE
     conclude: Callable[[Arms], Report]
     literature: str
@@ -1065,14 +1104,23 @@ def fit_arms(arms: Arms) -> dict[str, Forecast]:
 def finals(runs: list[Result]) -> str:
     """Mean and standard deviation over seeds of the pass rate at the end."""
     rates = [r.final() for r in runs]
-    return f"{np.mean(rates):.3f} ± {np.std(rates, ddof=min(len(rates) - 1, 1)):.3f}"
+    if len(rates) == 1:
+        return f"{rates[0]:.3f}, one seed"
+    return f"{np.mean(rates):.3f} ± {np.std(rates, ddof=1):.3f}"
+
+
+def ceiling_sd(f: Forecast) -> float:
+    """Standard error of A: by its profile or, where larger, by how its seeds end."""
+    ends = [y[-1] for _, y in f.curve.runs]
+    by_seeds = np.std(ends, ddof=1) / len(ends) ** 0.5 if len(ends) > 1 else 0.0
+    return float(max(np.diff(f.interval("a"))[0] / 3.29, by_seeds))
 
 
 def odds_of_a(one: Forecast, other: Forecast) -> float:
-    """P(A of one > A of the other), from both profiles; NaN where not identified."""
+    """P(A of one > A of the other); NaN where one is not identified."""
     if one.refusal() or other.refusal():
         return float("nan")
-    sds = [np.diff(f.interval("a"))[0] / 3.29 for f in (one, other)]
+    sds = ceiling_sd(one), ceiling_sd(other)
     z = (one.fit.a - other.fit.a) / max(np.hypot(*sds), 1e-6)
     return NormalDist().cdf(z)
 
@@ -1094,14 +1142,14 @@ def multiplier(base: list[Result], arm: list[Result], target: float) -> Array:
     """How many times less compute the arm needs than the base: (3,) low, middle, high.
 
     Geometric mean over paired seeds and its 90 % interval from Student's t; NaN where
-    a run does not get there.
+    a run does not get there, or for fewer than 3 seeds.
     """
     one, other = (
         {r.name.rpartition("/")[2]: compute_to(r, target) for r in runs}
         for runs in (base, arm)
     )
     logs = np.array([np.log(one[seed] / other[seed]) for seed in one if seed in other])
-    if len(logs) < 2 or not np.isfinite(logs).all():
+    if len(logs) < 3 or not np.isfinite(logs).all():
         return np.full(3, np.nan)
     half = student(len(logs) - 1) * logs.std(ddof=1) / len(logs) ** 0.5
     return np.exp(logs.mean() + half * np.array([-1, 0, 1]))
@@ -1110,11 +1158,15 @@ def multiplier(base: list[Result], arm: list[Result], target: float) -> Array:
 def change(arm: Forecast, reference: Forecast, speed: Array) -> str:
     """What an arm changes, in words: its ceiling, or else how soon it gets there.
 
-    Each call is at 90 %, so one in ten is made where nothing is different.
+    Two tests at 90 %: about one arm in six is called different where nothing is.
     """
     odds, (low, _, high) = odds_of_a(arm, reference), speed
+    if arm.refusal().startswith("it rises and"):
+        return "rises, then falls"
     if arm.refusal().startswith("the curve is flat"):
-        return "learns nothing"
+        return "gains nothing"
+    if min(len(f.curve.runs) for f in (arm, reference)) < 3:
+        return "too few seeds to tell"
     if odds < 0.05 or odds > 0.95:
         return "a higher ceiling" if odds > 0.5 else "a lower ceiling"
     if low > 1 or high < 1:
@@ -1143,22 +1195,22 @@ def comparison(arms: Arms) -> tuple[str, str, dict[str, Forecast]]:
         rows += [cells + ["1"] * 3 + ["", ""] if name == reference else cells]
     text = (
         f"Multiplier: how many times less RL compute than `{reference}` to the same "
-        "pass rate\n(90 % interval over paired seeds; - where a seed does not get "
-        "there). P: its ceiling is higher.\n\n"
+        "pass rate\n(90 % interval over paired seeds; - where one does not get there). "
+        "P: its ceiling is\nhigher. What changes is decided by two tests at 90 %: one "
+        "in six arms or so is called\ndifferent where nothing is.\n\n"
     )
     header = "arm | final pass rate, mean ± sd | RL FLOPs"
     header += "".join(f" | multiplier at {t}" for t in targets)
     text += table(header + " | P(A higher) | what changes", rows)
     text += "\n\n" + fit_table(list(fits.values()), "FLOPs")
-    verdict = "; ".join(f"{word}: {', '.join(names)}" for word, names in words.items())
-    return f"Beside {reference}: {verdict}. {apart(arms)}", text, fits
+    verdict = "; ".join(f"{', '.join(names)}: {word}" for word, names in words.items())
+    return f"Beside {reference}, {verdict}. {apart(arms)}", text, fits
 
 
 def apart(arms: Arms) -> str:
-    """How far the best ends above the worst, and whether seeds alone could do it.
+    """The range of arms at the end, and how often seeds alone would make it as wide.
 
-    The chance of such a range if the arms were mere names: 2,000 random exchanges of
-    runs between them.
+    By 2,000 random exchanges of runs between the arms: a permutation test.
     """
     rates = {name: [r.final() for r in runs] for name, runs in arms.items()}
     best, worst = (pick(rates, key=lambda n: np.mean(rates[n])) for pick in (max, min))
@@ -1171,7 +1223,12 @@ def apart(arms: Arms) -> str:
     shuffled = [pool, *(rng.permutation(pool) for _ in range(2000))]
     ranges = np.array([np.ptp(np.bincount(owner, y) / counts) for y in shuffled])
     chance = np.mean(ranges >= ranges[0] - 1e-9)
-    return f"From {worst} to {best} the end rises by {ranges[0]:.3f} (p = {chance:.3f})"
+    low, high = (np.mean(rates[name]) for name in (worst, best))
+    text = f"The ends span {low:.3f} ({worst}) to {high:.3f} ({best})"
+    if max(counts) == 1:
+        return text
+    p = f"p = {chance:.2f}" if chance >= 0.005 else "p < 0.005"
+    return f"{text}, as wide by chance with {p}"
 
 
 def against_first(arms: Arms) -> Report:
@@ -1201,11 +1258,16 @@ def curve_report(arms: Arms) -> Report:
     for axes, f in zip(both, found[:2], strict=True):
         draw_curves(axes, [f])
         axes.axvline(f.until, color="gray", lw=0.8, ls=":")
-    verdict = "From half of the compute the rest is forecast with an RMSE of "
-    verdict += (
-        f"{half['sigmoid'].rmse:.3f} (a quarter: {quarter['sigmoid'].rmse:.3f}); "
+    later = [r for r in runs[0].rows if r["rl_flops"] > found[0].until]
+    noise = [r["pass_rate"] * (1 - r["pass_rate"]) for r in later]
+    noise = np.sqrt(np.mean(noise) / later[0]["problems"] / later[0]["samples"])
+    same = scores(found[1], found[0].until)["sigmoid"].rmse
+    verdict = (
+        f"The second half is forecast from the first with an RMSE of "
+        f"{half['sigmoid'].rmse:.3f}, from a quarter with {same:.3f}, where evaluation "
+        f"noise alone is {noise:.3f}; {half['sigmoid'].covered:.0%} of "
+        f"{len(whole.points(found[0].until)[0])} points lie in the 90 % band"
     )
-    verdict += f"{half['sigmoid'].covered:.0%} of the later points lie in the 90 % band"
     return Report(verdict, text, figure)
 
 
@@ -1225,7 +1287,7 @@ def lag_arms(quick: bool) -> dict[str, dict]:
     arms: dict[str, dict] = {"lag 0": {}}
     for lag in (8,) if quick else (4, 16):
         arms[f"lag {lag}"] = dict(lag=lag)
-        arms[f"lag {lag}, corrected"] = dict(lag=lag, correction="token")
+        arms[f"lag {lag} corrected"] = dict(lag=lag, correction="token")
     return arms
 
 
@@ -1235,8 +1297,8 @@ def reward_arms(quick: bool) -> dict[str, dict]:
         "gold": {},
         "10 % of verdicts wrong": dict(false_positive=0.1, false_negative=0.1),
         "30 % of verdicts wrong": dict(false_positive=0.3, false_negative=0.3),
-        "reward model, 2048 labels": dict(reward="learned"),
-        "reward model, 256 labels": dict(reward="learned", rm_answers=256),
+        "reward model of 2048 labels": dict(reward="learned"),
+        "reward model of 256 labels": dict(reward="learned", rm_answers=256),
         "rule: contains": dict(reward="contains"),
     }
     return dict(list(arms.items())[:: 5 if quick else 1])
@@ -1284,6 +1346,16 @@ def parameters(result: Result) -> int:
     return sum(w.numel() for w in train.GPT(config).parameters())
 
 
+def loss_law(what: str, x: Array, losses: Array) -> str:
+    """The base's loss as a power law of x, in words; nothing for fewer than 4 bases."""
+    if len(x) < 4:
+        return ""
+    law = "no law is fitted, since it does not always fall"
+    if (losses[1:] < losses[:-1]).all():
+        law = str(fit_power_law(x.astype(float), losses))
+    return f"\n\nLoss of the base over x {what}: {law}."
+
+
 def size_report(arms: Arms) -> Report:
     """Ceiling and C_mid over parameters, beside the base's pretraining loss."""
     fits, rows = fit_arms(arms), []
@@ -1300,32 +1372,23 @@ def size_report(arms: Arms) -> Report:
     text += "\n\n" + fit_table(list(fits.values()), "FLOPs")
     half = [scores(forecast(f.curve, 0.5)) for f in fits.values()]
     text += "\n\nForecast of the second half, all sizes:\n\n" + score_table(half)
-    if len(sizes) >= 4:
-        text += "\n\nLoss of the base over N parameters: "
-        falls = (losses[1:] < losses[:-1]).all()
-        law = fit_power_law(sizes.astype(float), losses) if falls else "no law"
-        text += (
-            f"{law}." if falls else "it does not fall throughout, so no law is fitted."
-        )
+    text += loss_law("parameters", sizes, losses)
     figure, (left, right) = panels(2)
     draw_curves(left, list(fits.values()))
-    rates = np.array(
-        [[np.mean([r.final() for r in runs])] * 3 for runs in arms.values()]
-    )
-    rates[:, 0] = [min(r.final() for r in runs) for runs in arms.values()]
-    rates[:, 2] = [max(r.final() for r in runs) for runs in arms.values()]
+    ends = [[r.final() for r in runs] for runs in arms.values()]
+    low, mean, high = ([f(rates) for rates in ends] for f in (min, np.mean, max))
     starts = [f.fit.r0 for f in fits.values()]
     right.plot(sizes, starts, "s--", color="gray", label="base")
-    right.plot(sizes, rates[:, 1], "o-", label="after RL, range of seeds")
-    right.fill_between(sizes, rates[:, 0], rates[:, 2], alpha=0.2, lw=0)
+    right.plot(sizes, mean, "o-", label="after RL, range of seeds")
+    right.fill_between(sizes, low, high, alpha=0.2, lw=0)
     right.set(xscale="log", xlabel="parameters", ylabel="held-out pass rate")
     right.set_ylim(0, 1.02)
     right.legend(fontsize=8)
     names = "sigmoid", "power law in 1 - R"
     ours, tan = (np.mean([s[name].rmse for s in half]) for name in names)
     verdict = (
-        f"{sizes[0]:,} to {sizes[-1]:,} parameters: {rates[0, 1]:.2f} to "
-        f"{rates[-1, 1]:.2f} after RL; the second half is missed by {ours:.3f} "
+        f"{sizes[0]:,} to {sizes[-1]:,} parameters: {mean[0]:.2f} to "
+        f"{mean[-1]:.2f} after RL; the second half is missed by {ours:.3f} "
         f"(sigmoid) and {tan:.3f} (power law in 1 - R)"
     )
     return Report(verdict, text, figure)
@@ -1357,37 +1420,44 @@ def iso_compute(bases: Bases, total: float) -> Array:
     return rates
 
 
-def best_split(bases: Bases, total: float) -> tuple[list[int], str]:
-    """The best base for a total budget, seed by seed, and what bounds the choice.
+def best_split(bases: Bases, total: float) -> tuple[int, float, float] | None:
+    """(base, low, high) for a total: the best base, and bounds on the best share of RL.
 
-    The bound is empty for a best base between others, else `at least` or `at most`:
-    how its share of RL stands to the best one. No choice where fewer than two bases
-    can be compared.
+    The best by the mean of seeds. The best share lies between those of its neighbours,
+    or of the neighbours of other seeds' best; NaN where there is no neighbour to
+    compare. None where fewer than two bases can be compared.
     """
     rates = iso_compute(bases, total)
-    there = np.flatnonzero(np.isfinite(rates).all(1))
+    there = np.flatnonzero(np.isfinite(rates[:, 0]))
     if len(there) < 2:
-        return [], ""
-    best = [int(i) for i in np.nanargmax(rates, 0)]
-    if min(best) == there[0]:
-        return best, "at least "
-    return best, "at most " if max(best) == len(bases) - 1 else ""
+        return None
+    share = [1 - cost / total for cost, *_ in bases]
+    best = np.nanargmax(rates, 0)
+    low = share[best.max() + 1] if best.max() < there[-1] else np.nan
+    high = share[best.min() - 1] if best.min() > there[0] else np.nan
+    return int(there[rates[there].mean(1).argmax()]), low, high
+
+
+def share_text(low: float, high: float) -> str:
+    """Bounds on the best share of RL in words."""
+    if np.isnan(low):
+        return "unknown" if np.isnan(high) else f"at most {high:.0%}"
+    return f"at least {low:.0%}" if np.isnan(high) else f"{low:.0%} to {high:.0%}"
 
 
 def split_report(arms: Arms) -> Report:
     """Pass rate over RL's share of a fixed total, and the bases where RL fails."""
     rows, failing, names = [], [], list(arms)
     figure, (left, right) = panels(2)
-    starts = [runs[0].rows[0] for runs in arms.values()]
-    cost = np.array([row["pretrain_flops"] for row in starts], float)
-    losses = np.array([runs[0].extra["base_loss"] for runs in arms.values()])
+    cost = [float(runs[0].rows[0]["pretrain_flops"]) for runs in arms.values()]
+    losses = [runs[0].extra["base_loss"] for runs in arms.values()]
     bases: Bases = []
     for i, (name, runs) in enumerate(arms.items()):
-        before = starts[i]["pass_rate"]
-        gain = np.mean([r.final() for r in runs]) - before
-        failing += [name] if gain < 0.1 else []
+        before = np.mean([r.rows[0]["pass_rate"] for r in runs])
+        rise = np.mean([r.final() for r in runs]) - before
+        failing += [name] if rise < 0.1 else []
         cells = [name, f"{cost[i]:.2e}", f"{losses[i]:.3f}", f"{before:.3f}"]
-        rows += [[*cells, finals(runs), f"{gain:+.3f}"]]
+        rows += [[*cells, finals(runs), f"{rise:+.3f}"]]
         curves = [pooled("", [r]) for r in runs]
         fits = [fit_sigmoid(*c.points(), c.r0) for c in curves]
         bases += [(cost[i], min(c.end() for c in curves), fits)]
@@ -1396,24 +1466,23 @@ def split_report(arms: Arms) -> Report:
         mean = np.mean([np.interp(totals[0][0], *t) for t in totals], 0)
         left.plot(totals[0][0], mean, "o-", ms=3, color=f"C{i}", label=name)
     text = table("base | pretraining FLOPs | its loss | R_0 | final | gain", rows)
-    found, rows = [], []
+    found, rows, verdict = [], [], "No best share lies between those tried"
     for total in np.geomspace(cost[0] * 1.2, cost[-1] + bases[-1][1], 12):
-        best, bound = best_split(bases, total)
-        if not best:
-            continue
-        shares = 1 - cost[best] / total
-        found += [(total, shares, bound)]
-        share = f"{bound}{shares.mean():.0%} ({shares.min():.0%} to {shares.max():.0%})"
-        rate = np.nanmax(iso_compute(bases, total), 0).mean()
-        chosen = ", ".join(names[i] for i in sorted(set(best)))
-        rows += [[f"{total:.2e}", share, chosen, f"{rate:.3f}"]]
-    header = "total FLOPs | best share of RL (seeds) | base | pass rate"
+        if best := best_split(bases, total):
+            top, low, high = best
+            found += [total]
+            rate = iso_compute(bases, total)[top].mean()
+            shares = f"{1 - cost[top] / total:.0%}", share_text(low, high)
+            rows += [[f"{total:.2e}", names[top], f"{rate:.3f}", *shares]]
+            if low < high:  # neither is NaN
+                verdict = f"Best share of RL at {total:.1e} FLOPs: {shares[1]}"
+    header = "total FLOPs | best base | pass rate | its share of RL | best share"
     text += "\n\n" + table(header, rows)
-    for i, (total, _, _) in enumerate(found[::2]):
-        rates, color = iso_compute(bases, total), plt.cm.viridis(i / 6)
-        there, share = np.isfinite(rates).all(1), 1 - cost / total
-        share, rates = share[there], rates[there]
-        style, top = dict(color=color), rates.mean(1).argmax()
+    for i, total in enumerate(found[::2]):
+        rates = iso_compute(bases, total)
+        there = np.isfinite(rates[:, 0])
+        share, rates = 1 - np.array(cost)[there] / total, rates[there]
+        style, top = dict(color=plt.cm.viridis(i / 6)), rates.mean(1).argmax()
         label = f"{total:.1e} FLOPs"
         right.plot(share, rates.mean(1), "o-", **style, label=label)
         right.fill_between(share, rates.min(1), rates.max(1), **style, alpha=0.2)
@@ -1424,17 +1493,10 @@ def split_report(arms: Arms) -> Report:
     left.set(xscale="log", xlabel="pretraining + RL compute (FLOPs)", ylim=(0, 1.02))
     left.set(ylabel="held-out pass rate")
     left.legend(fontsize=8)
-    if (losses[1:] < losses[:-1]).all() and len(arms) >= 4:
-        law = fit_power_law(cost, losses)
-        text += f"\n\nLoss of the base over D pretraining FLOPs: {law}."
+    text += loss_law("pretraining FLOPs", np.array(cost), np.array(losses))
     text += "\n\n" + fit_table(list(fit_arms(arms).values()), "FLOPs")
-    verdict = "RL gains less than 0.1 on " + (", ".join(failing) or "none of the bases")
-    for total, shares, bound in reversed(found):
-        if not bound:
-            share = f"{shares.mean():.0%} [{shares.min():.0%}, {shares.max():.0%}]"
-            verdict = f"Best share of RL at {total:.1e} FLOPs: {share}; {verdict}"
-            return Report(verdict, text, figure)
-    return Report(f"No best share lies between those tried; {verdict}", text, figure)
+    verdict += "; RL gains less than 0.1 on " + (", ".join(failing) or "none of these")
+    return Report(verdict, text, figure)
 
 
 def inference_arms(quick: bool) -> dict[str, dict]:
@@ -1466,8 +1528,7 @@ def measure(cfg: train.Config) -> None:
             )
             wrong.append(sorted(answers.values(), reverse=True))
         found[when] = {"right": [int(c) for c in rewards.sum(1)], "wrong": wrong}
-    path.with_suffix(".tmp").write_text(json.dumps(found) + "\n")
-    os.replace(path.with_suffix(".tmp"), path)
+    write(path, json.dumps(found) + "\n")
 
 
 def pass_at(rows: dict, k: int) -> Array:
@@ -1486,6 +1547,31 @@ def majority_at(rows: dict, k: int) -> Array:
         top = draws.max(1)
         rates += [((draws[:, 0] == top) / (draws == top[:, None]).sum(1)).mean()]
     return np.array(rates)
+
+
+def exchange_rate(gold: list[Result], ks: Array, levels: Array) -> str:
+    """What RL costs that makes one answer as good as a majority of k of the base's."""
+    fit, config = forecast(pooled("gold", gold), 1.0), train.Config(**gold[0].config)
+    base, after = (
+        train.decode_flops(config.gpt(), 0, round(gold[0].rows[i]["answer_tokens"]))
+        for i in (0, -1)
+    )
+    rows = []
+    for k, level in zip(ks.tolist(), levels, strict=True):
+        found = price(fit, 0, level) if level > fit.fit.r0 + 2 * fit.noise else None
+        cells = ["-", "-"]
+        if found and k * base > after:
+            middle, low, high = found
+            pays = f"{middle / (k * base - after):,.0f}"
+            cells = [f"{middle:.1e} [{low:.1e}, {high:.1e}]", pays]
+        rows += [[k, f"{level:.3f}", f"{k * base:.1e}", *cells]]
+    text = (
+        "\n\nSampling instead of RL: a majority of k answers of the base, and the RL "
+        "after which one answer\nis as good (90 % interval; - within noise of it). "
+        "From so many problems on it pays.\n\n"
+    )
+    header = "k | majority@k of the base | FLOPs of k answers | RL FLOPs to that pass "
+    return text + table(header + "rate | problems", rows)
 
 
 def inference_report(arms: Arms) -> Report:
@@ -1511,26 +1597,17 @@ def inference_report(arms: Arms) -> Report:
         axes.minorticks_off()
         axes.legend(fontsize=8, loc="lower right")
     text = table("policy | k = " + " | ".join(map(str, ks)), rows)
-    fit = forecast(pooled("gold", gold), 1.0).fit
-    levels = curves["majority", "base"].tolist()
-    needs = [fit.inverse(level) for level in levels]
-    costs = [f"{c:.1e}" if np.isfinite(c) else "none is enough" for c in needs]
-    rows = [[k, f"{v:.3f}", c] for k, v, c in zip(ks, levels, costs, strict=True)]
-    text += (
-        "\n\nSampling instead of RL: a majority of k answers of the base is as good as "
-    )
-    text += "one answer after this much RL.\n\n"
-    text += table("k | majority@k of the base | RL FLOPs to that pass rate", rows)
+    text += exchange_rate(gold, ks, curves["majority", "base"])
     base, after = curves["pass", "base"], curves["pass", "after RL, gold"]
-    ahead = problems["pass", "base"] - problems["pass", "after RL, gold"]
-    error = ahead.std(1) / ahead.shape[1] ** 0.5
-    crossing = ks[ahead.mean(1) > 1.645 * error]
-    verdict = f"pass@1 goes from {base[0]:.2f} to {after[0]:.2f} and pass@64 from "
-    verdict += f"{base[-1]:.3f} to {after[-1]:.3f}; the base "
-    overtaken = (
-        f"overtakes at k = {crossing[0]}" if len(crossing) else "never overtakes"
-    )
-    verdict += f"{overtaken} (at 95 %)"
+    gap = problems["pass", "after RL, gold"][-1] - problems["pass", "base"][-1]
+    error = 1.645 * gap.std() / len(gap) ** 0.5
+    verdict = f"pass@1 goes from {base[0]:.2f} to {after[0]:.2f}, pass@64 from "
+    verdict += f"{base[-1]:.3f} to {after[-1]:.3f} ({gap.mean():+.3f} ± {error:.3f})"
+    crossing = ks[base >= after]
+    if gap.mean() + error < 0:
+        verdict += f"; the base is level at k = {crossing[0]} and then ahead"
+    else:
+        verdict += "; the base is not shown to overtake up to k = 64"
     if "random reward" in arms:
         change = curves["pass", "after RL, random reward"][0] - base[0]
         verdict += f"; a random reward changes pass@1 by {change:+.2f}"
@@ -1540,7 +1617,7 @@ def inference_report(arms: Arms) -> Report:
 STUDIES = {
     "curve": Study(
         "Does a sigmoid fitted on the first part of the compute forecast the rest?",
-        "one setting, 400 RL steps of 64 answers",
+        "one setting, 64 answers a step",
         lambda quick: {"chain": {}},
         curve_report,
         "ScaleRL fits 50k GPU-hours and shows agreement to 100k by eye. Refitted "
@@ -1550,7 +1627,7 @@ STUDIES = {
     ),
     "recipes": Study(
         "Which choice of loss moves the ceiling A and which only the efficiency?",
-        "400 RL steps of 64 answers for every recipe",
+        "64 answers a step",
         recipe_arms,
         against_first,
         "ScaleRL: loss family and FP32 logits move A, aggregation and normalisation"
@@ -1559,7 +1636,7 @@ STUDIES = {
     ),
     "sizes": Study(
         "How do ceiling and efficiency grow with parameters?",
-        "3000 pretraining and 400 RL steps for every size: equal data, not compute",
+        "equal data, not compute: 3000 pretraining steps",
         size_arms,
         size_report,
         "Tan et al.: larger models learn more per FLOP, 1 - R falls as a power law "
@@ -1568,7 +1645,7 @@ STUDIES = {
     ),
     "split": Study(
         "At a fixed total, how much should go to pretraining and how much to RL?",
-        "pretraining steps times RL steps, iso-compute read off the curves",
+        "64 answers a step; iso-compute read off the curves",
         split_arms,
         split_report,
         "Shen et al. (chess, 5M to 1B parameters): the best share of RL is 20 to 28"
@@ -1576,7 +1653,7 @@ STUDIES = {
     ),
     "group": Study(
         "At a fixed number of answers a step, how many to each prompt?",
-        "64 answers a step, 400 steps",
+        "64 answers a step",
         group_arms,
         against_first,
         "IsoCompute: small groups are best early and large ones later. ScaleRL: 8 "
@@ -1584,7 +1661,7 @@ STUDIES = {
     ),
     "reward": Study(
         "What do wrong verdicts, learned and misspecified rewards cost?",
-        "400 RL steps of 64 answers; pass rates are always by the true verifier",
+        "64 answers a step; pass rates are always by the true verifier",
         reward_arms,
         reward_report,
         "Gao et al.: gold reward peaks and falls over sqrt(KL) as the proxy goes on"
@@ -1601,7 +1678,7 @@ STUDIES = {
     ),
     "lag": Study(
         "How stale may the policy that samples be?",
-        "400 RL steps of 64 answers",
+        "64 answers a step",
         lag_arms,
         against_first,
         "ScaleRL: a trainer up to 8 steps ahead costs nothing and saves time.",
@@ -1613,10 +1690,17 @@ STUDIES = {
 # From finished runs to a study's folder
 
 
+def write(path: Path, text: str) -> None:
+    """All of it or nothing, whoever else writes the same."""
+    part = path.with_suffix(f".{os.getpid()}.tmp")
+    part.write_text(text)
+    os.replace(part, path)
+
+
 def write_results(results: list[Result], folder: Path) -> None:
     """runs.jsonl: one line a run, all that tables and figures are made of."""
     lines = [json.dumps(dataclasses.asdict(r), separators=(",", ":")) for r in results]
-    (folder / "runs.jsonl").write_text("\n".join(lines) + "\n")
+    write(folder / "runs.jsonl", "\n".join(lines) + "\n")
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -1625,6 +1709,12 @@ def read_results(folder: Path) -> list[Result]:
     if not path.exists():
         raise ValueError(f"{folder} holds no runs.jsonl; run the study first")
     return [Result(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+CAPTION = """\
+Filled points were fitted, open ones predicted. Shades: the range of seeds; about a
+dashed line the 90 % band of new points. All seeds start from one base, so intervals and
+shades hold the noise of RL and evaluation, not that of pretraining."""
 
 
 def write_report(name: str, results: list[Result], folder: Path, lost: str = "") -> str:
@@ -1638,13 +1728,15 @@ def write_report(name: str, results: list[Result], folder: Path, lost: str = "")
         f"**{report.verdict}.**",
         *([f"Missing: {lost}."] if lost else []),
         f"![{name}]({name}.png)",
-        f"Fixed: {study.budget}. Runs: {len(results)} in arms of "
-        f"{max(map(len, arms.values()))} seeds, {rl:.1e} FLOPs of RL; bases: "
-        f"{len(bases)}, {sum(bases):.1e} FLOPs. Made by `python scaling.py {name}`.",
+        CAPTION,
+        f"Fixed: {study.fixed}, {max(r.rows[-1]['step'] for r in results)} RL steps. "
+        f"{len(results)} runs, {max(map(len, arms.values()))} seeds an arm, {rl:.1e} "
+        f"FLOPs of RL; bases: {len(bases)}, {sum(bases):.1e} FLOPs. `python scaling.py "
+        f"{name}`.",
         report.tables,
         f"At scale: {study.literature}",
     ]
-    (folder / f"{name}.md").write_text("\n\n".join(parts) + "\n")
+    write(folder / f"{name}.md", "\n\n".join(parts) + "\n")
     save_figure(report.figure, report.verdict, folder / f"{name}.png")
     return report.verdict
 
@@ -1669,18 +1761,24 @@ def run_study(name: str, args: argparse.Namespace) -> None:
         for cfg in ready.values():
             measure(cfg)
     why = {
-        run: worker.failed.get(cfg.folder(), "not run") for run, cfg in configs.items()
+        run: worker.failed.get(cfg.folder(), "not run").splitlines()[-1]
+        for run, cfg in configs.items()
+        if run not in ready
     }
-    lost = "; ".join(
-        f"{run} ({why[run].splitlines()[-1]})" for run in configs if run not in ready
-    )
-    if ready:
-        results = [collect(cfg, run) for run, cfg in ready.items()]
-        write_results(results, lab.out)
+    lost = "; ".join(f"{run} ({reason})" for run, reason in why.items())
+    results = [collect(cfg, run) for run, cfg in ready.items()]
+    write_results(results, lab.out)
+    if next(iter(configs)).rpartition("/")[0] in arms_of(results):
         print(f"\n{write_report(name, results, lab.out, lost)}")
         print(f"wrote {lab.out}/{name}.md, {name}.png and runs.jsonl")
-    if lost:
+    else:
+        print(
+            "no verdict yet: the first arm, which others are held against, is missing"
+        )
+    if any(cfg in mine for run, cfg in configs.items() if run in why):
         raise RuntimeError(f"missing: {lost}")
+    if lost:
+        print(f"missing, of other shards: {lost}")
 
 
 def dry_run(jobs: list[train.Config], workers: int) -> None:
@@ -1752,45 +1850,51 @@ def forecasts_of(results: list[Result]) -> str:
 # The planner
 
 
+FAR = 4  # times the measured RL compute, beyond which no setting is called the best
+
+
 def plan(folder: Path, target: float, budget: float) -> str:
     """What a target costs or a budget buys, by the fitted settings of the studies.
 
     Settings are those of `split` and `sizes`: a base and the RL on it, and compute
     counts both. ValueError where neither study is there.
     """
-    settings: Arms = {}
-    for name in ("split", "sizes"):
-        if (folder / name / "runs.jsonl").exists():
-            settings |= arms_of(read_results(folder / name))
+    settings: dict[str, tuple[str, list[Result]]] = {}  # by the last row: each once
+    for study in ("split", "sizes"):
+        if (folder / study / "runs.jsonl").exists():
+            for name, runs in arms_of(read_results(folder / study)).items():
+                settings.setdefault(json.dumps(runs[0].rows[-1]), (name, runs))
     if not settings:
         raise ValueError(f"{folder} holds neither split nor sizes; run one of them")
-    rows = []
-    for name, runs in settings.items():
+    rows, style = [], ".2e" if target else ".3f"
+    for name, runs in settings.values():
         fit = forecast(pooled(name, runs), 1.0)
         before = runs[0].rows[0]["pretrain_flops"]
-        row = price(fit, before, target) if target else buys(fit, before, budget)
-        spent = [before + r.rows[-1]["rl_flops"] for r in runs]
-        pace = np.mean(
-            [r.extra["seconds"] / c for r, c in zip(runs, spent, strict=True)]
-        )
-        if row:
-            rows += [(row, pace, name, before, fit)]
-    if not rows:
-        return "No setting of the studies gets there: the data cannot say what would.\n"
-    rows.sort(key=lambda r: r[0][0] if target else -r[0][0])
-    cells, style = [], ".2e" if target else ".3f"
-    for (middle, low, high), pace, name, before, fit in rows:
+        found = price(fit, before, target) if target else buys(fit, before, budget)
+        if not found:
+            continue
+        middle, low, high = found
         total = middle if target else budget
+        spent = [before + r.rows[-1]["rl_flops"] for r in runs]
+        seconds = [r.extra["seconds"] for r in runs]
+        minutes = total * np.sum(seconds) / np.sum(spent) / 60
         ahead = (total - before) / fit.until
         known = "inside" if ahead <= 1 else f"{ahead:.3g} x beyond"
         if ahead > 1 and fit.refusal():
             known += f", and {fit.refusal()}"
         answer = f"{middle:{style}} [{low:{style}}, {high:{style}}]"
-        share, minutes = f"{1 - before / total:.0%}", f"{total * pace / 60:.3g}"
-        cells += [[name, answer, share, minutes, known]]
+        cells = [name, answer, f"{1 - before / total:.0%}", f"{minutes:.3g}", known]
+        rows += [((ahead > FAR, middle if target else -middle), cells)]
+    if not rows:
+        return "No setting of the studies gets there: the data cannot say what would.\n"
+    rows.sort()
+    (far, _), best = rows[0]
     what = "total FLOPs" if target else "pass rate"
     header = f"setting | {what} [90 %] | share of RL | minutes on one core"
-    return table(f"{header} | measured range", cells) + f"\n\nBest: {rows[0][2]}.\n"
+    text = table(f"{header} | measured range", [cells for _, cells in rows])
+    if far:
+        return f"{text}\n\nAll of this is further than {FAR} times what was measured.\n"
+    return f"{text}\n\nBest: {best[0]}.\n"
 
 
 def price(
@@ -1798,8 +1902,11 @@ def price(
 ) -> tuple[float, float, float] | None:
     """Total compute to a pass rate with its 90 % interval; None where out of reach.
 
-    The interval is where the band of new points crosses the target.
+    The interval is where the band of new points crosses the target; what the base
+    reaches costs the base alone.
     """
+    if target <= fit.fit.r0:
+        return before, before, before
     grid = np.geomspace(fit.until / 300, fit.until * 10, 600)
     low, high = fit.band(grid)
     reached = [rates >= target for rates in (fit.fit(grid), high, low)]
@@ -1828,7 +1935,7 @@ def read_curves(args: argparse.Namespace) -> list[Curve]:
     ValueError for a file or column that is not there, or a cell that is no number.
     """
     try:
-        with open(args.csv, newline="") as file:
+        with open(args.csv, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
         raise ValueError(f"{args.csv} cannot be read: {error.strerror}") from error
@@ -1852,6 +1959,12 @@ def read_curves(args: argparse.Namespace) -> list[Curve]:
     for (run, y), points in groups.items():
         name = y if args.pool else f"{run} {y}" if len(columns) > 1 else run
         x, score = np.array(sorted(points)).T
+        early = (x >= args.start) & (x <= args.fit_until * x.max())
+        if early.sum() < 4 and not args.pool:
+            raise ValueError(
+                f"{name} has {early.sum()} points to fit and needs at least 4: "
+                "lower --start, raise --fit-until, or leave it out"
+            )
         curves.setdefault(name, []).append((x[x >= args.start], score[x >= args.start]))
     return [Curve(name, runs, args.r0) for name, runs in curves.items()]
 
@@ -1930,7 +2043,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     names = ", ".join([*STUDIES, "plan", "redraw", "fit FILE"])
     parser.add_argument("study", nargs="?", default="curve", help=names)
     parser.add_argument("csv", nargs="?", default="", help="of fit: the table")
-    parser.add_argument("--out", default="", help="folder; default out/STUDY")
+    out = "folder, default out/STUDY; bases and the shared reference go beside it"
+    parser.add_argument("--out", default="", help=out)
     study = parser.add_argument_group("a study")
     study.add_argument("--workers", type=int, default=2, help="processes, default 2")
     study.add_argument("--seeds", type=int, default=0, help="default 5 curve, 3 else")

@@ -290,6 +290,25 @@ def test_baselines_do_not_see_what_they_forecast():
         assert found[name].bias == pytest.approx(-0.6, abs=0.001)
 
 
+def test_a_curve_that_rises_and_falls():
+    """The hacked reward's: no ceiling is told, and it is not called flat."""
+    up = Sigmoid(0.8, 2.0, 5.0, 0.2)(COMPUTE)
+    for lost, said in ((0.05, "rises and then"), (0.7, ""), (0.62, "rises and then")):
+        y = np.where(COMPUTE < 60, up, lost)
+        result = forecast(Curve("x", [(COMPUTE, y)], 0.2), 1.0, 2)
+        assert result.falls() == bool(said) and said in result.refusal()
+        word = scaling.change(result, result, np.full(3, np.nan))
+        assert word == ("rises, then falls" if said else "too few seeds to tell")
+
+
+def test_a_small_gain_is_no_flat_curve():
+    """0.20 to 0.23 in 72 points with noise of 0.01 is a gain."""
+    x, rng = np.tile(COMPUTE[::5], 12), np.random.default_rng(0)
+    y = Sigmoid(0.23, 2.0, 5.0, 0.2)(x) + rng.normal(0, 0.01, len(x))
+    result = forecast(Curve("x", [(x, y)], 0.2), 1.0, 2)
+    assert "flat" not in result.refusal() and result.interval("a")[0] > 0.2
+
+
 def test_scores_by_hand():
     """Width 0.2; one of two points lies 0.05 above: (0.2 + 0.2 + 20 * 0.05) / 2."""
     predicted, truth = np.array([0.5, 0.5]), np.array([0.5, 0.65])
@@ -324,9 +343,13 @@ def test_odds_of_a_higher_ceiling():
     error, fits = np.random.default_rng(0).normal(0, 0.005, 30), []
     for a in (0.8, 0.6, 0.6):
         y = Sigmoid(a, 2.0, 5.0, 0.2)(COMPUTE) + error
-        fits.append(forecast(Curve("x", [(COMPUTE, y)], 0.2), 1.0, 20))
+        fits.append(forecast(Curve("x", [(COMPUTE, y)] * 3, 0.2), 1.0, 20))
     assert scaling.odds_of_a(fits[0], fits[1]) > 0.999
     assert scaling.odds_of_a(fits[1], fits[2]) == pytest.approx(0.5)
+    # Seeds that end at 0.5 and 0.7: their mean is known to 0.1, whatever the profile.
+    apart = [(COMPUTE, Sigmoid(a, 2.0, 5.0, 0.2)(COMPUTE)) for a in (0.5, 0.7)]
+    loose = forecast(Curve("x", apart, 0.2), 1.0, 20)
+    assert scaling.ceiling_sd(loose) >= 0.098
     even, slow = np.array([0.9, 1.0, 1.1]), np.array([0.4, 0.5, 0.6])
     assert scaling.change(fits[0], fits[1], slow) == "a higher ceiling"
     assert scaling.change(fits[1], fits[0], slow) == "a lower ceiling"
@@ -334,7 +357,7 @@ def test_odds_of_a_higher_ceiling():
     assert scaling.change(fits[2], fits[1], 1 / slow[::-1]) == "faster"
     assert scaling.change(fits[2], fits[1], even) == "no change seen"
     flat = forecast(Curve("x", [(COMPUTE, 0.2 + 0 * y + error)], 0.2), 1.0, 20)
-    assert scaling.change(flat, fits[1], np.full(3, np.nan)) == "learns nothing"
+    assert scaling.change(flat, fits[1], np.full(3, np.nan)) == "gains nothing"
 
 
 def test_the_range_of_arms_by_hand():
@@ -345,7 +368,8 @@ def test_the_range_of_arms_by_hand():
         for name, v in (("low", 0.25), ("high", 0.75))
     }
     text = scaling.apart(arms)
-    assert "From low to high the end rises by 0.500 (p = 0.3" in text
+    assert text.startswith("The ends span 0.250 (low) to 0.750 (high), as wide by")
+    assert float(text.split()[-1]) == pytest.approx(1 / 3, abs=0.03)
 
 
 def test_the_pretraining_law_comes_back():
@@ -418,7 +442,7 @@ BAD = [
     (CSV, ["--run", "seed"], "has no column 'seed'"),
     (CSV, ["--run", "run", "--only", "b"], "no run 'b'; there are a"),
     (CSV, ["--fit-until", "2"], "--fit-until is a share"),
-    (CSV, ["--start", "8"], "at least 4 points"),
+    (CSV, ["--start", "8"], "needs at least 4"),
     (CSV.replace("0.2", "high"), [], "line 3: compute and pass_rate must be numbers"),
     (CSV.replace("0.2", "20"), [], "line 3: compute must be above 0 and pass_rate"),
     ("compute,pass_rate\n", [], "has no rows"),
@@ -585,7 +609,8 @@ def made_up(name: str, quick: bool = False) -> list[scaling.Result]:
             y = (y + rng.normal(0, 0.01, len(x))).clip(0, 1)
             cost = int(2e11 * (1 + i))
             first = dict(step=0, pretrain_flops=cost, rl_flops=0, pass_rate=0.2)
-            rows = [first | dict(problems=256, samples=8, kl_base=0.0, reward=0.3)]
+            first |= dict(problems=256, samples=8, answer_tokens=20.0)
+            rows = [first | dict(kl_base=0.0, reward=0.3)]
             for c, rate in zip(x, y, strict=True):
                 rows += [
                     rows[0]
@@ -648,7 +673,7 @@ def test_the_plan(studies, capsys):
     bought = Sigmoid(0.9, 1.3, 2e10, 0.2)(np.array([1e11]))  # after 2e11 for the base
     assert float(cells[2].split()[0]) == pytest.approx(bought[0], abs=0.01)
     assert cells[3].strip() == "33%"
-    assert "beyond" in scaling.plan(studies, 0, 1e15)
+    assert "further than 4 times what was measured" in scaling.plan(studies, 0, 1e15)
     assert scaling.main(["plan", "--studies", str(studies)]) == 2
     assert "either --target or --budget" in capsys.readouterr().err
 
@@ -662,11 +687,22 @@ def test_the_best_split_by_hand():
     assert rates[0] == pytest.approx([0.1 + 0.5 / (1 + 5**-2)] * 2)
     short = (1.0, 2.4, cheap[2])  # 5.0 is more than twice what was measured
     assert np.isnan(scaling.iso_compute([short, dear], 6.0)[0]).all()
-    assert scaling.best_split([cheap, dear], 4.0) == ([], "")
-    assert scaling.best_split([cheap, dear], 5.2) == ([0, 0], "at least ")
-    assert scaling.best_split([cheap, dear], 10.0) == ([1, 1], "at most ")
+    assert scaling.best_split([cheap, dear], 4.0) is None
+    best, low, high = scaling.best_split([cheap, dear], 6.0)
+    assert best == 0 and low == pytest.approx(1 / 6) and np.isnan(high)
+    best, low, high = scaling.best_split([cheap, dear], 10.0)
+    assert best == 1 and np.isnan(low) and high == pytest.approx(0.9)
     poor = (0.1, 50.0, [Sigmoid(0.2, 2.0, 1.0, 0.1)] * 2)
-    assert scaling.best_split([poor, cheap, dear], 5.2) == ([1, 1], "")
+    best, low, high = scaling.best_split([poor, cheap, dear], 5.5)
+    assert best == 1 and low == pytest.approx(1 - 5 / 5.5)
+    assert high == pytest.approx(1 - 0.1 / 5.5)
+    # a dearer base that costs more than there is bounds nothing
+    best, low, high = scaling.best_split([poor, cheap, dear], 4.0)
+    assert best == 1 and np.isnan(low)
+    # seeds that disagree widen the bounds
+    torn = (1.0, 50.0, [Sigmoid(0.6, 2.0, 1.0, 0.1), Sigmoid(0.15, 2.0, 1.0, 0.1)])
+    best, low, high = scaling.best_split([poor, torn, dear], 5.5)
+    assert best == 1 and np.isnan(low) and high == pytest.approx(1 - 0.1 / 5.5)
 
 
 def test_majority_by_hand():
@@ -755,9 +791,13 @@ def test_a_forecast_is_filed_at_half_of_the_steps(tmp_path):
     assert record["after_step"] == 20 and record["steps"] == 40
     assert record["rl_flops"][0] <= 20 and not record["refusal"]
     (cfg.folder() / "forecast.json").unlink()
-    scaling.write_forecast(cfg)  # too late, but it still sees no more than the half
+    scaling.write_forecast(cfg)  # too late: it would be no forecast
+    assert not (cfg.folder() / "forecast.json").exists()
+    kept = [line for line in lines if line["step"] <= 24]
+    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    scaling.write_forecast(cfg)  # a little late: it still sees no more than the half
     late = json.loads((cfg.folder() / "forecast.json").read_text())
-    assert late["fit"] == record["fit"] and late["after_step"] == 40
+    assert late["fit"] == record["fit"] and late["after_step"] == 24
     later = curve(np.array(record["rl_flops"]))
     assert (np.array(record["low"]) <= later).all()
     assert (later <= np.array(record["high"])).all()
