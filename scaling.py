@@ -33,7 +33,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -605,17 +605,12 @@ def table(header: str, rows: list[list]) -> str:
 def score_table(all_scores: list[dict[str, Score]]) -> str:
     """Over many curves: the median error of the last point, and means of the rest."""
     rows = []
-    for name in ["sigmoid", *BASELINES]:
-        found = [s[name] for s in all_scores if name in s]
-        if found:
-            mean = {
-                f.name: np.mean([getattr(s, f.name) for s in found])
-                for f in fields(Score)
-            }
-            final = np.median([s.final for s in found])
-            row = f"{final:.3f}|{mean['bias']:+.3f}|{mean['rmse']:.3f}"
-            row += f"|{mean['covered']:.0%}|{mean['interval']:.3f}"
-            rows.append([name, *row.split("|")])
+    for name in ["sigmoid", *BASELINES] if any(all_scores) else []:
+        found = [dataclasses.astuple(s[name]) for s in all_scores if s]
+        bias, rmse, _, covered, interval = np.mean(found, 0)
+        final = np.median([s[name].final for s in all_scores if s])
+        cells = f"{final:.3f}", f"{bias:+.3f}", f"{rmse:.3f}", f"{covered:.0%}"
+        rows += [[name, *cells, f"{interval:.3f}"]]
     header = "forecaster | median error at the end | bias | RMSE"
     return table(f"{header} | points in the 90 % band | interval score", rows)
 
@@ -624,19 +619,16 @@ def fit_table(forecasts: list[Forecast], unit: str) -> str:
     """The fits as Markdown; a ceiling that the data cannot give is not printed."""
     rows, notes = [], []
     for f in forecasts:
-        why, cells = f.refusal(), {}
-        for name, style in (("a", ".3f"), ("b", ".2f"), ("c_mid", ".3g")):
-            low, high = f.interval(name)
-            text = f"{getattr(f.fit, name):{style}} [{low:{style}}, {high:{style}}]"
-            cells[name] = "-" if why else text
-        if why:
-            cells["a"] = f"at least {f.interval('a')[0]:.3f}"
+        cells = [f.curve.name, len(f.curve.points(0, f.until)[0]), f"{f.fit.r0:.3f}"]
+        if why := f.refusal():
+            cells += [f"at least {f.interval('a')[0]:.3f}", "-", "-", "-"]
             notes += [f"\n{f.curve.name}: the data cannot say where it ends: {why}."]
-        again = "-" if why else "[{:.3f}, {:.3f}]".format(*f.bootstrap_a())
-        count, start = len(f.curve.points(0, f.until)[0]), f"{f.fit.r0:.3f}"
-        rows += [
-            [f.curve.name, count, start, cells["a"], again, cells["b"], cells["c_mid"]]
-        ]
+        else:
+            for name, style in (("a", ".3f"), ("b", ".2f"), ("c_mid", ".3g")):
+                low, high = (f"{end:{style}}" for end in f.interval(name))
+                cells += [f"{getattr(f.fit, name):{style}} [{low}, {high}]"]
+            cells.insert(4, "[{:.3f}, {:.3f}]".format(*f.bootstrap_a()))
+        rows += [cells]
     header = f"curve | points | R_0 | A | A, bootstrap | B | C_mid ({unit})"
     text = "In brackets 90 % intervals: by profile, for A by bootstrap too.\n\n"
     return "\n".join([text + table(header, rows), *notes])
@@ -656,17 +648,21 @@ def draw_curves(axes: plt.Axes, forecasts: list[Forecast], unit: str = "FLOPs") 
     """Filled points were fitted, open ones predicted; line solid, then dashed.
 
     The shade about points is the range of seeds, the one about a dashed line the 90 %
-    band of new points.
+    band of new points. Where a curve rises and falls, dotted lines join the points of
+    each run: no sigmoid describes it.
     """
     for i, f in enumerate(forecasts):
         color, (x, _) = f"C{i}", f.curve.points()
         for x_run, y in f.curve.runs:
             early = x_run <= f.until
+            if f.falls():
+                axes.plot(x_run, y, ":", color=color, lw=1)
             axes.plot(x_run[early], y[early], "o", color=color, ms=3, alpha=0.7)
             axes.plot(x_run[~early], y[~early], "o", color=color, ms=4, mfc="white")
         shade(axes, f.curve.runs, color)
         fitted = np.geomspace(x.min(), f.until, 200)
-        axes.plot(fitted, f.fit(fitted), "-", color=color, label=f.curve.name)
+        line, heights = (":", np.nan * fitted) if f.falls() else ("-", f.fit(fitted))
+        axes.plot(fitted, heights, line, color=color, label=f.curve.name)
         if f.until < x.max():
             later = np.geomspace(f.until, x.max() * 1.5, 100)
             axes.plot(later, f.fit(later), "--", color=color)
@@ -987,13 +983,11 @@ def collect(cfg: train.Config, name: str) -> Result:
     for row in train.read_rows(cfg.folder(), "eval"):
         kept = {key: row[key] for key in KEPT.split() if key in row}
         rows += [{k: v if isinstance(v, int) else round(v, 5) for k, v in kept.items()}]
-    extra: dict = {"pass_at": row["pass_at"], "by_level": row["by_level"]}
+    extra: dict = {key: row[key] for key in ("pass_at", "by_level", "seconds")}
     source = Path(cfg.base) if cfg.base else cfg.folder()
     extra["base_loss"] = round(base_loss(source), 5)
     for row in train.read_rows(cfg.folder(), "reward")[:1]:
         extra["auc"] = row["auc"]
-    last = train.read_rows(cfg.folder(), "eval")[-1]
-    extra["seconds"] = last["seconds"]
     for file in ("forecast", "measure"):
         path = cfg.folder() / f"{file}.json"
         if path.exists():
@@ -1704,17 +1698,16 @@ def write_results(results: list[Result], folder: Path) -> None:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """The committed runs of a study. ValueError where there are none."""
-    path = folder / "runs.jsonl"
-    if not path.exists():
-        raise ValueError(f"{folder} holds no runs.jsonl; run the study first")
-    return [Result(**json.loads(line)) for line in path.read_text().splitlines()]
+    """The runs of a study."""
+    lines = (folder / "runs.jsonl").read_text().splitlines()
+    return [Result(**json.loads(line)) for line in lines]
 
 
 CAPTION = """\
-Filled points were fitted, open ones predicted. Shades: the range of seeds; about a
-dashed line the 90 % band of new points. All seeds start from one base, so intervals and
-shades hold the noise of RL and evaluation, not that of pretraining."""
+Filled points were fitted, open ones predicted; dotted lines join runs that rise and
+fall. Shades: the range of seeds; about a dashed line the 90 % band of new points. All
+seeds start from one base, so intervals and shades hold the noise of RL and evaluation,
+not that of pretraining."""
 
 
 def write_report(name: str, results: list[Result], folder: Path, lost: str = "") -> str:
@@ -1729,7 +1722,7 @@ def write_report(name: str, results: list[Result], folder: Path, lost: str = "")
         *([f"Missing: {lost}."] if lost else []),
         f"![{name}]({name}.png)",
         CAPTION,
-        f"Fixed: {study.fixed}, {max(r.rows[-1]['step'] for r in results)} RL steps. "
+        f"Fixed: {max(r.rows[-1]['step'] for r in results)} RL steps, {study.fixed}. "
         f"{len(results)} runs, {max(map(len, arms.values()))} seeds an arm, {rl:.1e} "
         f"FLOPs of RL; bases: {len(bases)}, {sum(bases):.1e} FLOPs. `python scaling.py "
         f"{name}`.",
@@ -1792,31 +1785,32 @@ def dry_run(jobs: list[train.Config], workers: int) -> None:
     print(f"{len(jobs)} runs, about {left / workers / 60:.0f} min left")
 
 
+def stored(folder: Path, names: Iterable[str]) -> dict[str, list[Result]]:
+    """Committed runs of those studies that are there. ValueError where none is."""
+    there = [name for name in names if (folder / name / "runs.jsonl").exists()]
+    if not there:
+        raise ValueError(f"{folder} holds none of {', '.join(names)}; run one first")
+    return {name: read_results(folder / name) for name in there}
+
+
 def redraw(folder: Path) -> None:
     """Every study's table and figure again, and README.md: verdicts and forecasts."""
-    results, rows = all_results(folder), []
-    for name in STUDIES:
-        if (folder / name / "runs.jsonl").exists():
-            verdict = write_report(name, read_results(folder / name), folder / name)
-            rows += [[f"[`{name}`](docs/studies/{name}/{name}.md)", verdict]]
+    studies, rows = stored(folder, STUDIES), []
+    for name, results in studies.items():
+        verdict = write_report(name, results, folder / name)
+        rows += [[f"[`{name}`](docs/studies/{name}/{name}.md)", verdict]]
     # Relative links here, those of the main README in the printed rows.
     text = table("study | verdict", rows)
     print(text)
     text = "# Studies\n\n" + text.replace("docs/studies/", "") + "\n\n"
-    (folder / "README.md").write_text(text + forecasts_of(results))
+    write(folder / "README.md", text + forecasts_of(each_once(studies)))
     print(f"\nwrote {folder}/README.md")
 
 
-def all_results(folder: Path) -> list[Result]:
-    """The runs of all studies, each once: studies share some. ValueError for none."""
-    found = {}
-    for name in STUDIES:
-        if (folder / name / "runs.jsonl").exists():
-            for r in read_results(folder / name):
-                found[json.dumps([r.config, r.rows[-1]])] = r
-    if not found:
-        raise ValueError(f"{folder} holds no study; run one first")
-    return list(found.values())
+def each_once(studies: dict[str, list[Result]]) -> list[Result]:
+    """The runs of all studies; some are shared."""
+    runs = (r for results in studies.values() for r in results)
+    return list({json.dumps([r.config, r.rows[-1]]): r for r in runs}.values())
 
 
 def forecasts_of(results: list[Result]) -> str:
@@ -1831,8 +1825,8 @@ def forecasts_of(results: list[Result]) -> str:
         text += [score_table(found)]
     hits, filed = [], 0
     for r, curve in zip(results, curves, strict=True):
-        if "forecast" in r.extra:
-            record, (x, y) = r.extra["forecast"], curve.runs[0]
+        record, (x, y) = r.extra.get("forecast"), curve.runs[0]
+        if record and record["after_step"] <= 0.6 * record["steps"]:
             x, y = x[x > record["rl_flops"][0]], y[x > record["rl_flops"][0]]
             at = np.log(x), np.log(record["rl_flops"])
             low, high = (np.interp(*at, record[end]) for end in ("low", "high"))
@@ -1860,12 +1854,9 @@ def plan(folder: Path, target: float, budget: float) -> str:
     counts both. ValueError where neither study is there.
     """
     settings: dict[str, tuple[str, list[Result]]] = {}  # by the last row: each once
-    for study in ("split", "sizes"):
-        if (folder / study / "runs.jsonl").exists():
-            for name, runs in arms_of(read_results(folder / study)).items():
-                settings.setdefault(json.dumps(runs[0].rows[-1]), (name, runs))
-    if not settings:
-        raise ValueError(f"{folder} holds neither split nor sizes; run one of them")
+    for results in stored(folder, ("split", "sizes")).values():
+        for name, runs in arms_of(results).items():
+            settings.setdefault(json.dumps(runs[0].rows[-1]), (name, runs))
     rows, style = [], ".2e" if target else ".3f"
     for name, runs in settings.values():
         fit = forecast(pooled(name, runs), 1.0)
