@@ -945,6 +945,10 @@ class Result:
         """Pass rate at the end, as measured with four times the samples."""
         return self.rows[-1]["pass_rate"]
 
+    def is_gold(self) -> bool:
+        """Was it paid by the true verifier?"""
+        return not {"reward", "false_positive", "false_negative"} & set(self.config)
+
 
 KEPT = "step pretrain_flops rl_flops pass_rate pass_rate_greedy problems samples "
 KEPT += "answer_tokens think_share truncated kl_base reward"
@@ -1389,7 +1393,7 @@ def size_report(arms: Arms) -> Report:
 
 
 def split_arms(quick: bool) -> dict[str, dict]:
-    counts = (1500, 3000) if quick else (1000, 2000, 2500, 3000, 4500, 6500)
+    counts = (1000, 2000, 2500, 3000, 3750, 4500, 5500, 6500)[:: 3 if quick else 1]
     usual = PACE["pretrain_steps"]
     made = [{} if n == usual else dict(pretrain_steps=n) for n in counts]
     return {f"{n} pretraining steps": m for n, m in zip(counts, made, strict=True)}
@@ -1816,13 +1820,20 @@ def each_once(studies: dict[str, list[Result]]) -> list[Result]:
 def forecasts_of(results: list[Result]) -> str:
     """How well each run's end is known from its half and its quarter, in Markdown."""
     text = [f"## Forecasts over all {len(results)} runs of all studies"]
-    text += ["Each run by itself; means over runs. Smaller interval scores are better."]
+    text += [
+        "Each run by itself; means over runs. Smaller interval scores are better. Last "
+        "third:\nfitted to the last third of the points that the others are fitted to."
+    ]
     curves = [pooled(r.name, [r]) for r in results]
     for share, word in ((0.5, "half"), (0.25, "a quarter")):
-        usable = [c for c in curves if len(c.points(0, share * c.end())[0]) >= 5]
-        found = [scores(forecast(c, share, 100)) for c in usable]
+        count = [len(c.points(0, share * c.end())[0]) for c in curves]
+        kept = [i for i, points in enumerate(count) if points >= 5]
+        found = [scores(forecast(curves[i], share, 100)) for i in kept]
+        true = [s for i, s in zip(kept, found, strict=True) if results[i].is_gold()]
         text += [f"### Fitted on {word} of the compute, {len(found)} runs"]
         text += [score_table(found)]
+        text += [f"The {len(true)} of them whose reward is the true verifier's:"]
+        text += [score_table(true)]
     hits, filed = [], 0
     for r, curve in zip(results, curves, strict=True):
         record, (x, y) = r.extra.get("forecast"), curve.runs[0]
