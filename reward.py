@@ -16,14 +16,15 @@ Text of a puzzle   prompt      task letter ... ':'   by the environment
 
 Every verifier is total: any string gives 0 or 1, nothing raises, nothing the policy
 wrote is evaluated. No credit for form: a reward for anything but the right answer is
-what a weak policy learns first. The second half of this file shows how: noisy verdicts,
-rules that can be hacked, learned reward models, and the alarms that give them away.
+what a weak policy learns first. The last quarter of this file shows how: noisy
+verdicts, rules that can be hacked, learned reward models, and the alarms that give them
+away.
 """
 
 import hashlib
 import itertools
 import math
-import random
+import operator
 import re
 import string
 import sys
@@ -32,6 +33,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from random import Random
 
 import numpy as np
 import torch
@@ -56,8 +58,7 @@ class Problem:
     budget: int = 0  # tokens after which a puzzle's open thought is closed; 0: never
 
 
-SPLITS = {"base": range(0, 60), "rl": range(60, 85), "calibrate": range(85, 90)}
-SPLITS["test"] = range(90, 100)
+SPLITS = {"base": 60, "rl": 85, "calibrate": 90, "test": 100}  # where buckets end
 MIN_SPACE = 10_000  # a level with fewer problems is memorised; never test on it
 
 
@@ -68,7 +69,7 @@ def split_of(key: str) -> str:
     """
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     bucket = int.from_bytes(digest, "big") % 100
-    return next(name for name, buckets in SPLITS.items() if bucket in buckets)
+    return next(name for name, end in SPLITS.items() if bucket < end)
 
 
 def leaks(text: str) -> bool:
@@ -110,14 +111,13 @@ class Corpus:
 class Demo:
     """An episode as the corpus shows it; `segments` alternate, the policy's first."""
 
-    problem: Problem
     segments: tuple[str, ...]  # completion, observation, completion, ...
     right: bool  # does the verifier accept it?
 
 
-def draw_level(levels: list[int], corpus: Corpus, rng: random.Random) -> int:
+def draw_level(levels: list[int], corpus: Corpus, rng: Random) -> int:
     """A level for one demonstration: P(l) proportional to exp(-skew * l)."""
-    weights = [2.718281828459045 ** (-corpus.skew * level) for level in levels]
+    weights = [math.e ** (-corpus.skew * level) for level in levels]
     return rng.choices(levels, weights)[0]
 
 
@@ -128,11 +128,11 @@ def draw_level(levels: list[int], corpus: Corpus, rng: random.Random) -> int:
 class Env:
     """One live episode. `step` never raises, whatever the policy wrote."""
 
-    turn_tokens = 0  # a turn ends after so many tokens; 0: it ends with '\\n'
+    turn_tokens = 0  # a turn ends after so many tokens; 0: it ends with '\n'
 
     def __init__(self, task: "Task", problem: Problem, seed: int | str) -> None:
         self.task, self.problem = task, problem
-        self.rng = random.Random(seed)  # the environment's own noise, one per rollout
+        self.rng = Random(seed)  # the environment's own noise, one per rollout
         self.turn_tokens, self.text = problem.budget or self.turn_tokens, ""
         self.solved = False
         self.turns = 0
@@ -160,15 +160,15 @@ class Env:
         return float(self.solved)
 
 
-def record(env: Env, act: Callable[[str], str]) -> tuple[str, ...]:
-    """Segments of an episode in which `act` answers each observation with a turn."""
+def record(env: Env, act: Callable[[str], str]) -> Demo:
+    """An episode in which `act` answers each observation, at first "", with a turn."""
     segments, said, done = [], "", False
     while not done:
         segments.append(act(said))
         said, done = env.step(segments[-1])
         if not done:
             segments.append(said)
-    return tuple(segments)
+    return Demo(tuple(segments), env.solved)
 
 
 class Task:
@@ -189,11 +189,11 @@ class Task:
         match = self.form.fullmatch(prompt)
         problem = self.parse(prompt, match) if match else None
         if problem is None:
-            example = self.generate(self.levels[0], random.Random(0)).prompt
+            example = self.generate(self.levels[0], Random(0)).prompt
             raise ValueError(f"{prompt!r} is no {self.name} problem, unlike {example}")
         return problem
 
-    def posed(self, prompt: str, rng: random.Random) -> Problem:
+    def posed(self, prompt: str, rng: Random) -> Problem:
         """As read, with whatever the prompt does not tell drawn at random."""
         return self.read(prompt)
 
@@ -201,11 +201,11 @@ class Task:
         """The problem of a prompt that `form` matches; None where it makes no sense."""
         raise NotImplementedError
 
-    def generate(self, level: int, rng: random.Random) -> Problem:
+    def generate(self, level: int, rng: Random) -> Problem:
         """A random problem of a level, of any split."""
         raise NotImplementedError
 
-    def shifted(self, level: int, rng: random.Random) -> Problem:
+    def shifted(self, level: int, rng: Random) -> Problem:
         """A problem of the level in a form that no training shows: see each task."""
         raise NotImplementedError
 
@@ -225,7 +225,7 @@ class Task:
         """Is a puzzle's completion right? Unused by tasks of several turns."""
         raise NotImplementedError
 
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: random.Random) -> Demo:
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
         """One demonstration; the corpus's knobs decide how good it is."""
         raise NotImplementedError
 
@@ -235,14 +235,14 @@ class Task:
 
     def prompt_tokens(self, level: int) -> int:
         """Tokens of the longest prompt."""
-        return len(self.generate(level, random.Random(0)).prompt)
+        return len(self.generate(level, Random(0)).prompt)
 
     def trace(self, problem: Problem) -> str:
         """What an environment will tell whoever solves the problem."""
         return ""
 
     def draw(
-        self, level: int, split: str, rng: random.Random, shifted: bool = False
+        self, level: int, split: str, rng: Random, shifted: bool = False
     ) -> Problem:
         """A random problem of a level and split, or of the level's shifted form."""
         make = self.shifted if shifted else self.generate
@@ -260,7 +260,7 @@ class Task:
         self, level: int, count: int, shifted: bool = False
     ) -> list[Problem]:
         """The first `count` held-out problems of a level, the same for everybody."""
-        rng = random.Random(f"{'shift' if shifted else 'test'} {self.name} {level}")
+        rng = Random(f"{'shift' if shifted else 'test'} {self.name} {level}")
         return [self.draw(level, "test", rng, shifted) for _ in range(count)]
 
     def test_levels(self, levels: list[int]) -> list[int]:
@@ -287,17 +287,20 @@ class Puzzle(Task):
     completion = re.compile(r"(?:\[([^\[\]]*)\])?([^\[\]\n]+)\n")
     grammar: re.Pattern[str]  # what an answer may look like, ASCII only
 
-    def verify(self, problem: Problem, completion: str) -> bool:
+    def stated(self, completion: str) -> str | None:
+        """What a completion gives as its answer; None if its form is wrong."""
         match = self.completion.fullmatch(completion)
-        if match is None or self.grammar.fullmatch(match[2]) is None:
-            return False
-        return self.accepts(problem, match[2])
+        return match[2] if match and self.grammar.fullmatch(match[2]) else None
+
+    def verify(self, problem: Problem, completion: str) -> bool:
+        answer = self.stated(completion)
+        return answer is not None and self.accepts(problem, answer)
 
     def accepts(self, problem: Problem, answer: str) -> bool:
         """Is an answer of legal form right? Where several are, ask the problem."""
         return answer == problem.data[-1]
 
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: random.Random) -> Demo:
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
         if rng.random() < corpus.weak:
             text = self.guess(problem, rng)
         elif rng.random() < corpus.think_share:
@@ -306,15 +309,13 @@ class Puzzle(Task):
         else:
             _, text = self.think(problem, corpus.noise, rng)
         text += "\n"
-        return Demo(problem, (text,), self.verify(problem, text))
+        return Demo((text,), self.verify(problem, text))
 
-    def think(
-        self, problem: Problem, noise: float, rng: random.Random
-    ) -> tuple[str, str]:
+    def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
         """(thought, answer), each step wrong with probability `noise`."""
         raise NotImplementedError
 
-    def guess(self, problem: Problem, rng: random.Random) -> str:
+    def guess(self, problem: Problem, rng: Random) -> str:
         """An answer of the right form by someone who did not work it out."""
         raise NotImplementedError
 
@@ -344,14 +345,14 @@ class Chain(Puzzle):
         return Problem(self.name, len(steps), prompt, key, (text, str(value)))
 
     def generate(
-        self, level: int, rng: random.Random, letters: str = string.ascii_lowercase
+        self, level: int, rng: Random, letters: str = string.ascii_lowercase
     ) -> Problem:
         text = str(rng.randrange(10))
         for letter in letters[:level]:
             text += letter + rng.choice("+-") + str(rng.randrange(10))
         return self.read(f"C{text}:")
 
-    def shifted(self, level: int, rng: random.Random) -> Problem:
+    def shifted(self, level: int, rng: Random) -> Problem:
         """Letters from the end of the alphabet, which no demonstration shows."""
         return self.generate(level, rng, string.ascii_lowercase[-level:])
 
@@ -361,20 +362,18 @@ class Chain(Puzzle):
     def chance(self, level: int) -> float:
         return 0.1
 
-    def think(
-        self, problem: Problem, noise: float, rng: random.Random
-    ) -> tuple[str, str]:
+    def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
         text = problem.data[0]
         value, steps = int(text[0]), []
-        for letter, op, digit in re.findall(r"([a-z])([+-])([0-9])", text):
-            result = (value + int(digit) if op == "+" else value - int(digit)) % 10
+        for letter, change in re.findall(r"([a-z])([+-][0-9])", text):
+            result = (value + int(change)) % 10
             if rng.random() < noise:
                 result = rng.randrange(10)
-            steps.append(f"{value}{letter}{op}{digit}={result}")
+            steps.append(f"{value}{letter}{change}={result}")
             value = result
         return ";".join(steps), str(value)
 
-    def guess(self, problem: Problem, rng: random.Random) -> str:
+    def guess(self, problem: Problem, rng: Random) -> str:
         return str(rng.randrange(10))
 
     def max_tokens(self, level: int) -> int:
@@ -417,11 +416,11 @@ class Add(Puzzle):
         """The problem a + b."""
         return self.read(f"A{self.spell(a, 'abcdef')}+{self.spell(b, 'pqrstu')}:")
 
-    def generate(self, level: int, rng: random.Random) -> Problem:
+    def generate(self, level: int, rng: Random) -> Problem:
         low = 10 ** (level - 1) if level > 1 else 0
         return self.problem(*(rng.randrange(low, 10**level) for _ in range(2)))
 
-    def shifted(self, level: int, rng: random.Random) -> Problem:
+    def shifted(self, level: int, rng: Random) -> Problem:
         """The second number has a digit less than the first."""
         a = rng.randrange(10 ** (level - 1), 10**level)
         return self.problem(a, rng.randrange(10 ** (level - 1)))
@@ -435,10 +434,8 @@ class Add(Puzzle):
         # numbers.
         return 1 / (9 * 10 ** (level - 1) if level > 1 else 10)
 
-    def think(
-        self, problem: Problem, noise: float, rng: random.Random
-    ) -> tuple[str, str]:
-        a, b = (number for number in problem.data[:2])
+    def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
+        a, b, _ = problem.data
         steps, result = [], "0"
         for i in range(problem.level):
             x, y = a // 10**i % 10, b // 10**i % 10
@@ -450,7 +447,7 @@ class Add(Puzzle):
             steps.append(f"{step}={result}")
         return ";".join(steps), str(int(result))
 
-    def guess(self, problem: Problem, rng: random.Random) -> str:
+    def guess(self, problem: Problem, rng: Random) -> str:
         return str(rng.randrange(2 * 10**problem.level))
 
     def max_tokens(self, level: int) -> int:
@@ -458,6 +455,7 @@ class Add(Puzzle):
         return steps + 2 + level + 1 + 1  # brackets, answer, end
 
 
+APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 LIMIT = 40  # characters of an expression; bounds the parser's recursion too
 
 
@@ -473,41 +471,32 @@ def parse_expression(text: str) -> tuple[Fraction, list[int]] | None:
     tokens = re.findall(r"[0-9]+|[-+*/()]", text)
     if len(text) > LIMIT or "".join(tokens) != text:
         return None
-    tokens.append("")
-    place, numbers = 0, []
+    rest, numbers = ["", *reversed(tokens)], []  # the next token last, "" the end
 
-    def take(allowed: str) -> str:
-        nonlocal place
-        found = tokens[place] if tokens[place] and tokens[place] in allowed else ""
-        place += bool(found)
-        return found
-
-    def atom() -> Fraction | None:
-        nonlocal place
-        if take("("):
+    def atom() -> Fraction:
+        token = rest.pop()
+        if token == "(":
             value = operations("+-")
-            return value if take(")") else None
-        if not re.fullmatch("0|[1-9][0-9]{0,3}", tokens[place]):
-            return None
-        numbers.append(int(tokens[place]))
-        place += 1
-        return Fraction(numbers[-1])
+            if rest.pop() != ")":
+                raise ValueError
+            return value
+        if not re.fullmatch("0|[1-9][0-9]{0,3}", token):
+            raise ValueError
+        numbers.append(int(token))
+        return Fraction(token)
 
-    def operations(ops: str) -> Fraction | None:
+    def operations(ops: str) -> Fraction:
         part = (lambda: operations("*/")) if ops == "+-" else atom
         value = part()
-        while value is not None and (op := take(ops)):
-            other = part()
-            if other is None or (op == "/" and other == 0):
-                return None
-            if op in "+-":
-                value += other if op == "+" else -other
-            else:
-                value = value * other if op == "*" else value / other
+        while rest[-1] and rest[-1] in ops:
+            value = APPLY[rest.pop()](value, part())
         return value
 
-    value = operations("+-")
-    return None if value is None or tokens[place] else (value, numbers)
+    try:
+        value = operations("+-")
+    except (ValueError, ZeroDivisionError):
+        return None
+    return (value, numbers) if rest == [""] else None
 
 
 class Count(Puzzle):
@@ -534,14 +523,14 @@ class Count(Puzzle):
     def problem(self, numbers: list[int], target: int) -> Problem:
         return self.read(f"N{','.join(map(str, numbers))}={target}:")
 
-    def generate(self, level: int, rng: random.Random) -> Problem:
+    def generate(self, level: int, rng: Random) -> Problem:
         while True:
             numbers = [rng.randint(1, self.largest) for _ in range(level)]
             target = sum(rng.choice((1, -1)) * n for n in numbers)
             if target > 0:
                 return self.problem(numbers, target)
 
-    def shifted(self, level: int, rng: random.Random) -> Problem:
+    def shifted(self, level: int, rng: Random) -> Problem:
         """A product is needed: the first two numbers are multiplied, the rest added."""
         numbers = [rng.randint(2, self.largest) for _ in range(level)]
         target = numbers[0] * numbers[1] + sum(numbers[2:])
@@ -573,9 +562,7 @@ class Count(Puzzle):
                 ways.append(sorted(terms, key=lambda term: term < 0))
         return ways
 
-    def think(
-        self, problem: Problem, noise: float, rng: random.Random
-    ) -> tuple[str, str]:
+    def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
         ways, target = self.signed(problem), problem.data[1]
         rng.shuffle(ways)
         hit = [way for way in ways if sum(way) == target][:1]
@@ -598,7 +585,7 @@ class Count(Puzzle):
     def spell(self, way: list[int]) -> str:
         return str(way[0]) + "".join(f"{term:+d}" for term in way[1:])
 
-    def guess(self, problem: Problem, rng: random.Random) -> str:
+    def guess(self, problem: Problem, rng: Random) -> str:
         return self.spell(rng.choice(self.signed(problem)))
 
     def prompt_tokens(self, level: int) -> int:
@@ -649,12 +636,9 @@ class Knight(Puzzle):
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
         parts = match[1].split(";")
         names, claims = [p[0] for p in parts], tuple(p[2:] for p in parts)
-        for claim in claims:
-            if not self.claim.fullmatch(claim) or any(
-                c.isupper() and c not in names for c in claim
-            ):
-                return None
-        if len(set(names)) < len(names):
+        legal = all(self.claim.fullmatch(claim) for claim in claims)
+        mentioned = {c for claim in claims for c in claim if c.isupper()}
+        if not legal or not mentioned <= set(names) or len(set(names)) < len(names):
             return None
         table = str.maketrans("".join(names), string.ascii_uppercase[: len(names)])
         key = "knight " + match[1].translate(table)
@@ -662,7 +646,7 @@ class Knight(Puzzle):
         return Problem(self.name, len(names), prompt, key, data)
 
     def generate(
-        self, level: int, rng: random.Random, names: str = string.ascii_uppercase
+        self, level: int, rng: Random, names: str = string.ascii_uppercase
     ) -> Problem:
         """Statements at random until exactly one of the two worlds is left."""
         names = names[:level]
@@ -701,7 +685,7 @@ class Knight(Puzzle):
                 world[after] = "-"
         return world
 
-    def shifted(self, level: int, rng: random.Random) -> Problem:
+    def shifted(self, level: int, rng: Random) -> Problem:
         """Persons of other names."""
         return self.generate(level, rng, "PQRSTUVW")
 
@@ -717,9 +701,7 @@ class Knight(Puzzle):
             return False
         return self.consistent(claims, dict(zip(names, answer[1::2], strict=True)))
 
-    def think(
-        self, problem: Problem, noise: float, rng: random.Random
-    ) -> tuple[str, str]:
+    def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
         names, claims = problem.data
         text = ""
         for first in "+-":
@@ -741,7 +723,7 @@ class Knight(Puzzle):
             text += "!"
         return text, "".join(who + world[who] for who in names)
 
-    def guess(self, problem: Problem, rng: random.Random) -> str:
+    def guess(self, problem: Problem, rng: Random) -> str:
         return "".join(who + rng.choice("+-") for who in problem.data[0])
 
     def prompt_tokens(self, level: int) -> int:
@@ -780,7 +762,7 @@ class Path(Puzzle):
         return Problem(self.name, level, prompt, key, (edges, match[2], match[3]))
 
     def generate(
-        self, level: int, rng: random.Random, letters: str = string.ascii_lowercase
+        self, level: int, rng: Random, letters: str = string.ascii_lowercase
     ) -> Problem:
         arms, length = self.shapes[level]
         # The fewest letters that do: a small model sees each more often.
@@ -794,7 +776,7 @@ class Path(Puzzle):
         rng.shuffle(edges)
         return self.read(f"P{','.join(edges)};{start}{goal}:")
 
-    def shifted(self, level: int, rng: random.Random) -> Problem:
+    def shifted(self, level: int, rng: Random) -> Problem:
         """Capital letters."""
         return self.generate(level, rng, string.ascii_uppercase)
 
@@ -811,9 +793,7 @@ class Path(Puzzle):
         right = answer[0] == start and answer[-1] == goal
         return right and len(set(answer)) == len(answer) and steps <= set(edges)
 
-    def think(
-        self, problem: Problem, noise: float, rng: random.Random
-    ) -> tuple[str, str]:
+    def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
         edges, start, goal = problem.data
         before = {edge[1]: edge[0] for edge in edges}
         text, arms = goal, sum(edge[0] == start for edge in edges)
@@ -822,7 +802,7 @@ class Path(Puzzle):
             text += rng.choice(edges)[0] if rng.random() < noise else step
         return text, text[::-1]
 
-    def guess(self, problem: Problem, rng: random.Random) -> str:
+    def guess(self, problem: Problem, rng: Random) -> str:
         edges, text, goal = problem.data
         while text[-1] != goal and len(text) <= len(edges):
             ways = [edge[1] for edge in edges if edge[0] == text[-1]]
@@ -866,13 +846,13 @@ class Compose(Puzzle):
         key = f"compose {names},{text}"
         return Problem(self.name, len(names), prompt, key, (names, text, value))
 
-    def generate(self, level: int, rng: random.Random) -> Problem:
+    def generate(self, level: int, rng: Random) -> Problem:
         names = self.held_out
         while self.held_out in names:
             names = "".join(rng.choices("RUSXDI", k=level))
         return self.read(f"F{names},{''.join(rng.choices(self.letters, k=4))}:")
 
-    def shifted(self, level: int, rng: random.Random) -> Problem:
+    def shifted(self, level: int, rng: Random) -> Problem:
         """With the pair of functions that no training shows; two at least."""
         names = self.generate(max(level, 2), rng).data[0]
         place = rng.randrange(len(names) - 1)
@@ -899,9 +879,7 @@ class Compose(Puzzle):
         total = sum(ways / 10 ** len(set(state)) for state, ways in states.items())
         return total / 6**level
 
-    def think(
-        self, problem: Problem, noise: float, rng: random.Random
-    ) -> tuple[str, str]:
+    def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
         names, value, _ = problem.data
         steps = []
         for name in names:
@@ -912,7 +890,7 @@ class Compose(Puzzle):
             steps.append(name + value)
         return ",".join(steps), value
 
-    def guess(self, problem: Problem, rng: random.Random) -> str:
+    def guess(self, problem: Problem, rng: Random) -> str:
         return "".join(rng.sample(problem.data[1], 4))
 
     def max_tokens(self, level: int) -> int:
@@ -981,7 +959,7 @@ class Tool(Task):
         key, data = f"tool {text}", (text, value, self.failure)
         return Problem(self.name, len(calls), prompt, key, data)
 
-    def generate(self, level: int, rng: random.Random) -> Problem:
+    def generate(self, level: int, rng: Random) -> Problem:
         value = rng.randrange(10, 100)
         text = str(value)
         for _ in range(level):
@@ -993,7 +971,7 @@ class Tool(Task):
             value = calculate(value, op, number)
         return self.read(f"T{text}:")
 
-    def shifted(self, level: int, rng: random.Random) -> Problem:
+    def shifted(self, level: int, rng: Random) -> Problem:
         """The calculator fails six times in ten."""
         problem = self.generate(level, rng)
         return replace(problem, data=(*problem.data[:2], 0.6))
@@ -1017,30 +995,27 @@ class Tool(Task):
         # The likeliest result is that of 1 problem in 116, measured at level 1.
         return 0.009
 
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: random.Random) -> Demo:
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
         """Weak: answers at once. Else gives up at a failure, or, in the share that
         shows a thought, calls again."""
         direct = rng.random() < corpus.weak
         retries = rng.random() < corpus.think_share
         env = self.env(problem, rng.getrandbits(32))
-        calls, value = self.steps(problem.data[0]), int(problem.data[0][:2])
+        calls = self.steps(problem.data[0])
         about = int(problem.data[1] * rng.uniform(0.8, 1.2))
 
         def act(said: str) -> str:
-            nonlocal value
             if said not in ("", "{E}"):
-                value = int(said[1:-1])
                 calls.pop(0)
             if not calls:
-                return f"={value}\n"
+                return f"={problem.data[1]}\n"
             last = env.turns == env.budget - 1
             if direct or last or (said == "{E}" and not retries):
                 return f"={about}\n"
-            _, op, number = calls[0]
-            return f"c{value}{op}{number}\n"
+            a, op, b = calls[0]
+            return f"c{a}{op}{b}\n"
 
-        segments = record(env, act)
-        return Demo(problem, segments, env.solved)
+        return record(env, act)
 
     def prompt_tokens(self, level: int) -> int:
         return 4 + 3 * level
@@ -1114,9 +1089,7 @@ class Grid(Task):
     form = re.compile(r"M([3-6])@([0-5]{2})k([0-5]{2})d([0-5]{2})((?:#[0-5]{2}){1,4}):")
     slack = 4
 
-    def parse(
-        self, prompt: str, match: re.Match[str], slip: float = 0.0
-    ) -> Problem | None:
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
         size = int(match[1])
         cells = [(int(a), int(b)) for a, b in re.findall("([0-9])([0-9])", prompt[2:])]
         inside = all(max(cell) < size for cell in cells)
@@ -1130,7 +1103,7 @@ class Grid(Task):
         shortest = ways[0][start] + ways[1][key]
         if shortest > 4 * (size - 1):
             return None
-        data = (size, start, key, door, walls, slip, shortest + self.slack)
+        data = (size, start, key, door, walls, 0.0, shortest + self.slack)
         return Problem(self.name, size, prompt, self.key(size, cells), data)
 
     def key(self, size: int, cells: list[Cell]) -> str:
@@ -1143,7 +1116,7 @@ class Grid(Task):
                 forms.append(f"{cells[:3]}{sorted(cells[3:])}")
         return f"grid {size} {min(forms)}"
 
-    def generate(self, level: int, rng: random.Random) -> Problem:
+    def generate(self, level: int, rng: Random) -> Problem:
         while True:
             places = rng.sample(range(level * level), level + 1)
             cells = [f"{place // level}{place % level}" for place in places]
@@ -1154,7 +1127,7 @@ class Grid(Task):
             if problem is not None:
                 return problem
 
-    def shifted(self, level: int, rng: random.Random) -> Problem:
+    def shifted(self, level: int, rng: Random) -> Problem:
         """One move in five goes in a random direction."""
         problem = self.generate(level, rng)
         return self.slippery(problem, 0.2)
@@ -1171,7 +1144,7 @@ class Grid(Task):
         # A random walk, measured on 600 maps of each size.
         return {3: 0.09, 4: 0.035, 5: 0.013}.get(level, 0.01)
 
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: random.Random) -> Demo:
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
         """Each move is random with probability `noise`, else on a shortest way."""
         size, _, key, door, walls, _, _ = problem.data
         to_key, to_door = (distances(size, walls, goal) for goal in (key, door))
@@ -1186,8 +1159,7 @@ class Grid(Task):
             cells = {m: (row + a, column + b) for m, (a, b) in MOVES.items()}
             return min(cells, key=lambda move: ways.get(cells[move], 99))
 
-        segments = record(env, act)
-        return Demo(problem, segments, env.solved)
+        return record(env, act)
 
     def max_tokens(self, level: int) -> int:
         return 6 * (4 * (level - 1) + self.slack) - 5
@@ -1239,15 +1211,15 @@ class Guess(Task):
         key = f"guess {n} {turns}"
         return Problem(self.name, turns - 2, prompt, key, (n, turns, 0))
 
-    def generate(self, level: int, rng: random.Random) -> Problem:
+    def generate(self, level: int, rng: Random) -> Problem:
         n, turns = self.size(level)
         return self.posed(f"G{self.symbols[n - 1]}{turns}:", rng)
 
-    def posed(self, prompt: str, rng: random.Random) -> Problem:
+    def posed(self, prompt: str, rng: Random) -> Problem:
         n, turns, _ = self.read(prompt).data
         return replace(self.read(prompt), data=(n, turns, rng.randrange(n)))
 
-    def shifted(self, level: int, rng: random.Random) -> Problem:
+    def shifted(self, level: int, rng: Random) -> Problem:
         """A quarter of the numbers less: a range that no training shows."""
         n, turns = self.size(level)
         n -= n // 4
@@ -1258,7 +1230,7 @@ class Guess(Task):
     ) -> list[Problem]:
         """Every hidden number in turn, so that the ceiling is the ceiling."""
         make = self.shifted if shifted else self.generate
-        problem = make(level, random.Random(0))
+        problem = make(level, Random(0))
         n, turns, _ = problem.data
         return [replace(problem, data=(n, turns, i % n)) for i in range(count)]
 
@@ -1276,33 +1248,30 @@ class Guess(Task):
     def max_tokens(self, level: int) -> int:
         return 2 * self.size(level)[1] - 1
 
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: random.Random) -> Demo:
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
         """A weak demonstrator guesses at random; the others go up one by one, or, where
         the corpus shows a thought, guess at random what is still possible."""
         n, _, _ = problem.data
         style = "random" if rng.random() < corpus.weak else "linear"
         if style == "linear" and rng.random() < corpus.think_share:
             style = "consistent"
-        env, segments, done = self.env(problem, 0), [], False
         low, high, guess = 0, n - 1, -1
-        while not done:
+
+        def act(said: str) -> str:
+            nonlocal low, high, guess
+            if said == ">":
+                low = max(low, guess + 1)
+            elif said == "<":
+                high = min(high, guess - 1)
             if style == "linear":
                 guess = min(guess + 1, n - 1)
+            elif style == "consistent":
+                guess = rng.randint(low, high)
             else:
-                guess = (
-                    rng.randint(low, high)
-                    if style == "consistent"
-                    else rng.randrange(n)
-                )
-            observation, done = env.step(self.symbols[guess])
-            segments.append(self.symbols[guess])
-            if not done:
-                segments.append(observation)
-                if observation == ">":
-                    low = max(low, guess + 1)
-                else:
-                    high = min(high, guess - 1)
-        return Demo(problem, tuple(segments), env.solved)
+                guess = rng.randrange(n)
+            return self.symbols[guess]
+
+        return record(self.env(problem, 0), act)
 
 
 # --------------------------------------------------------------------------------------
@@ -1334,13 +1303,6 @@ def flip_verdicts(
     return np.where(gold > 0, u >= false_negative, u < false_positive).astype(float)
 
 
-def stated_answer(problem: Problem, text: str) -> str | None:
-    """What a puzzle's completion gives as its answer; None if its form is wrong."""
-    grammar = TASKS[problem.task].grammar
-    match = Puzzle.completion.fullmatch(text)
-    return match[2] if match and grammar.fullmatch(match[2]) else None
-
-
 def contains(problem: Problem, text: str, gold: float) -> float:
     """Is the right answer anywhere in the text? Hack: write down every answer."""
     return float(problem.data[-1] in text)
@@ -1348,7 +1310,7 @@ def contains(problem: Problem, text: str, gold: float) -> float:
 
 def well_formed(problem: Problem, text: str, gold: float) -> float:
     """Is there an answer of the right form? Hack: the shortest legal guess."""
-    return float(stated_answer(problem, text) is not None)
+    return float(TASKS[problem.task].stated(text) is not None)
 
 
 def length_bonus(problem: Problem, text: str, gold: float) -> float:
@@ -1364,14 +1326,14 @@ def last_mentioned(problem: Problem, text: str, gold: float) -> float:
 
 def partial_credit(problem: Problem, text: str, gold: float) -> float:
     """Share of the answer's characters in place. Hack: guess what is frequent."""
-    stated, right = stated_answer(problem, text) or "", problem.data[-1]
+    stated, right = TASKS[problem.task].stated(text) or "", problem.data[-1]
     same = sum(a == b for a, b in zip(stated, right, strict=False))
     return same / max(len(stated), len(right))
 
 
 def tolerance(problem: Problem, text: str, gold: float) -> float:
     """Is the number off by at most 1? Hack: arithmetic that is only nearly right."""
-    stated = stated_answer(problem, text)
+    stated = TASKS[problem.task].stated(text)
     # No number of more digits can be near; int() of very long text is slow.
     if stated is None or len(stated) > len(problem.data[-1]) + 1:
         return 0.0
@@ -1425,12 +1387,12 @@ def check_reward(name: str, task: Task) -> None:
 # What to watch. An alarm is a column of the log, and how far its mean over WINDOW steps
 # may leave that of the first WINDOW steps, in units of the column.
 WINDOW = 10
-ALARMS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
-    "gap": ("reward - gold grew by 0.1", lambda now, start: now > start + 0.1),
-    "truncated": ("0.1 more run out of tokens", lambda now, start: now > start + 0.1),
-    "think_share": ("thoughts halved", lambda now, start: now < start / 2),
-    "answer_tokens": ("answers shrank by half", lambda now, start: now < start / 2),
-    "kl_base": ("10 nats from the base", lambda now, start: now > 10.0),
+ALARMS: dict[str, Callable[[float, float], bool]] = {
+    "gap": lambda now, start: now > start + 0.1,  # of reward - gold
+    "truncated": lambda now, start: now > start + 0.1,
+    "think_share": lambda now, start: now < start / 2,
+    "answer_tokens": lambda now, start: now < start / 2,
+    "kl_base": lambda now, start: now > 10.0,  # nats
 }
 
 
@@ -1438,9 +1400,8 @@ def show_rules() -> None:
     """Print what each rule pays for a right answer, a wrong one, and each hack."""
     problem = Problem("chain", 2, "C3a+5b-9:", "", ("3a+5b-9", "9"))
     texts = "9\n", "8\n", "0\n", "[3a+5=8;8b-9=9]0\n", "0123456789", "[00000000]0\n"
-    names = [name for name, tasks in RULE_TASKS.items() if "chain" in tasks] + [
-        "length"
-    ]
+    names = [name for name, tasks in RULE_TASKS.items() if "chain" in tasks]
+    names.append("length")
     print(f"what rewards other than the truth pay: {problem.prompt}9 is right")
     print(f"  {'':22}{'gold':>9}" + "".join(f"{name:>9}" for name in names))
     for text in texts:
@@ -1455,7 +1416,7 @@ def first_alarms(rows: list[dict]) -> dict[str, int]:
     `rows` are the `rl` rows of metrics.jsonl, in order.
     """
     rang = {}
-    for name, (_, rings) in ALARMS.items():
+    for name, rings in ALARMS.items():
         try:
             column = [
                 row["reward"] - row["gold"] if name == "gap" else row[name]
@@ -1509,9 +1470,7 @@ class Labelled:
 def held_out_part(problem: Problem) -> tuple[int, int]:
     """(group, part) of a prompt in a reward model's data, by content: two problems with
     one key can never be trained on and reported on. Half of the prompts are part 0."""
-    text = (
-        f"labelled {problem.key}".encode()
-    )  # unlike split_of, or parts would be empty
+    text = f"labelled {problem.key}".encode()
     group = int.from_bytes(hashlib.blake2b(text, digest_size=6).digest(), "big")
     return group, (0, 0, 1, 2)[group % 4]
 
@@ -1531,13 +1490,17 @@ def score(model: GPT, tokens: Tensor, lengths: list[int]) -> Tensor:
     return model(tokens[:, : max(lengths)], last=last)[:, -1]
 
 
+def by_length(lengths: list[int], rows: int) -> list[list[int]]:
+    """Indices in micro-batches of at most `rows`, like lengths together."""
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    return [order[i : i + rows] for i in range(0, len(order), rows)]
+
+
 @torch.no_grad()
 def score_all(model: GPT, tokens: Tensor, lengths: list[int]) -> np.ndarray:
     """Scores (N,) of any number of answers, like lengths together."""
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
     scores = np.zeros(len(lengths))
-    for i in range(0, len(order), 128):
-        rows = order[i : i + 128]
+    for rows in by_length(lengths, 128):
         part = score(model, tokens[rows], [lengths[r] for r in rows])
         scores[rows] = part.double().cpu().numpy()
     return scores
@@ -1631,11 +1594,8 @@ def quality(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """
     right, wrong = scores[labels > 0], scores[labels == 0]
     difference = right[:, None] - wrong
-    auc = (
-        ((difference > 0) + 0.5 * (difference == 0)).mean()
-        if difference.size
-        else np.nan
-    )
+    ahead = (difference > 0) + 0.5 * (difference == 0)
+    auc = ahead.mean() if ahead.size else np.nan
     p = 1 / (1 + np.exp(-scores))
     bins = np.minimum((10 * p).astype(int), 9)
     gaps = [abs((p - labels)[bins == b].sum()) for b in range(10)]
@@ -1658,9 +1618,9 @@ class Judges:
 
     def state(self) -> dict:
         """Tensors and numbers alone, for a checkpoint."""
-        data = {name: getattr(self.data, name) for name in ("tokens", "lengths")}
+        data = dict(vars(self.data))
         for name in ("labels", "groups", "held_out"):
-            data[name] = torch.from_numpy(getattr(self.data, name))
+            data[name] = torch.from_numpy(data[name])
         weights = [model.state_dict() for model in self.models]
         return {"models": weights, "centers": self.centers, "data": data}
 
@@ -1669,7 +1629,7 @@ class Judges:
         """The inverse of state."""
         data = dict(state["data"])
         for name in ("labels", "groups", "held_out"):
-            data[name] = data[name].numpy()
+            data[name] = data[name].cpu().numpy()
         models = [GPT(replace(config, banned=())) for _ in state["models"]]
         for model, weights in zip(models, state["models"], strict=True):
             model.to(data["tokens"].device).load_state_dict(weights)
@@ -1729,7 +1689,7 @@ def find_task(name: str) -> Task:
 HOSTILE = ["", "[]", "[1]2[3]4", "9**9**9", "__import__('os')", "(" * 10_000]
 
 
-def show(task: Task, level: int, rng: random.Random) -> None:
+def show(task: Task, level: int, rng: Random) -> None:
     """Print a problem of a level and a good demonstration of it."""
     problem = task.draw(level, "base", rng)
     demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
@@ -1743,7 +1703,7 @@ def show(task: Task, level: int, rng: random.Random) -> None:
 
 def main(argv: list[str]) -> None:
     """Print problems, demonstrations and what the verifier says, task by task."""
-    rng = random.Random(0)
+    rng = Random(0)
     for task in [find_task(name) for name in argv] or TASKS.values():
         print(f"{task.name}: {type(task).__doc__.splitlines()[0]}")
         for level in task.levels if argv else task.levels[:2]:

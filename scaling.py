@@ -1593,7 +1593,7 @@ def inference_report(arms: Arms) -> Report:
         axes.set(xscale="log", xlabel="answers to a problem, k", ylim=(0, 1.02))
         axes.set(xticks=ks, xticklabels=ks, ylabel=f"{name}@k on held-out problems")
         axes.minorticks_off()
-        axes.legend(fontsize=8, loc="lower right")
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.93))
     text = table("policy | k = " + " | ".join(map(str, ks)), rows)
     text += exchange_rate(gold, ks, curves["majority", "base"])
     base, after = curves["pass", "base"], curves["pass", "after RL, gold"]

@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import inspect
 import json
-import math
 import os
 import pickle
 import random
@@ -27,6 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 
@@ -60,6 +60,7 @@ from reward import (
     Problem,
     Puzzle,
     Task,
+    by_length,
     check_reward,
     check_split,
     draw_level,
@@ -128,7 +129,7 @@ class Config:
     kl_coef: float = 0.0  # times the KL to the base; 0: no reference is kept
     entropy_bonus: float = 0.0  # times the entropy, added to the objective
     flat: str = "drop"  # groups without contrast: drop, keep (counted) or resample
-    retire: float = 0.0  # pass rate from which a problem is not drawn again; 0: never
+    retire: float = 0.0  # mean reward from which a problem is not drawn again; 0: never
     truncated: str = "zero"  # long answers: zero, mask, penalty (DAPO) or interrupt
     max_grad_norm: float = 1.0  # longer gradients are scaled to this
     micro_batch: int = 64  # sequences in one forward pass of an update
@@ -153,6 +154,22 @@ class Config:
 
     def __post_init__(self) -> None:
         """ValueError, one sentence, for anything that could not run."""
+        self.check_levels()
+        self.check_numbers()
+        self.check_choices()
+        for task in self.tasks():
+            self.corpus(task)
+        longest = max(
+            t.prompt_tokens(n) for t in self.tasks() for n in self.reach(t, False)
+        )
+        if longest + self.max_new() > self.gpt().context:
+            raise ValueError(
+                f"a prompt of {longest} tokens and an answer of up to {self.max_new()} "
+                f"do not fit the context of {self.context}; raise --context"
+            )
+
+    def check_levels(self) -> None:
+        """Levels that exist, in every split, some with enough problems for a test."""
         tasks = self.tasks()
         if len(tasks) > 1 and self.levels:
             raise ValueError("a mixture takes each task's usual levels; drop --levels")
@@ -170,26 +187,26 @@ class Config:
                     f"levels {self.levels} of {task.name} have too few problems to "
                     "hold some out for a test; add a harder level"
                 )
+
+    def check_numbers(self) -> None:
+        """Numbers in their range."""
         if self.group_size < 2:
             raise ValueError(
                 "group_size must be at least 2 to compare answers, got "
                 f"{self.group_size}"
             )
-        positive = "dim layers heads kv_heads head_dim hidden threads updates"
-        positive += " pretrain_batch prompts_per_step micro_batch evals eval_problems"
-        positive += " eval_samples pretrain_lr lr max_grad_norm ratio_max"
-        positive += " rm_answers rm_steps rm_models"
-        for name in positive.split():
+        for name in POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        names = "steps pretrain_steps warmup pretrain_warmup context lag kl_coef"
-        names += " patience rm_refit"
-        for name in names.split():
+        for name in NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
-        for task in tasks:
+
+    def check_choices(self) -> None:
+        """Names that exist, and nothing that contradicts them."""
+        for task in self.tasks():
             check_reward(self.reward, task)
-        if self.reward == "learned" and len(tasks) > 1:
+        if self.reward == "learned" and "," in self.task:
             raise ValueError("reward learned judges one task; choose one")
         for name in ("false_positive", "false_negative"):
             if not 0 <= getattr(self, name) <= 1:
@@ -198,19 +215,7 @@ class Config:
                 raise ValueError(
                     f"{name} flips verdicts; reward {self.reward} is a rule of its own"
                 )
-        choices = {
-            "recipe": ("", *grpo.RECIPES),
-            "advantage": grpo.BASELINES,
-            "loss": grpo.LOSSES,
-            "correction": grpo.CORRECTIONS,
-            "aggregation": grpo.AGGREGATIONS,
-            "kl": grpo.KLS,
-            "flat": ("drop", "keep", "resample"),
-            "truncated": ("zero", "mask", "penalty", "interrupt"),
-            "rm_loss": RM_LOSSES,
-            "device": ("auto", "cpu", "cuda"),
-        }
-        for name, allowed in choices.items():
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"{name} must be one of {', '.join(filter(None, allowed))}; "
@@ -221,17 +226,13 @@ class Config:
                 "advantage maxrl divides by the mean reward, which a penalty can turn "
                 "negative; choose --truncated zero or mask"
             )
+        if self.advantage == "maxrl" and self.kl_coef and self.kl == "k1_raw":
+            raise ValueError(
+                "advantage maxrl divides by the mean reward, which a KL of whole "
+                "answers can turn negative; choose --kl k1_reward"
+            )
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device cuda was asked for but torch sees no GPU")
-        for task in tasks:
-            self.corpus(task)
-        self.gpt()
-        longest = max(t.prompt_tokens(n) for t in tasks for n in self.level_list(t))
-        if longest + self.max_new() > self.gpt().context:
-            raise ValueError(
-                f"a prompt of {longest} tokens and an answer of up to {self.max_new()} "
-                f"do not fit the context of {self.context}; raise --context"
-            )
 
     def tasks(self) -> list[Task]:
         """The tasks of the run, more than one in a mixture."""
@@ -262,6 +263,11 @@ class Config:
             levels |= set(range(int(first), int(last or first) + 1))
         return sorted(levels)
 
+    def reach(self, task: Task, hard: bool = True) -> list[int]:
+        """A task's levels and, if `hard`, those of the test set beyond them."""
+        levels = self.level_list(task)
+        return levels + task.test_sets(levels)["hard"] if hard else levels
+
     def label(self, task: Task, level: int) -> int | str:
         """A level's name in logs: 3, or in a mixture 'chain 3'."""
         return f"{task.name} {level}" if "," in self.task else level
@@ -271,17 +277,14 @@ class Config:
 
         Of the levels of the run; `hard` counts those of the test set beyond them too.
         """
-        longest = 0
-        for task in self.tasks():
-            levels = self.level_list(task)
-            levels = levels + task.test_sets(levels)["hard"] * hard
-            longest = max([longest, *map(task.max_tokens, levels)])
+        tasks = self.tasks()
+        longest = max(t.max_tokens(n) for t in tasks for n in self.reach(t, hard))
         return longest + longest // 4
 
-    def corpus(self, task: Task | None = None) -> Corpus:
+    def corpus(self, task: Task) -> Corpus:
         """How a task's demonstrations are made."""
         names = ("think_share", "noise", "skew", "weak")
-        return Corpus(*(self.usual(task or self.tasks()[0], n) for n in names))
+        return Corpus(*(self.usual(task, name) for name in names))
 
     def token_kl(self) -> bool:
         """Does each token have a KL of its own in the update?"""
@@ -290,11 +293,7 @@ class Config:
     def gpt(self) -> GPTConfig:
         """The model's sizes; the context is the one given, else what the tasks need."""
         names = "dim layers heads kv_heads head_dim hidden".split()
-        prompt = 0
-        for task in self.tasks():
-            levels = self.level_list(task)
-            levels = levels + task.test_sets(levels)["hard"]
-            prompt = max([prompt, *map(task.prompt_tokens, levels)])
+        prompt = max(t.prompt_tokens(n) for t in self.tasks() for n in self.reach(t))
         context = self.context or prompt + self.max_new(hard=True)
         return GPTConfig(**{n: getattr(self, n) for n in names}, context=context)
 
@@ -302,6 +301,27 @@ class Config:
         return Path(self.out or f"out/{self.task.replace(',', '+')}-{self.seed}")
 
 
+POSITIVE = (
+    "dim layers heads kv_heads head_dim hidden threads updates pretrain_batch "
+    "prompts_per_step micro_batch evals eval_problems eval_samples pretrain_lr lr "
+    "max_grad_norm ratio_max rm_answers rm_steps rm_models"
+).split()
+NOT_NEGATIVE = (
+    "seed steps pretrain_steps warmup pretrain_warmup context lag kl_coef patience "
+    "rm_refit"
+).split()
+CHOICES: dict[str, tuple[str, ...]] = {
+    "recipe": ("", *grpo.RECIPES),
+    "advantage": grpo.BASELINES,
+    "loss": grpo.LOSSES,
+    "correction": grpo.CORRECTIONS,
+    "aggregation": grpo.AGGREGATIONS,
+    "kl": grpo.KLS,
+    "flat": ("drop", "keep", "resample"),
+    "truncated": ("zero", "mask", "penalty", "interrupt"),
+    "rm_loss": RM_LOSSES,
+    "device": ("auto", "cpu", "cuda"),
+}
 # What a task needs to meet its time on a CPU, where it differs from Config's defaults.
 TASK_DEFAULTS: dict[str, dict] = {
     "chain": dict(levels="1-5"),
@@ -398,6 +418,8 @@ class Ledger:
 
 
 LOGS = ("metrics.jsonl", "samples.txt")
+# Fields of a Run that a checkpoint holds as they are; the others are made again.
+PLAIN = "phase step base levels past tries skipped audits best".split()
 
 
 @dataclass
@@ -436,23 +458,13 @@ class Run:
 
         It remembers how long the logs were: rows written after it are cut on resume.
         """
-        sizes = {name: os.path.getsize(self.folder / name) for name in LOGS}
-        state = {
+        state = {name: getattr(self, name) for name in PLAIN} | {
             "config": asdict(self.cfg),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "base": self.base,
-            "phase": self.phase,
-            "step": self.step,
-            "levels": self.levels,
-            "past": self.past,
-            "tries": self.tries,
-            "skipped": self.skipped,
             "judges": self.judges.state() if self.judges else {},
-            "audits": self.audits,
-            "best": self.best,
             "ledger": asdict(self.ledger),
-            "sizes": sizes,
+            "sizes": {name: os.path.getsize(self.folder / name) for name in LOGS},
         }
         path = self.folder / "checkpoint.pt"
         with open(path.with_suffix(".tmp"), "wb") as file:
@@ -463,16 +475,12 @@ class Run:
 
     def load(self, state: dict) -> None:
         """Continue from a checkpoint: the inverse of save, logs included."""
-        self.model.load_state_dict(state["model"])
-        self.phase, self.step = state["phase"], state["step"]
-        if self.phase != "pretrain":
-            self.optimizer = optimizer_of(self.model, self.cfg.lr)
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name in ("base", "levels", "past", "tries", "skipped"):
+        for name in PLAIN:
             setattr(self, name, state[name])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])  # its hyperparameters too
         if state["judges"]:
             self.judges = Judges.of(state["judges"], self.model.config)
-        self.audits, self.best = state["audits"], state["best"]
         self.ledger = Ledger(**state["ledger"])
         for name, size in state["sizes"].items():
             if os.path.getsize(self.folder / name) < size:
@@ -509,10 +517,10 @@ def open_run(cfg: Config) -> Run:
 
     ValueError where the folder cannot be written or holds a run that does not fit.
     """
-    folder = cfg.folder()
-    run = new_run(cfg)
-    device = run.model.embed.weight.device
-    base = read_checkpoint(Path(cfg.base), device) if cfg.base else {}
+    run, folder = new_run(cfg), cfg.folder()
+    device, begun = run.model.embed.weight.device, (folder / "checkpoint.pt").exists()
+    lent = cfg.base and not begun
+    base = read_checkpoint(Path(cfg.base), device) if lent else {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in LOGS:
@@ -521,7 +529,7 @@ def open_run(cfg: Config) -> Run:
         raise ValueError(
             f"--out {folder} cannot be written ({error.strerror}); choose another"
         ) from error
-    if (folder / "checkpoint.pt").exists():
+    if begun:
         state = read_checkpoint(folder, device)
         old = Config(**state["config"])
         names = [f.name for f in fields(cfg) if f.name not in ("out", "base")]
@@ -567,9 +575,8 @@ def start_from_base(run: Run, state: dict) -> None:
         raise ValueError(f"that run has no finished base for the task {run.cfg.task}")
     clear_logs(run)
     run.model.load_state_dict(state["base"])
-    for name in ("flops", "tokens", "seconds"):
-        cost = state["ledger"][name]["pretrain"]
-        getattr(run.ledger, name)["pretrain"] = cost
+    names = ("flops", "tokens", "seconds")
+    run.ledger.add("pretrain", *(state["ledger"][name]["pretrain"] for name in names))
     begin_rl(run)
     run.save()
 
@@ -587,21 +594,13 @@ def begin_rl(run: Run) -> None:
 
 def optimizer_of(model: GPT, lr: float) -> torch.optim.Optimizer:
     """AdamW without weight decay."""
-    weights = model.parameters()
-    return torch.optim.AdamW(
-        weights, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True
-    )
+    options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    return torch.optim.AdamW(model.parameters(), lr, **options)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr
-
-
-def by_length(lengths: list[int], rows: int) -> list[list[int]]:
-    """Indices in micro-batches of at most `rows`, like lengths together."""
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    return [order[i : i + rows] for i in range(0, len(order), rows)]
 
 
 def apply_gradients(run: Run) -> float | None:
@@ -648,10 +647,8 @@ def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
             continue
         rows.append(encode(text))
         mask = [0.0] * len(problem.prompt)
-        for i, segment in enumerate(demo.segments):
-            mask += [1.0 - i % 2] * len(
-                segment
-            )  # the policy's and the environment's turn
+        for i, segment in enumerate(demo.segments):  # the policy's turn is first
+            mask += [1.0 - i % 2] * len(segment)
         masks.append(mask)
     lengths = [len(row) for row in rows]
     T = max(lengths)
@@ -667,9 +664,7 @@ def pretrain(run: Run, stop: "Stop") -> None:
     """
     cfg, model = run.cfg, run.model
     device = model.embed.weight.device
-    bar = tqdm(
-        total=cfg.pretrain_steps, initial=run.step, desc="pretrain", unit="step", **BAR
-    )
+    bar = tqdm(total=cfg.pretrain_steps, initial=run.step, desc="pretrain", **BAR)
     saved = time.monotonic()
     while run.step < cfg.pretrain_steps:
         began = time.perf_counter()
@@ -724,6 +719,13 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - wrong
 
 
+def pass_at(rewards: Tensor) -> dict[int, float]:
+    """pass@k for k = 1, 2, 4, 8, 16, as far as the samples of rewards (P, n) go."""
+    n, correct = rewards.shape[1], rewards.sum(1).int().tolist()
+    ks = [k for k in (1, 2, 4, 8, 16) if k <= n]
+    return {k: float(np.mean([pass_at_k(n, c, k) for c in correct])) for k in ks}
+
+
 def wilson(rate: float, n: int) -> tuple[float, float]:
     """95 % interval of a binomial rate from n trials (Wilson's score interval)."""
     z = 1.96
@@ -775,8 +777,6 @@ def evaluate(run: Run, samples: int) -> dict:
     _, greedy = sample_and_score(run, problems, 1, key, greedy=True)
     rate, num = rewards.mean().item(), rewards.numel()
     low, high = wilson(rate, num)
-    correct = [int(c) for c in rewards.sum(1)]
-    ks = [k for k in (1, 2, 4, 8, 16) if k <= samples]
     row = {
         "split": "test",
         "pass_rate": rate,
@@ -785,15 +785,13 @@ def evaluate(run: Run, samples: int) -> dict:
         "pass_rate_greedy": greedy.mean().item(),
         "problems": len(problems),
         "samples": samples,
-        "pass_at": {
-            k: float(np.mean([pass_at_k(samples, c, k) for c in correct])) for k in ks
-        },
+        "pass_at": pass_at(rewards),
         "answer_tokens": batch.mask.sum().item() / num,
         "truncated": float(np.mean(batch.truncated)),
         "by_level": by_level(cfg, problems, rewards),
         **by_thought(batch, rewards.flatten()),
         "by_task": by_task(batch, rewards, greedy),
-        "correct": correct,
+        "correct": rewards.sum(1).int().tolist(),
     }
     if run.step in (0, cfg.steps):
         row["sets"] = {name: transfer(run, name) for name in ("easy", "hard", "shift")}
@@ -847,19 +845,17 @@ def by_task(batch: Batch, rewards: Tensor, greedy: Tensor | None = None) -> dict
     failed     share of episodes in which the world went against the policy
     recovery   pass rate of those
     """
-    samples = rewards.shape[1]
-    rows: dict[str, list[int]] = {}
-    for i in range(0, len(batch.envs), samples):
-        rows.setdefault(batch.envs[i].problem.task, []).append(i // samples)
     found = {}
-    for name, of_task in rows.items():
-        envs = [e for p in of_task for e in batch.envs[p * samples : (p + 1) * samples]]
-        num = torch.tensor(of_task)[:, None] * samples + torch.arange(samples)
+    names = [env.problem.task for env in batch.envs]
+    for name in dict.fromkeys(names):
+        rows = torch.tensor([other == name for other in names])  # (B,)
+        mine = rows.view_as(rewards)[:, 0]  # (P,)
+        envs = [env for env in batch.envs if env.problem.task == name]
         turns = sum(env.turns for env in envs)
         hit = [env for env in envs if env.failed]
         found[name] = {
-            "pass_rate": rewards[of_task].mean().item(),
-            "answer_tokens": batch.mask[num.flatten()].sum().item() / num.numel(),
+            "pass_rate": rewards[mine].mean().item(),
+            "answer_tokens": batch.mask[rows].sum().item() / len(envs),
             "turns": turns / len(envs),
             "invalid": sum(env.invalid for env in envs) / max(turns, 1),
             "failed": len(hit) / len(envs),
@@ -867,11 +863,9 @@ def by_task(batch: Batch, rewards: Tensor, greedy: Tensor | None = None) -> dict
         if hit:
             found[name]["recovery"] = float(np.mean([env.score() for env in hit]))
         if greedy is not None:
-            found[name]["pass_rate_greedy"] = greedy[of_task].mean().item()
-            most = max(k for k in (1, 2, 4, 8, 16) if k <= samples)
-            counts = rewards[of_task].sum(1).int().tolist()
-            rates = [pass_at_k(samples, c, most) for c in counts]
-            found[name][f"pass_at_{most}"] = float(np.mean(rates))
+            found[name]["pass_rate_greedy"] = greedy[mine].mean().item()
+            most, rate = max(pass_at(rewards[mine]).items())
+            found[name][f"pass_at_{most}"] = rate
     return found
 
 
@@ -954,6 +948,11 @@ def calibrate(run: Run) -> None:
 # Reinforcement learning
 
 
+def levels_of(run: Run, task: Task, kind: str) -> list[int]:
+    """A task's levels to train on ("train") or lest they be forgotten ("easy")."""
+    return [n for n in task.levels if run.cfg.label(task, n) in run.levels[kind]]
+
+
 def draw_prompts(run: Run, first: int = 0, count: int = 0) -> list[Problem]:
     """Problems of one step, keyed by (seed, step, prompt); prompts from `first` on.
 
@@ -961,20 +960,13 @@ def draw_prompts(run: Run, first: int = 0, count: int = 0) -> list[Problem]:
     is drawn again no more (Polaris, ScaleRL), unless a hundred draws find no other.
     """
     cfg, tasks, problems = run.cfg, run.cfg.tasks(), []
-    levels = []  # of each task: {"train": levels, "easy": levels}
-    for task in tasks:
-        known = {cfg.label(task, level): level for level in task.levels}
-        levels.append(
-            {
-                kind: [known[name] for name in names if name in known]
-                for kind, names in run.levels.items()
-            }
-        )
     for p in range(first, first + (count or cfg.prompts_per_step)):
         rng = random.Random(f"{cfg.seed} rl {run.step} {p}")
-        task, of = tasks[p % len(tasks)], levels[p % len(tasks)]
-        easy = bool(of["easy"]) and rng.random() < cfg.easy_share
-        level = rng.choice(of["easy" if easy else "train"])
+        task = tasks[p % len(tasks)]
+        levels, easy = levels_of(run, task, "train"), levels_of(run, task, "easy")
+        if easy and rng.random() < cfg.easy_share:
+            levels = easy
+        level = rng.choice(levels)
         for _ in range(100):
             problem = task.draw(level, "rl", rng)
             right, tried = run.tries.get(problem.key, (0, 0))
@@ -1064,11 +1056,8 @@ def label_answers(run: Run) -> Labelled:
     run.ledger.add_rollout(run.model.config, batch, 16, spent, "reward")
     noise = cfg.false_positive, cfg.false_negative
     labels = flip_verdicts(grade(batch, 16).flatten().numpy(), key, *noise)
-    groups, parts = zip(
-        *(held_out_part(env.problem) for env in batch.envs), strict=True
-    )
-    tokens, parts = batch.tokens.clone(), np.array(parts)
-    return Labelled(tokens, batch.lengths, labels, np.array(groups), parts)
+    groups, parts = np.array([held_out_part(env.problem) for env in batch.envs]).T
+    return Labelled(batch.tokens, batch.lengths, labels, groups, parts)
 
 
 def fit_reward(run: Run) -> None:
@@ -1160,8 +1149,7 @@ def join(batch: Batch, rows: list[int], more: Batch) -> Batch:
     return Batch(**joined)
 
 
-@dataclass
-class Targets:
+class Targets(NamedTuple):
     """What an update pulls towards: one entry for each token (B, T) of a batch."""
 
     advantage: Tensor
@@ -1213,24 +1201,15 @@ def micro_loss(
     run: Run, batch: Batch, targets: Targets, rows: list[int], weights: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of some rows, weights (B,), and sums over their tokens."""
-    cfg, columns = run.cfg, [getattr(targets, f.name) for f in fields(Targets)]
-    columns = trim(batch.lengths, rows, batch.tokens, batch.logp, *columns)
+    cfg = run.cfg
+    columns = trim(batch.lengths, rows, batch.tokens, batch.logp, *targets)
     tokens, sampler_logp, advantage, old_logp, correction, ref_logp, mask = columns
     weights = weights[rows]
     logits = run.model(tokens)
     logp = grpo.token_logprobs(logits, tokens)
-    loss, ratio, cut = grpo.policy_loss(
-        logp,
-        old_logp,
-        advantage,
-        mask,
-        weights,
-        cfg.loss,
-        cfg.clip_low,
-        cfg.clip_high,
-        cfg.ratio_max,
-        correction if cfg.correction != "none" else None,
-    )
+    args = logp, old_logp, advantage, mask, weights
+    knobs = cfg.loss, cfg.clip_low, cfg.clip_high, cfg.ratio_max
+    loss, ratio, cut = grpo.policy_loss(*args, *knobs, correction)
     if cfg.entropy_bonus:
         entropy = grpo.weighted_sum(grpo.token_entropy(logits), mask, weights)
         loss = loss - cfg.entropy_bonus * entropy
@@ -1298,7 +1277,7 @@ def reinforce(run: Run, stop: "Stop") -> None:
     """The RL loop, one step as the README's five."""
     cfg, ledger = run.cfg, run.ledger
     marks = eval_steps(cfg)
-    bar = tqdm(total=cfg.steps, initial=run.step, desc="RL", unit="step", **BAR)
+    bar = tqdm(total=cfg.steps, initial=run.step, desc="RL", **BAR)
     saved = time.monotonic()
     while run.step < cfg.steps and run.phase == "rl":
         # 1. sample a group of answers to each prompt
@@ -1507,7 +1486,7 @@ def eval_steps(cfg: Config) -> set[int]:
 # --------------------------------------------------------------------------------------
 # Reporting
 
-BAR: dict = {"dynamic_ncols": True, "mininterval": 0.5, "file": sys.stderr}
+BAR: dict = dict(unit="step", dynamic_ncols=True, mininterval=0.5, file=sys.stderr)
 HEADER = "  step   RL FLOPs   pass rate   (95 % interval)   greedy   tokens   thoughts"
 
 
@@ -1573,48 +1552,47 @@ def plot_curve(run: Run) -> None:
     plt.close(figure)
 
 
-# Pictures of rewards that went wrong, from the metrics.jsonl of finished runs
+# Label and key of what is compared before and after RL, where a run has it.
+MEASURES = {
+    "pass rate, sampled": "pass_rate",
+    "pass rate, greedy": "pass_rate_greedy",
+    "answer length (tokens)": "answer_tokens",
+    "share with a thought": "think_share",
+    "pass rate with a thought": "pass_rate_think",
+    "pass rate without": "pass_rate_direct",
+}
+
+
+def compare(label: str, pair: tuple[dict, dict], *path: str) -> None:
+    """Print what stands at `path` in the rows before and after RL, '-' for nothing."""
+    cells = ""
+    for value in pair:
+        for key in path:
+            value = value.get(key, {})
+        cells += f"{'-':>10}" if value == {} else f"{value:10.3f}"
+    print(f"{label:26}{cells}")
 
 
 def report(run: Run) -> None:
     """Print what RL changed and what it cost."""
     rows = read_rows(run.folder, "eval")
-    before, after = rows[0], rows[-1]
+    pair = before, after = rows[0], rows[-1]
     print(f"\n{'held out':26}{'base':>10}{'after RL':>10}")
-    table = [
-        ("pass rate, sampled", "pass_rate"),
-        ("pass rate, greedy", "pass_rate_greedy"),
-    ]
-    table += [("answer length (tokens)", "answer_tokens")]
-    table += [("share with a thought", "think_share")]
-    table += [("pass rate with a thought", "pass_rate_think")]
-    table += [("pass rate without", "pass_rate_direct")]
-    for name, key in table:
+    for label, key in MEASURES.items():
         if key in before or key in after:
-            cells = (
-                f"{r[key]:10.3f}" if key in r else f"{'-':>10}" for r in (before, after)
-            )
-            print(f"{name:26}" + "".join(cells))
+            compare(label, pair, key)
     most = max(before["pass_at"], key=int)
-    cells = (f"{r['pass_at'].get(most, float('nan')):10.3f}" for r in (before, after))
-    print(f"{'pass@' + most:26}" + "".join(cells))
+    compare(f"pass@{most}", pair, "pass_at", most)
     for level in before["by_level"]:
-        cells = (f"{r['by_level'][level]:10.3f}" for r in (before, after))
-        print(f"{'level ' + level:26}" + "".join(cells))
+        compare(f"level {level}", pair, "by_level", level)
     for name in after["by_task"] if len(after["by_task"]) > 1 else ():
-        cells = (f"{r['by_task'][name]['pass_rate']:10.3f}" for r in (before, after))
-        print(f"{name:26}" + "".join(cells))
+        compare(name, pair, "by_task", name, "pass_rate")
     for name in [n for n, value in after.get("sets", {}).items() if value]:
-        cells = (f"{r['sets'][name]['pass_rate']:10.3f}" for r in (before, after))
-        print(f"{'test set ' + name:26}" + "".join(cells))
+        compare(f"test set {name}", pair, "sets", name, "pass_rate")
     for name, row in after["by_task"].items():
-        shown = ("turns", "invalid", "recovery") if row["turns"] > 1 else ()
-        for key in (key for key in shown if key in row):
-            cells = (
-                f"{r['by_task'][name].get(key, math.nan):10.3f}"
-                for r in (before, after)
-            )
-            print(f"{name + ': ' + key:26}" + "".join(cells))
+        for key in ("turns", "invalid", "recovery"):
+            if row["turns"] > 1 and key in row:
+                compare(f"{name}: {key}", pair, "by_task", name, key)
     num = after["problems"] * after["samples"]
     print(f"({after['problems']} problems never trained on, {num} samples)")
     print(f"\n{'phase':12}{'FLOPs':>10}{'tokens':>12}{'seconds':>10}")
@@ -1707,24 +1685,21 @@ def finished_run(folder: Path) -> Run:
     return run
 
 
-def answer(run: Run, problem: Problem, seed: int) -> tuple[str, str]:
-    """(replay, verdict) of one sampled answer to a problem."""
+def answer(run: Run, problem: Problem, seed: int) -> str:
+    """Verdict and replay of one sampled answer to a problem."""
     max_new = run.model.config.context - len(problem.prompt)
     key = (run.cfg.seed, INTERACT, seed)
     batch = rollout(run.model, [problem], 1, max_new, key, run.buffers)
-    return replay(batch, 0), "right" if batch.envs[0].score() else "wrong"
+    return f"{'right' if batch.envs[0].score() else 'wrong'}: {replay(batch, 0)}"
 
 
 def interact(folder: Path) -> None:
     """A person gives problems; the trained model answers, its environment too."""
     run = finished_run(folder)
     tasks, rng = run.cfg.tasks(), random.Random()
-    examples = [
-        t.draw(t.test_levels(run.cfg.level_list(t))[0], "test", rng) for t in tasks
-    ]
-    print(
-        f"A problem like {' or '.join(p.prompt for p in examples)}; an empty line for"
-    )
+    levels = {task: task.test_levels(run.cfg.level_list(task)) for task in tasks}
+    examples = " or ".join(t.draw(levels[t][0], "test", rng).prompt for t in tasks)
+    print(f"A problem like {examples}; an empty line for")
     print("a random one; Ctrl-D ends. What stands in {} was not written by the model.")
     for count, line in enumerate(sys.stdin):
         prompt = line.strip()
@@ -1736,12 +1711,11 @@ def interact(folder: Path) -> None:
                     raise ValueError("that is longer than the model can read")
             else:
                 task = rng.choice(tasks)
-                level = rng.choice(task.test_levels(run.cfg.level_list(task)))
-                problem = task.draw(level, "test", rng)
+                problem = task.draw(rng.choice(levels[task]), "test", rng)
         except ValueError as error:
             print(error)
             continue
-        print("  {}: {}".format(*reversed(answer(run, problem, count))), flush=True)
+        print(f"  {answer(run, problem, count)}", flush=True)
 
 
 def parse_config(argv: list[str]) -> Config:
@@ -1758,9 +1732,8 @@ def parse_config(argv: list[str]) -> Config:
         "--interact", metavar="FOLDER", help="give this run's model problems by hand"
     )
     # What a flag means is said once, behind its field in Config.
-    notes = dict(
-        re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(Config), re.M)
-    )
+    source = inspect.getsource(Config)
+    notes = dict(re.findall(r"^    (\w+): .*?  # (.*)$", source, re.M))
     for f in fields(Config):
         text = notes.get(f.name, "") + (f" [{f.default}]" if f.default != "" else "")
         flag = "--" + f.name.replace("_", "-")

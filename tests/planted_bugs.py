@@ -552,14 +552,14 @@ BUGS = [
     (
         "scaling.py",
         "read off beyond what was measured",
-        "if 0 < total - cost <= most:",
+        "if 0 < total - cost <= 2 * end:",
         "if 0 < total - cost:",
     ),
     (
         "scaling.py",
         "best split at an edge taken for the best",
-        "if min(best) == there[0]:",
-        "if False:",
+        "if best.max() < there[-1] else np.nan",
+        "if best.max() < len(bases) - 1 else np.nan",
     ),
     (
         "scaling.py",

@@ -114,6 +114,19 @@ def test_the_published_curve_in_the_readme(monkeypatch):
     assert text + "the band" in " ".join(README.split())
 
 
+TOLD = re.split("^## ", (ROOT / "docs" / "scaling.md").read_text(), flags=re.M)[1:]
+
+
+@pytest.mark.parametrize("section", TOLD, ids=lambda section: section.split()[0])
+def test_numbers_of_the_findings(section):
+    """Every decimal of a section is one of its study's page, or of ScaleRL's margin."""
+    name, numbers = section.split()[0], re.findall(r"\d+\.\d+(?:e[+-]\d+)?", section)
+    folder = ROOT / "docs" / "studies"
+    page = folder / ("README.md" if name == "README" else f"{name}/{name}.md")
+    text = page.read_text()
+    assert numbers and [n for n in numbers if n not in text and n != "0.02"] == []
+
+
 @pytest.mark.slow
 def test_forecasts_over_all_committed_runs():
     """The page of all studies is made again from the committed runs, word for word."""

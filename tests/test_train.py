@@ -151,6 +151,8 @@ def test_another_recipe_reuses_the_base(whole, tmp_path, capsys):
     assert not any(row["kind"] == "pretrain" for row in rows_of(tmp_path))
     train.train(tiny(tmp_path, base=str(whole.folder), seed=5, lr=5e-3))
     assert "RL run is replaced" in capsys.readouterr().out
+    # once begun, the run holds its base itself: the lender may be gone
+    train.train(tiny(tmp_path, base=str(tmp_path / "gone"), seed=5, lr=5e-3, steps=5))
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))
@@ -279,6 +281,11 @@ BAD = [
     (["--loss", "ppo"], "loss must be one of reinforce, clip"),
     (["--recipe", "ppo"], "recipe must be one of grpo, dr_grpo"),
     (["--advantage", "maxrl", "--truncated", "penalty"], "choose --truncated zero"),
+    (
+        "--advantage maxrl --kl k1_raw --kl-coef 0.1".split(),
+        "a KL of whole answers can turn negative; choose --kl k1_reward",
+    ),
+    (["--seed", "-1"], "seed must not be negative"),
     (["--device", "tpu"], "device must be one of"),
     (["--out", "/proc/here"], "cannot be written"),
     (["--resume", "/nowhere"], "holds no checkpoint.pt"),
