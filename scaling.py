@@ -499,7 +499,7 @@ class Forecast:
         low, high = self.interval("a")
         if self.falls():
             return "it rises and then falls"
-        if low <= self.fit.r0:
+        if low <= self.fit.r0 or self.fit.a - self.fit.r0 <= self.noise:
             return "the curve is flat or falls: there is no gain to extrapolate"
         ratio = self.until / self.interval("c_mid")[1]
         if ratio < 2:
@@ -1256,9 +1256,10 @@ def curve_report(arms: Arms) -> Report:
     for axes, f in zip(both, found[:2], strict=True):
         draw_curves(axes, [f])
         axes.axvline(f.until, color="gray", lw=0.8, ls=":")
-    later = [r for r in runs[0].rows if r["rl_flops"] > found[0].until]
-    noise = [r["pass_rate"] * (1 - r["pass_rate"]) for r in later]
-    noise = np.sqrt(np.mean(noise) / later[0]["problems"] / later[0]["samples"])
+    later = [row for r in runs for row in r.rows if row["rl_flops"] > found[0].until]
+    rates = np.array([row["pass_rate"] for row in later])
+    trials = np.array([row["problems"] * row["samples"] for row in later])
+    noise = np.sqrt((rates * (1 - rates) / trials).mean())
     same = scores(found[1], found[0].until)["sigmoid"].rmse
     verdict = (
         f"The second half is forecast from the first with an RMSE of "
@@ -1382,12 +1383,12 @@ def size_report(arms: Arms) -> Report:
     right.set(xscale="log", xlabel="parameters", ylabel="held-out pass rate")
     right.set_ylim(0, 1.02)
     right.legend(fontsize=8)
-    names = "sigmoid", "power law in 1 - R"
+    names = "sigmoid", "power law in 1 - R, last third"
     ours, tan = (np.mean([s[name].rmse for s in half]) for name in names)
     verdict = (
         f"{sizes[0]:,} to {sizes[-1]:,} parameters: {mean[0]:.2f} to "
         f"{mean[-1]:.2f} after RL; the second half is missed by {ours:.3f} "
-        f"(sigmoid) and {tan:.3f} (power law in 1 - R)"
+        f"(sigmoid) and {tan:.3f} (late power law in 1 - R)"
     )
     return Report(verdict, text, figure)
 
@@ -1593,7 +1594,7 @@ def inference_report(arms: Arms) -> Report:
         axes.set(xscale="log", xlabel="answers to a problem, k", ylim=(0, 1.02))
         axes.set(xticks=ks, xticklabels=ks, ylabel=f"{name}@k on held-out problems")
         axes.minorticks_off()
-        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.93))
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.9))
     text = table("policy | k = " + " | ".join(map(str, ks)), rows)
     text += exchange_rate(gold, ks, curves["majority", "base"])
     base, after = curves["pass", "base"], curves["pass", "after RL, gold"]
@@ -1881,11 +1882,11 @@ def plan(folder: Path, target: float, budget: float) -> str:
         seconds = [r.extra["seconds"] for r in runs]
         minutes = total * np.sum(seconds) / np.sum(spent) / 60
         ahead = (total - before) / fit.until
-        known = "inside" if ahead <= 1 else f"{ahead:.3g} x beyond"
+        known = "inside" if ahead <= 1 else f"{ahead:,.1f} x beyond"
         if ahead > 1 and fit.refusal():
             known += f", and {fit.refusal()}"
         answer = f"{middle:{style}} [{low:{style}}, {high:{style}}]"
-        cells = [name, answer, f"{1 - before / total:.0%}", f"{minutes:.3g}", known]
+        cells = [name, answer, f"{1 - before / total:.0%}", f"{minutes:,.1f}", known]
         rows += [((ahead > FAR, middle if target else -middle), cells)]
     if not rows:
         return "No setting of the studies gets there: the data cannot say what would.\n"
