@@ -122,7 +122,7 @@ def test_numbers_of_the_findings(section):
     """Every decimal of a section is one of its study's page, or of ScaleRL's margin."""
     name, numbers = section.split()[0], re.findall(r"\d+\.\d+(?:e[+-]\d+)?", section)
     folder = ROOT / "docs" / "studies"
-    page = folder / ("README.md" if name == "README" else f"{name}/{name}.md")
+    page = folder / ("README.md" if name == "forecasts" else f"{name}/{name}.md")
     text = page.read_text()
     assert numbers and [n for n in numbers if n not in text and n != "0.02"] == []
 
