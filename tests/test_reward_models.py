@@ -389,7 +389,12 @@ def test_a_verifier_is_free(tmp_path):
     assert all(row["reward"] >= row["gold"] for row in rl)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=SLOW), 2, pytest.param(3, marks=SLOW)]
+)
 def test_a_run_with_judges_resumes_bit_for_bit(learned, tmp_path, monkeypatch, step):
     """Before, at and after the refit: judges, their data and the audit are saved."""
 
