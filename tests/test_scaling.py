@@ -484,6 +484,7 @@ def tiny(out: Path, seed: int = 0, **given: object) -> train.Config:
     return train.make_config(**{**size, **given}, seed=seed, out=str(out / f"{seed}"))
 
 
+@pytest.mark.slow
 def test_runs_of_a_study_are_not_run_again(tmp_path):
     """Two tiny runs in two processes, then the same call: nothing is left to do."""
     configs = [tiny(tmp_path, seed) for seed in (0, 1)]
@@ -501,8 +502,8 @@ def test_runs_of_a_study_are_not_run_again(tmp_path):
 def test_a_failed_run_is_named_and_the_others_finish(tmp_path):
     """Its folder has the reason, and what needs it is not tried."""
     bad = tiny(tmp_path, 0, base=str(tmp_path / "nowhere"))
-    base = tiny(tmp_path, 1, context=4096, layers=1)
-    worker = scaling.Worker([bad, base], 1)
+    base = tiny(tmp_path, 1)
+    worker = scaling.Worker([bad, base], 2)
     worker.ready = lambda cfg: True
     worker.work()
     assert worker.done == [base] and list(worker.failed) == [bad.folder()]
