@@ -461,15 +461,47 @@ def drift(slope: float, rise: float, ratio: Array) -> Array:
     return rate * np.log(np.maximum(ratio, 1))
 
 
+def simple(
+    make: Forecaster, compute: Array, score: Array, until: float
+) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """A simpler form through points (n,), and the standard deviation of new ones.
+
+    Both functions of compute. Noise is that of the last third alone: a line that misses
+    the start may do well from there on.
+    """
+    predict, count = make(compute, score), max(len(compute) // 3, 4)
+    last = np.argsort(compute)[-count:]
+    noise = np.sqrt(((predict(compute) - score)[last] ** 2).sum() / (count - 2))
+    ends = predict(until * np.array([0.95, 1.05]))
+    slope = (ends[1] - ends[0]) / np.log(1.05 / 0.95)
+    rise = ends[1] - score[np.argmin(compute)]
+    return predict, lambda c: np.hypot(noise, drift(slope, rise, c / until))
+
+
 @dataclass(frozen=True)
 class Forecast:
-    """What a fit on compute up to `until` says of the points after it."""
+    """What the points up to `until` say: where a curve ends, and what comes next.
+
+    Where it ends is the sigmoid's A. What comes next is the sigmoid too, moved by what
+    is left of its last error: rho times it, the best linear prediction where errors of
+    neighbours have correlation rho (Goldberger, doi 10.1080/01621459.1962.10480665).
+    Points that reach 2 C_mid also show the tail, and then Tan et al.'s law through the
+    last third of them has half of the weight: a mean of two forecasts errs less than
+    most single ones (Bates and Granger, doi 10.1057/jors.1969.103).
+    """
 
     curve: Curve
     until: float
     fit: Sigmoid
     likely: Profile
     noise: float  # standard deviation of the residuals
+
+    @functools.cached_property
+    def carried(self) -> float:
+        """What the fit is expected to be too low by beyond `until`."""
+        part = self.curve.upto(self.until)
+        last = [y[-1] - self.fit(x[-1]) for x, y in part.runs if len(x)]
+        return float(dependence(part, self.fit) * np.mean(last))
 
     def interval(self, name: str) -> tuple[float, float]:
         """90 % interval of a, b or c_mid, by profile."""
@@ -481,18 +513,37 @@ class Forecast:
         low, high = np.quantile([draw.a for draw in draws], [0.05, 0.95])
         return float(low), float(high)
 
+    def predict(self, compute: Array) -> Array:
+        """Pass rates (n,): the fit up to `until`, the forecast beyond."""
+        beyond = compute > self.until
+        rates = np.clip(self.fit(compute) + beyond * self.carried, 0, 1)
+        if self.reach() < 2:
+            return rates
+        law, _ = self.tail()
+        return np.where(beyond, (rates + law(compute)) / 2, rates)
+
     def band(self, compute: Array) -> tuple[Array, Array]:
         """90 % band for new points: the fits' spread, the points' about them, drift."""
+        beyond = compute > self.until
         fits = np.stack([draw(compute) for draw in self.likely.draws])
-        return spread(fits, self.sd(compute))
-
-    def sd(self, compute: Array) -> Array:
-        """Standard deviation of a new point about its own fit.
-
-        Noise, and a curve that is no sigmoid: a wrong slope, kept from `until` on.
-        """
+        fits = fits + beyond * self.carried
         rise, slope = self.fit.a - self.fit.r0, self.fit.slope(self.until)
-        return np.hypot(self.noise, drift(slope, rise, compute / self.until))
+        sd = np.hypot(self.noise, drift(slope, rise, compute / self.until))
+        sd = np.broadcast_to(sd, fits.shape)
+        if self.reach() >= 2:
+            law, law_sd = self.tail()
+            fits = np.concatenate([fits, np.where(beyond, law(compute), fits)])
+            sd = np.concatenate([sd, np.where(beyond, law_sd(compute), sd)])
+        return spread(fits, sd)
+
+    def tail(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+        """The law through the last third of the points, and its standard deviation."""
+        points = self.curve.points(0, self.until)
+        return simple(late(failure_law), *points, self.until)
+
+    def reach(self) -> float:
+        """How far the points go in units of C_mid, at its upper bound."""
+        return self.until / self.interval("c_mid")[1]
 
     def refusal(self) -> str:
         """Why the data cannot say where the curve ends; empty if they can."""
@@ -501,9 +552,9 @@ class Forecast:
             return "it rises and then falls"
         if low <= self.fit.r0 or self.fit.a - self.fit.r0 <= self.noise:
             return "the curve is flat or falls: there is no gain to extrapolate"
-        ratio = self.until / self.interval("c_mid")[1]
-        if ratio < 2:
-            return f"the fitted points may end at {ratio:.1f} C_mid, 2 are needed"
+        reach = self.reach()
+        if reach < 2:
+            return f"the fitted points may end at {reach:.1f} C_mid, 2 are needed"
         if high > 0.995:
             return "a ceiling of 1 fits as well"
         return ""
@@ -521,11 +572,11 @@ class Forecast:
 
 
 def spread(fits: Array, sd: Array) -> tuple[Array, Array]:
-    """90 % quantiles of fits (D, n) with noise of sd (n,) added, within 0 and 1."""
+    """90 % quantiles of fits (D, n) with noise of sd (D, n) added, within 0 and 1."""
     shares = (np.arange(40) + 0.5) / 40
     z = np.array([NormalDist().inv_cdf(share) for share in shares])
-    points = fits[:, None, :] + z[:, None] * sd  # (D, 40, n)
-    low, high = np.quantile(points.reshape(-1, len(sd)), [0.05, 0.95], axis=0)
+    points = fits[:, None, :] + z[:, None] * sd[:, None, :]  # (D, 40, n)
+    low, high = np.quantile(points.reshape(-1, fits.shape[1]), [0.05, 0.95], axis=0)
     return low.clip(0, 1), high.clip(0, 1)
 
 
@@ -570,28 +621,21 @@ class Score:
 
 
 def scores(result: Forecast, after: float = 0.0) -> dict[str, Score]:
-    """The sigmoid and every baseline on later points, those beyond `after` alone.
+    """The forecast and every baseline on later points, those beyond `after` alone.
 
-    Empty where there are none. A baseline's band is made as the sigmoid's, less the
+    Empty where there are none. A baseline's band is made as the forecast's, less the
     spread of fits: noise about its own fit and the drift of its own slope.
     """
     x, y = result.curve.points(max(result.until, after))
     if not len(x):
         return {}
     x, y = x[np.argsort(x)], y[np.argsort(x)]
-    found = {"sigmoid": Score.of(result.fit(x), *result.band(x), y)}
+    found = {"forecast": Score.of(result.predict(x), *result.band(x), y)}
     early = result.curve.points(0, result.until)
-    for name, make in BASELINES.items():
-        predict, count = make(*early), max(len(early[0]) // 3, 4)
-        # The last third alone: a line that misses the start may do well from here on.
-        last = np.argsort(early[0])[-count:]
-        miss = (predict(early[0]) - early[1])[last]
-        noise = np.sqrt((miss**2).sum() / (count - 2))
-        ends = predict(result.until * np.array([0.95, 1.05]))
-        slope = (ends[1] - ends[0]) / np.log(1.05 / 0.95)
-        rise = ends[1] - early[1][np.argmin(early[0])]
-        sd = np.hypot(noise, drift(slope, rise, x / result.until))
-        low, high = (np.clip(predict(x) + s * 1.645 * sd, 0, 1) for s in (-1, 1))
+    grid = functools.partial(fit_grid, r0=result.fit.r0)
+    for name, make in ({"ScaleRL's grid": grid} | BASELINES).items():
+        predict, sd = simple(make, *early, result.until)
+        low, high = (np.clip(predict(x) + z * sd(x), 0, 1) for z in (-1.645, 1.645))
         found[name] = Score.of(predict(x), low, high, y)
     return found
 
@@ -605,7 +649,7 @@ def table(header: str, rows: list[list]) -> str:
 def score_table(all_scores: list[dict[str, Score]]) -> str:
     """Over many curves: the median error of the last point, and means of the rest."""
     rows = []
-    for name in ["sigmoid", *BASELINES] if any(all_scores) else []:
+    for name in next(filter(None, all_scores), {}):
         found = [dataclasses.astuple(s[name]) for s in all_scores if s]
         bias, rmse, _, covered, interval = np.mean(found, 0)
         final = np.median([s[name].final for s in all_scores if s])
@@ -613,6 +657,26 @@ def score_table(all_scores: list[dict[str, Score]]) -> str:
         rows += [[name, *cells, f"{interval:.3f}"]]
     header = "forecaster | median error at the end | bias | RMSE"
     return table(f"{header} | points in the 90 % band | interval score", rows)
+
+
+def against_best(all_scores: list[dict[str, Score]]) -> str:
+    """The forecast's interval score less that of the best baseline, run by run."""
+    if not all_scores:
+        return ""
+    points = {
+        name: np.array([scores[name].interval for scores in all_scores])
+        for name in all_scores[0]
+    }
+    ours = points.pop("forecast")
+    best = min(points, key=lambda name: points[name].mean())
+    less = ours - points[best]
+    rng = np.random.default_rng(0)
+    means = less[rng.integers(len(less), size=(2000, len(less)))].mean(1)
+    low, high = np.quantile(means, [0.05, 0.95])
+    return (
+        f"The forecast's score less that of the best other ({best}): {less.mean():+.3f}"
+        f"\n[{low:+.3f}, {high:+.3f}] (90 %, by bootstrap over runs)."
+    )
 
 
 def fit_table(forecasts: list[Forecast], unit: str) -> str:
@@ -665,7 +729,7 @@ def draw_curves(axes: plt.Axes, forecasts: list[Forecast], unit: str = "FLOPs") 
         axes.plot(fitted, heights, line, color=color, label=f.curve.name)
         if f.until < x.max():
             later = np.geomspace(f.until, x.max() * 1.5, 100)
-            axes.plot(later, f.fit(later), "--", color=color)
+            axes.plot(later, f.predict(later), "--", color=color)
             axes.fill_between(later, *f.band(later), color=color, alpha=0.15, lw=0)
     axes.set(xscale="log", ylim=(0, 1.02))
     axes.set(xlabel=f"RL compute ({unit})", ylabel="held-out pass rate")
@@ -915,7 +979,7 @@ def write_forecast(cfg: train.Config) -> None:
     found = forecast(pooled("", [Result("", {}, rows)]), 1.0)
     ahead = found.until * np.geomspace(1, 4, 9)
     low, high = found.band(ahead)
-    bands = {"low": low, "predicted": found.fit(ahead), "high": high}
+    bands = {"low": low, "predicted": found.predict(ahead), "high": high}
     record = {
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
         "after_step": steps[-1],
@@ -1260,12 +1324,13 @@ def curve_report(arms: Arms) -> Report:
     rates = np.array([row["pass_rate"] for row in later])
     trials = np.array([row["problems"] * row["samples"] for row in later])
     noise = np.sqrt((rates * (1 - rates) / trials).mean())
-    same = scores(found[1], found[0].until)["sigmoid"].rmse
+    same = scores(found[1], found[0].until)["forecast"].rmse
+    ours = half["forecast"]
     verdict = (
-        f"The second half is forecast from the first with an RMSE of "
-        f"{half['sigmoid'].rmse:.3f}, from a quarter with {same:.3f}, where evaluation "
-        f"noise alone is {noise:.3f}; {half['sigmoid'].covered:.0%} of "
-        f"{len(whole.points(found[0].until)[0])} points lie in the 90 % band"
+        f"The second half is forecast from the first with an RMSE of {ours.rmse:.3f}, "
+        f"from a quarter with {same:.3f}, where evaluation noise alone is {noise:.3f}; "
+        f"{ours.covered:.0%} of {len(whole.points(found[0].until)[0])} points lie in "
+        "the 90 % band"
     )
     return Report(verdict, text, figure)
 
@@ -1383,12 +1448,12 @@ def size_report(arms: Arms) -> Report:
     right.set(xscale="log", xlabel="parameters", ylabel="held-out pass rate")
     right.set_ylim(0, 1.02)
     right.legend(fontsize=8)
-    names = "sigmoid", "power law in 1 - R, last third"
+    names = "forecast", "power law in 1 - R, last third"
     ours, tan = (np.mean([s[name].rmse for s in half]) for name in names)
     verdict = (
         f"{sizes[0]:,} to {sizes[-1]:,} parameters: {mean[0]:.2f} to "
         f"{mean[-1]:.2f} after RL; the second half is missed by {ours:.3f} "
-        f"(sigmoid) and {tan:.3f} (late power law in 1 - R)"
+        f"(forecast) and {tan:.3f} (late power law in 1 - R)"
     )
     return Report(verdict, text, figure)
 
@@ -1823,7 +1888,10 @@ def forecasts_of(results: list[Result]) -> str:
     text = [f"## Forecasts over all {len(results)} runs of all studies"]
     text += [
         "Each run by itself; means over runs. Smaller interval scores are better. Last "
-        "third:\nfitted to the last third of the points that the others are fitted to."
+        "third:\nfitted to the last third of the points that the others are fitted to. "
+        "ScaleRL's grid: the\nsigmoid by their procedure, as it is. Forecast: the "
+        "sigmoid carried on from its last error,\nand beyond 2 C_mid the mean of that "
+        "and the power law in 1 - R of the last third."
     ]
     curves = [pooled(r.name, [r]) for r in results]
     for share, word in ((0.5, "half"), (0.25, "a quarter")):
@@ -1832,9 +1900,9 @@ def forecasts_of(results: list[Result]) -> str:
         found = [scores(forecast(curves[i], share, 100)) for i in kept]
         true = [s for i, s in zip(kept, found, strict=True) if results[i].is_gold()]
         text += [f"### Fitted on {word} of the compute, {len(found)} runs"]
-        text += [score_table(found)]
+        text += [score_table(found), against_best(found)]
         text += [f"The {len(true)} of them whose reward is the true verifier's:"]
-        text += [score_table(true)]
+        text += [score_table(true), against_best(true)]
     hits, filed = [], 0
     for r, curve in zip(results, curves, strict=True):
         record, (x, y) = r.extra.get("forecast"), curve.runs[0]
@@ -1912,7 +1980,7 @@ def price(
         return before, before, before
     grid = np.geomspace(fit.until / 300, fit.until * 10, 600)
     low, high = fit.band(grid)
-    reached = [rates >= target for rates in (fit.fit(grid), high, low)]
+    reached = [rates >= target for rates in (fit.predict(grid), high, low)]
     costs = [before + grid[r][0] if r.any() else np.inf for r in reached]
     return tuple(costs) if np.isfinite(costs[0]) else None
 
@@ -1925,7 +1993,7 @@ def buys(
         return None
     left = np.array([budget - before])
     low, high = fit.band(left)
-    return float(fit.fit(left)[0]), float(low[0]), float(high[0])
+    return float(fit.predict(left)[0]), float(low[0]), float(high[0])
 
 
 # --------------------------------------------------------------------------------------
@@ -2011,7 +2079,7 @@ def fit_csv(args: argparse.Namespace) -> None:
             text += (
                 f"\n{f.curve.name}, {count} later points:\n\n{score_table([found])}\n"
             )
-            misses += [f"{f.curve.name} by {found['sigmoid'].rmse:.3f}"]
+            misses += [f"{f.curve.name} by {found['forecast'].rmse:.3f}"]
     folder = Path(args.out or "out/fit")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "fit.md").write_text(text)

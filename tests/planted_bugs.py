@@ -474,14 +474,44 @@ BUGS = [
     (
         "scaling.py",
         "no drift in the band",
-        "return np.hypot(self.noise, drift(slope, rise, compute / self.until))",
-        "return self.noise + 0 * compute",
+        "sd = np.hypot(self.noise, drift(slope, rise, compute / self.until))",
+        "sd = self.noise + 0 * compute",
     ),
     (
         "scaling.py",
         "forecast sees what it forecasts",
         "part = curve.upto(limit)",
         "part = curve",
+    ),
+    (
+        "scaling.py",
+        "the last error seen is one to be forecast",
+        "part = self.curve.upto(self.until)\n        last",
+        "part = self.curve\n        last",
+    ),
+    (
+        "scaling.py",
+        "the last error is not carried on",
+        "return float(dependence(part, self.fit) * np.mean(last))",
+        "return 0.0",
+    ),
+    (
+        "scaling.py",
+        "the tail sees what it forecasts",
+        "points = self.curve.points(0, self.until)",
+        "points = self.curve.points()",
+    ),
+    (
+        "scaling.py",
+        "the tail in the forecast before there is one",
+        "if self.reach() < 2:\n            return rates",
+        "if self.reach() < 0:\n            return rates",
+    ),
+    (
+        "scaling.py",
+        "the band does without the tail",
+        "if self.reach() >= 2:",
+        "if self.reach() >= 2e9:",
     ),
     (
         "scaling.py",

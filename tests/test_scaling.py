@@ -59,12 +59,14 @@ def test_the_published_curve():
     assert result.fit.b == pytest.approx(1.87, abs=0.1)
     assert result.fit.c_mid == pytest.approx(10.1, abs=0.5)
     assert len(curve.points(result.until)[0]) == 10
-    score = scaling.scores(result)["sigmoid"]
-    assert score.bias == pytest.approx(-0.012, abs=0.002) and score.rmse < 0.015
+    later, y = curve.points(result.until)
+    plain = (result.fit(later) - y).mean()
+    assert plain == pytest.approx(-0.012, abs=0.002)  # one fit to all points
+    score = scaling.scores(result)["forecast"]
+    assert abs(score.bias) < 0.004 and score.rmse < 0.005 and score.covered == 1
     assert not result.refusal()
     low, high = result.interval("a")
     assert low < 0.645 < high  # what ScaleRL reports from the whole run
-    assert scaling.scores(result)["sigmoid"].covered >= 0.8
 
 
 WINDOWS = [("8B_dense", 0.4017, 8, None), ("8B_dense", 0.4017, 12, None)]
@@ -83,7 +85,7 @@ def test_the_published_window_study(run, r0, until, a):
     assert bool(result.refusal()) == (a is None)
     if a is not None:
         assert result.fit.a == pytest.approx(a, abs=0.006)
-        assert scaling.scores(result)["sigmoid"].covered >= 0.8
+        assert scaling.scores(result)["forecast"].covered >= 0.8
 
 
 def test_the_authors_own_procedure():
@@ -182,7 +184,7 @@ def cover(num_runs: int, kind: str, count: int, family: str = "sigmoid") -> np.n
     for seed in range(count):
         curve, truth = simulate(seed, num_runs, kind, family)
         result = forecast(curve, 1 / curve.end(), 100)
-        (low, high), inside = result.interval("a"), scaling.scores(result)["sigmoid"]
+        (low, high), inside = result.interval("a"), scaling.scores(result)["forecast"]
         told = result.refusal() == ""
         rows.append((1 / truth.c_mid, told, low <= truth.a <= high, inside.covered))
     return np.array(rows, float)
@@ -235,6 +237,20 @@ def test_bands_on_curves_that_are_no_sigmoids():
     later = [cover(1, "alike", 100, f)[:, 3].mean() for f in families]
     print(dict(zip(families, later, strict=True)))
     assert np.mean(later) >= 0.82 and min(later) >= 0.75
+
+
+@pytest.mark.slow
+def test_forecasts_of_simulated_curves_beat_the_baselines():
+    """Four families, 40 curves each, fitted on half: a better interval score than any."""
+    found = []
+    for family in ("sigmoid", "power", "exponential", "gompertz"):
+        for seed in range(40):
+            curve, _ = simulate(seed, 1, "alike", family)
+            found += [scaling.scores(forecast(curve, 0.5, 100))]
+    points = {name: np.mean([s[name].interval for s in found]) for name in found[0]}
+    print({name: round(float(value), 3) for name, value in points.items()})
+    ours = points.pop("forecast")
+    assert ours < 0.9 * min(points.values())
 
 
 def test_profile_by_hand():
@@ -429,11 +445,67 @@ def test_baselines_by_hand():
 
 
 def test_more_compute_than_fitted_is_not_seen():
-    """Changing the later points must not change the fit."""
+    """Changing the later points must change neither fit nor outlook."""
     y = Sigmoid(0.6, 2.0, 10.0, 0.2)(COMPUTE)
     other = np.where(COMPUTE > 50, 0.0, y)
-    fits = [forecast(Curve("x", [(COMPUTE, v)], 0.2), 0.5, 2).fit for v in (y, other)]
-    assert fits[0] == fits[1]
+    one, two = (forecast(Curve("x", [(COMPUTE, v)], 0.2), 0.5, 2) for v in (y, other))
+    assert one.fit == two.fit
+    assert np.array_equal(one.predict(COMPUTE), two.predict(COMPUTE))
+    assert np.array_equal(one.band(COMPUTE), two.band(COMPUTE))
+
+
+def test_the_last_error_is_carried_on(monkeypatch):
+    """rho times the mean error of the runs' last points, beyond `until` alone."""
+    monkeypatch.setattr(scaling, "dependence", lambda curve, fit: 0.5)
+    monkeypatch.setattr(scaling.Forecast, "reach", lambda self: 1.9)
+    truth = Sigmoid(0.6, 2.0, 10.0, 0.2)
+    x, runs = np.concatenate([np.linspace(5, 50, 60), [60.0, 100.0]]), []
+    for error in (0.03, 0.01):
+        y = truth(x)
+        y[59] += error  # too few points to bend the fit by much
+        runs.append((x, y))
+    result = forecast(Curve("x", runs, 0.2), 0.5, 4)
+    assert result.carried == pytest.approx(0.5 * 0.02, abs=0.002)
+    expected = result.fit(x) + np.where(x > 50, result.carried, 0)
+    assert result.predict(x) == pytest.approx(expected, abs=1e-12)
+    low, high = result.band(x)
+    assert (low < expected).all() and (expected < high).all()
+
+
+def test_the_tail_has_half_of_the_weight(monkeypatch):
+    """From points up to 2 C_mid the mean of sigmoid and 1 - R = E / C^k, not below.
+
+    The points are such a law, E = 1 and k = 1/4, of which no sigmoid knows the end.
+    """
+    monkeypatch.setattr(scaling, "dependence", lambda curve, fit: 0.0)
+    law = 1 - COMPUTE**-0.25
+    later = COMPUTE > 50
+    for reach in (1.9, 2.0):
+        monkeypatch.setattr(scaling.Forecast, "reach", lambda self, r=reach: r)
+        result = forecast(Curve("x", [(COMPUTE, law)], 0.0), 0.5, 50)
+        tail = (result.fit(COMPUTE) + law) / 2 if reach == 2 else result.fit(COMPUTE)
+        expected = np.where(later, tail, result.fit(COMPUTE))
+        assert result.predict(COMPUTE) == pytest.approx(expected, abs=1e-3)
+        far = np.array([1e3])
+        low, high = result.band(far)
+        assert low < result.fit(far) < high
+        assert (high > 1 - 1e3**-0.25) == (reach == 2)
+
+
+def test_a_run_that_has_left_its_sigmoid():
+    """0.2 lower from some point on: the forecast goes on from there, the fit does not.
+
+    Where errors are independent next to nothing is carried on.
+    """
+    truth = Sigmoid(0.8, 2.0, 5.0, 0.2)(COMPUTE)
+    noise = np.random.default_rng(0).normal(0, 0.01, 30)
+    y = truth + noise - np.where(COMPUTE > 32, 0.2, 0)
+    result = forecast(Curve("x", [(COMPUTE, y)], 0.2), 0.5, 20)
+    (later, level), early = result.curve.points(50), COMPUTE <= 50
+    assert (result.fit(later) - level).mean() > 0.1
+    assert abs((result.predict(later) - level).mean()) < 0.06
+    plain = forecast(Curve("x", [(COMPUTE[early], (truth + noise)[early])], 0.2), 1, 20)
+    assert abs(plain.carried) < 0.005
 
 
 CSV = "compute,pass_rate,run\n1,0.1,a\n2,0.2,a\n4,0.3,a\n8,0.4,a\n16,0.45,a\n32,0.5,a\n"
