@@ -461,7 +461,7 @@ def drift(slope: float, rise: float, ratio: Array) -> Array:
     return rate * np.log(np.maximum(ratio, 1))
 
 
-def simple(
+def fit_form(
     make: Forecaster, compute: Array, score: Array, until: float
 ) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
     """A simpler form through points (n,), and the standard deviation of new ones.
@@ -537,9 +537,13 @@ class Forecast:
         return spread(fits, sd)
 
     def tail(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-        """The law through the last third of the points, and its standard deviation."""
-        points = self.curve.points(0, self.until)
-        return simple(late(failure_law), *points, self.until)
+        """The law through the last third of the points, and its standard deviation.
+
+        It knows no ceiling of its own, so it stops at the highest that A may have.
+        """
+        points, top = self.curve.points(0, self.until), self.interval("a")[1]
+        law, sd = fit_form(late(failure_law), *points, self.until)
+        return lambda c: np.minimum(law(c), top), sd
 
     def reach(self) -> float:
         """How far the points go in units of C_mid, at its upper bound."""
@@ -634,7 +638,7 @@ def scores(result: Forecast, after: float = 0.0) -> dict[str, Score]:
     early = result.curve.points(0, result.until)
     grid = functools.partial(fit_grid, r0=result.fit.r0)
     for name, make in ({"ScaleRL's grid": grid} | BASELINES).items():
-        predict, sd = simple(make, *early, result.until)
+        predict, sd = fit_form(make, *early, result.until)
         low, high = (np.clip(predict(x) + z * sd(x), 0, 1) for z in (-1.645, 1.645))
         found[name] = Score.of(predict(x), low, high, y)
     return found

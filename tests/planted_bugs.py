@@ -498,14 +498,20 @@ BUGS = [
     (
         "scaling.py",
         "the tail sees what it forecasts",
-        "points = self.curve.points(0, self.until)",
-        "points = self.curve.points()",
+        "points, top = self.curve.points(0, self.until)",
+        "points, top = self.curve.points()",
     ),
     (
         "scaling.py",
         "the tail in the forecast before there is one",
         "if self.reach() < 2:\n            return rates",
         "if self.reach() < 0:\n            return rates",
+    ),
+    (
+        "scaling.py",
+        "a tail without a ceiling",
+        "return lambda c: np.minimum(law(c), top), sd",
+        "return law, sd",
     ),
     (
         "scaling.py",
@@ -528,8 +534,8 @@ BUGS = [
     (
         "scaling.py",
         "a ceiling from points before C_mid",
-        "if ratio < 2:",
-        "if ratio < 0.2:",
+        "if reach < 2:",
+        "if reach < 0.2:",
     ),
     (
         "scaling.py",

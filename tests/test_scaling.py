@@ -241,7 +241,7 @@ def test_bands_on_curves_that_are_no_sigmoids():
 
 @pytest.mark.slow
 def test_forecasts_of_simulated_curves_beat_the_baselines():
-    """Four families, 40 curves each, fitted on half: a better interval score than any."""
+    """Four families, 40 curves each, fitted on half: the best interval score."""
     found = []
     for family in ("sigmoid", "power", "exponential", "gompertz"):
         for seed in range(40):
@@ -478,6 +478,7 @@ def test_the_tail_has_half_of_the_weight(monkeypatch):
     The points are such a law, E = 1 and k = 1/4, of which no sigmoid knows the end.
     """
     monkeypatch.setattr(scaling, "dependence", lambda curve, fit: 0.0)
+    monkeypatch.setattr(scaling.Forecast, "interval", lambda self, name: (0.0, 1.0))
     law = 1 - COMPUTE**-0.25
     later = COMPUTE > 50
     for reach in (1.9, 2.0):
@@ -490,6 +491,32 @@ def test_the_tail_has_half_of_the_weight(monkeypatch):
         low, high = result.band(far)
         assert low < result.fit(far) < high
         assert (high > 1 - 1e3**-0.25) == (reach == 2)
+
+
+def test_no_forecast_above_the_ceiling():
+    """However far: the tail's law, which goes to 1, stops where A's interval does."""
+    noise = np.random.default_rng(1).normal(0, 0.01, 30)
+    y = Sigmoid(0.6, 1.0, 5.0, 0.2)(COMPUTE) + noise
+    result = forecast(Curve("x", [(COMPUTE, y)], 0.2), 0.5, 20)
+    top, far = result.interval("a")[1], np.array([1e9])
+    assert result.reach() >= 2 and top < 0.9
+    assert result.predict(far) <= top + abs(result.carried) / 2
+
+
+def test_the_band_by_hand():
+    """One curve without noise: the slope may be off by half, and so much of the gain.
+
+    A = 0.6, R_0 = 0.2, B = 2 at C_mid: the slope is 0.4 * 2 / 4 = 0.2 per e-fold.
+    """
+    truth = Sigmoid(0.6, 2.0, 50.0, 0.2)
+    likely = scaling.Profile({"a": (0.5, 0.7), "c_mid": (40.0, 60.0)}, [truth])
+    curve = Curve("x", [(COMPUTE, truth(COMPUTE))], 0.2)
+    result = scaling.Forecast(curve, 50.0, truth, likely, 0.0)
+    x = 50 * np.exp([0.0, 1.0, 2.0])
+    sd = np.hypot(0.5 * 0.2, 0.015 * 0.4) * np.array([0, 1, 2])
+    low, high = result.band(x)
+    assert low == pytest.approx((truth(x) - 1.645 * sd).clip(0), abs=0.025)
+    assert high == pytest.approx((truth(x) + 1.645 * sd).clip(0, 1), abs=0.025)
 
 
 def test_a_run_that_has_left_its_sigmoid():
