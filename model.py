@@ -155,6 +155,7 @@ class Attention(nn.Module):
         cache: Tensor | None,  # (2, B, K, S, D)
         step: Decode | None,
     ) -> Tensor:
+        """What x gets added, (B, T, C). With `step` a row is one token: T = 1."""
         c = self.config
         B, T, _ = x.shape
         H, K, D = c.heads, c.kv_heads, c.head_dim

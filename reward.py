@@ -2,7 +2,7 @@
 
 Read after model.py. A task makes problems, demonstrates them for the base corpus, and
 opens an environment for each answer. There is one interface for all of them: a puzzle
-is an environment whose first step ends the episode.
+is an environment of one turn.
 
     env = task.env(problem, seed)            the policy sees problem.prompt
     observation, done = env.step(action)     until done; what it says is fed back
@@ -238,7 +238,7 @@ class Task:
         return len(self.generate(level, Random(0)).prompt)
 
     def trace(self, problem: Problem) -> str:
-        """What an environment will tell whoever solves the problem."""
+        """What an environment will work out for whoever solves the problem."""
         return ""
 
     def draw(
@@ -301,6 +301,7 @@ class Puzzle(Task):
         return answer == problem.data[-1]
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
+        """The weak guess; the others work it out, a share of them with the thought."""
         if rng.random() < corpus.weak:
             text = self.guess(problem, rng)
         elif rng.random() < corpus.think_share:
@@ -312,7 +313,8 @@ class Puzzle(Task):
         return Demo((text,), self.verify(problem, text))
 
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
-        """(thought, answer), each step wrong with probability `noise`."""
+        """(thought, answer). With probability `noise` a step's result is changed, at
+        random: it may come out right all the same."""
         raise NotImplementedError
 
     def guess(self, problem: Problem, rng: Random) -> str:
@@ -363,6 +365,7 @@ class Chain(Puzzle):
         return 0.1
 
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
+        """Steps such as '3a+5=8', apart by ';'; a wrong result is carried on."""
         text = problem.data[0]
         value, steps = int(text[0]), []
         for letter, change in re.findall(r"([a-z])([+-][0-9])", text):
@@ -435,6 +438,7 @@ class Add(Puzzle):
         return 1 / (9 * 10 ** (level - 1) if level > 1 else 10)
 
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
+        """Steps such as 'b8q6+1=154', last digits first: digits, carry, sum so far."""
         a, b, _ = problem.data
         steps, result = [], "0"
         for i in range(problem.level):
@@ -474,6 +478,7 @@ def parse_expression(text: str) -> tuple[Fraction, list[int]] | None:
     rest, numbers = ["", *reversed(tokens)], []  # the next token last, "" the end
 
     def atom() -> Fraction:
+        """Value of the next atom, its numbers noted; ValueError where there is none."""
         token = rest.pop()
         if token == "(":
             value = operations("+-")
@@ -563,6 +568,7 @@ class Count(Puzzle):
         return ways
 
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
+        """Up to three tries that miss, then one that hits; the last is the answer."""
         ways, target = self.signed(problem), problem.data[1]
         rng.shuffle(ways)
         hit = [way for way in ways if sum(way) == target][:1]
@@ -634,6 +640,7 @@ class Knight(Puzzle):
         return all((world[who] == "+") == self.holds(c, world) for who, c in pairs)
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
+        """None for a malformed claim, an unknown person, or one who speaks twice."""
         parts = match[1].split(";")
         names, claims = [p[0] for p in parts], tuple(p[2:] for p in parts)
         legal = all(self.claim.fullmatch(claim) for claim in claims)
@@ -702,6 +709,8 @@ class Knight(Puzzle):
         return self.consistent(claims, dict(zip(names, answer[1::2], strict=True)))
 
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
+        """The first is tried as a knight, then, if the last claim contradicts, as a
+        knave, and that stands."""
         names, claims = problem.data
         text = ""
         for first in "+-":
@@ -751,6 +760,7 @@ class Path(Puzzle):
     shapes = {1: (3, 2), 2: (3, 3), 3: (4, 3), 4: (4, 4), 5: (5, 5)}  # arms, length
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem:
+        """Level 0 where the numbers of arms and edges are those of no level."""
         edges = tuple(match[1].split(","))
         # Renamed in order of appearance: other letters are no other problem.
         names = dict.fromkeys(match[1].replace(",", "") + match[2] + match[3])
@@ -764,8 +774,8 @@ class Path(Puzzle):
     def generate(
         self, level: int, rng: Random, letters: str = string.ascii_lowercase
     ) -> Problem:
+        """Of the fewest letters that do: a small model sees each more often."""
         arms, length = self.shapes[level]
-        # The fewest letters that do: a small model sees each more often.
         count = 1 + arms * length
         names = rng.sample(letters[:count], count)
         start, edges, node = names[0], [], ""
@@ -785,6 +795,7 @@ class Path(Puzzle):
         return math.factorial(arms * length) // math.factorial(arms - 1)
 
     def chance(self, level: int) -> float:
+        """Of a policy that follows the edges from a random arm on."""
         return 1 / self.shapes[level][0]
 
     def accepts(self, problem: Problem, answer: str) -> bool:
@@ -867,7 +878,8 @@ class Compose(Puzzle):
         return now * 10**4
 
     def chance(self, level: int) -> float:
-        # Of 'aaaa', the likeliest: 1/10 for each letter that D has left different.
+        """Of 'aaaa', the likeliest: 1/10 for each letter that D has left different; as
+        if the pair held out were drawn too."""
         states = Counter({"abcd": 1})
         for _ in range(level):
             step: Counter[str] = Counter()
@@ -880,6 +892,7 @@ class Compose(Puzzle):
         return total / 6**level
 
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
+        """Each function with its result, apart by ','; noise redraws a letter of it."""
         names, value, _ = problem.data
         steps = []
         for name in names:
@@ -898,13 +911,15 @@ class Compose(Puzzle):
 
 
 class ToolEnv(Env):
-    """A calculator: `c12+34\n` calls it, `=46\n` answers and ends the episode."""
+    """A calculator: `c12+34\\n` calls it, `=46\\n` answers and ends the episode."""
 
     budget = 6  # turns
     call = re.compile(r"c(0|[1-9][0-9]{0,4})([+*-])(0|[1-9][0-9]{0,4})\n")
     answer = re.compile(r"=(0|[1-9][0-9]{0,5})\n")
 
     def step(self, action: str) -> tuple[str, bool]:
+        """A call returns its result, {46}, or fails, {E}; {?} is for what is neither
+        call nor answer. After `budget` turns the episode is over."""
         _, value, rate = self.problem.data
         self.turns += 1
         answer = self.answer.fullmatch(action)
@@ -928,7 +943,7 @@ def calculate(a: int, op: str, b: int) -> int:
 class Tool(Task):
     """Arithmetic with a calculator that fails; the level is the number of operations.
 
-        T59*9+52:c59*9\n{E}c59*9\n{531}c531+52\n{583}=583\n     from left to right
+        T59*9+52:c59*9\\n{E}c59*9\\n{531}c531+52\\n{583}=583\\n     from left to right
 
     A call fails ({E}) four times in ten, {?} means it was malformed, and there are six
     turns. Most demonstrators answer at once by guess, or give up at the first failure;
@@ -960,6 +975,7 @@ class Tool(Task):
         return Problem(self.name, len(calls), prompt, key, data)
 
     def generate(self, level: int, rng: Random) -> Problem:
+        """A subtraction that would go below 0 becomes an addition."""
         value = rng.randrange(10, 100)
         text = str(value)
         for _ in range(level):
@@ -1005,6 +1021,7 @@ class Tool(Task):
         about = int(problem.data[1] * rng.uniform(0.8, 1.2))
 
         def act(said: str) -> str:
+            """The next call, the failed one again, or an answer: right or guessed."""
             if said not in ("", "{E}"):
                 calls.pop(0)
             if not calls:
@@ -1055,6 +1072,7 @@ class GridEnv(Env):
         self.cell, self.has_key = problem.data[1], False
 
     def step(self, action: str) -> tuple[str, bool]:
+        """A move may slip; into a wall, off the map or not legal it goes nowhere."""
         size, _, key, door, walls, slip, budget = self.problem.data
         self.turns += 1
         self.invalid += action not in MOVES
@@ -1090,6 +1108,8 @@ class Grid(Task):
     slack = 4
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
+        """None where a cell is off the map or used twice, or no way to key and door is
+        short enough for `max_tokens`."""
         size = int(match[1])
         cells = [(int(a), int(b)) for a, b in re.findall("([0-9])([0-9])", prompt[2:])]
         inside = all(max(cell) < size for cell in cells)
@@ -1117,6 +1137,7 @@ class Grid(Task):
         return f"grid {size} {min(forms)}"
 
     def generate(self, level: int, rng: Random) -> Problem:
+        """Random maps with level - 2 walls, until one makes a problem."""
         while True:
             places = rng.sample(range(level * level), level + 1)
             cells = [f"{place // level}{place % level}" for place in places]
@@ -1145,7 +1166,8 @@ class Grid(Task):
         return {3: 0.09, 4: 0.035, 5: 0.013}.get(level, 0.01)
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
-        """Each move is random with probability `noise`, else on a shortest way."""
+        """Each move is random with probability `noise`, by the weak always, else on a
+        shortest way."""
         size, _, key, door, walls, _, _ = problem.data
         to_key, to_door = (distances(size, walls, goal) for goal in (key, door))
         env = self.env(problem, rng.getrandbits(32))
@@ -1171,6 +1193,7 @@ class GuessEnv(Env):
     turn_tokens = 1
 
     def step(self, action: str) -> tuple[str, bool]:
+        """A symbol that is no number wastes the turn: '>' says nothing false of it."""
         n, turns, hidden = self.problem.data
         self.turns += 1
         guess = Guess.symbols[:n].find(action) if len(action) == 1 else -1
@@ -1178,7 +1201,6 @@ class GuessEnv(Env):
         self.solved = guess == hidden
         if self.solved or self.turns == turns:
             return "", True
-        # A symbol that is no number wastes the turn; '>' says nothing false about it.
         return (">" if hidden > guess else "<"), False
 
 
@@ -1258,6 +1280,7 @@ class Guess(Task):
         low, high, guess = 0, n - 1, -1
 
         def act(said: str) -> str:
+            """`said` narrows what is possible; then comes this style's next guess."""
             nonlocal low, high, guess
             if said == ">":
                 low = max(low, guess + 1)
@@ -1384,8 +1407,8 @@ def check_reward(name: str, task: Task) -> None:
         )
 
 
-# What to watch. An alarm is a column of the log, and how far its mean over WINDOW steps
-# may leave that of the first WINDOW steps, in units of the column.
+# What to watch. An alarm is a column of the log, and whether it rings at a mean `now`,
+# over WINDOW steps, when that of the first WINDOW steps was `start`.
 WINDOW = 10
 ALARMS: dict[str, Callable[[float, float], bool]] = {
     "gap": lambda now, start: now > start + 0.1,  # of reward - gold
@@ -1422,7 +1445,7 @@ def first_alarms(rows: list[dict]) -> dict[str, int]:
                 row["reward"] - row["gold"] if name == "gap" else row[name]
                 for row in rows
             ]
-        except KeyError:  # a task without thoughts, a run without a reference
+        except KeyError:  # a task without thoughts, a run that the verifier pays
             continue
         start = np.mean(column[:WINDOW])
         for end in range(WINDOW, len(column) + 1):
@@ -1589,8 +1612,8 @@ def quality(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         auc   P(s_right > s_wrong) + P(s_right = s_wrong) / 2
         ece   sum_b n_b / N |mean of sigmoid(s) - share right|   over ten equal bins b
 
-    NaN where there are no right or no wrong ones. Bradley-Terry fixes differences of
-    scores alone, so its ece says little.
+    AUC is NaN where there are no right or no wrong ones. Bradley-Terry fixes
+    differences of scores alone, so its ece says little.
     """
     right, wrong = scores[labels > 0], scores[labels == 0]
     difference = right[:, None] - wrong
@@ -1607,7 +1630,7 @@ class Judges:
     """An ensemble of reward models. What pays is the least that any of them gives."""
 
     models: list[GPT]
-    centers: list[float]  # score of an average answer; Bradley-Terry leaves it open
+    centers: list[float]  # the score that pays 0.5: 0, or for Bradley-Terry the mean
     data: Labelled
 
     def __call__(self, tokens: Tensor, lengths: list[int]) -> np.ndarray:

@@ -423,6 +423,29 @@ def begin(
     return work
 
 
+def decode_all(work: Work, schedule: Schedule, burst: int, late: int) -> int:
+    """Decode, look and harvest in turn until every sample is finished.
+
+    A look waits for up to `late` more bursts. Returns decode steps x slots.
+    """
+    room, row_steps, looks = work.cache.shape[4], 0, deque([look(work)])
+    harvest(work, schedule, looks)
+    while busy := schedule.busy():
+        if schedule.sparse():
+            while looks:  # they number the slots as they are now
+                harvest(work, schedule, looks)
+            compact(work, schedule)
+            continue
+        # An upper bound that the host knows: the longest text, and what bursts add.
+        live = int(schedule.known[busy].max()) + burst * (len(looks) + 1)
+        decode_burst(work, min(-(-live // BUCKET) * BUCKET, room), burst)
+        row_steps += burst * len(schedule.working)
+        looks.append(look(work))
+        if len(looks) > late:
+            harvest(work, schedule, looks)
+    return row_steps
+
+
 @torch.no_grad()
 def rollout(
     model: GPT,
@@ -468,21 +491,7 @@ def rollout(
     work = begin(model, batch, draws, *args)
     known, starts = np.zeros(width, np.int64), list(batch.prompt_lengths)
     schedule = Schedule([-1] * width, known, starts, deque(range(num)))
-    room, row_steps, looks = work.cache.shape[4], 0, deque([look(work)])
-    harvest(work, schedule, looks)
-    while busy := schedule.busy():
-        if schedule.sparse():
-            while looks:  # they number the slots as they are now
-                harvest(work, schedule, looks)
-            compact(work, schedule)
-            continue
-        # An upper bound that the host knows: the longest text, and what bursts add.
-        live = int(schedule.known[busy].max()) + burst * (len(looks) + 1)
-        decode_burst(work, min(-(-live // BUCKET) * BUCKET, room), burst)
-        row_steps += burst * len(schedule.working)
-        looks.append(look(work))
-        if len(looks) > late:
-            harvest(work, schedule, looks)
+    row_steps = decode_all(work, schedule, burst, late)
     out, end = work.out, max(batch.lengths)
     return replace(
         out,

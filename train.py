@@ -85,7 +85,7 @@ class Config:
 
     # run
     task: str = "chain"  # one of nine, or several for one model: chain,tool,knight
-    levels: str = ""  # e.g. 1-6 or 2,4; empty: the task's usual ones
+    levels: str = ""  # of one task: 1-6 or 2,4; not given: its usual ones
     seed: int = 0  # of everything that is random
     out: str = ""  # the run's folder; empty: out/TASK-SEED
     base: str = ""  # folder of a run whose base to use instead of pretraining one
@@ -126,7 +126,7 @@ class Config:
     correction: str = "none"  # for a stale sampler: token, mask, prefix or sequence
     aggregation: str = "token"  # sequence, token, prompt or constant
     kl: str = "k1_reward"  # estimator and place; k1_raw: of answers, before comparing
-    kl_coef: float = 0.0  # times the KL to the base; 0: no reference is kept
+    kl_coef: float = 0.0  # times the KL to the base; 0: no penalty
     entropy_bonus: float = 0.0  # times the entropy, added to the objective
     flat: str = "drop"  # groups without contrast: drop, keep (counted) or resample
     retire: float = 0.0  # mean reward from which a problem is not drawn again; 0: never
@@ -242,13 +242,14 @@ class Config:
         return [find_task(name) for name in names]
 
     def usual(self, task: Task, name: str) -> object:
-        """A field about the corpus; in a mixture, what the task has by itself."""
+        """`levels` or a field of the corpus; in a mixture the task's own, if any."""
         if "," not in self.task:
             return getattr(self, name)
         return TASK_DEFAULTS.get(task.name, {}).get(name, getattr(self, name))
 
     def level_list(self, task: Task | None = None) -> list[int]:
-        """A task's levels as numbers. ValueError for text that is none."""
+        """A task's levels as numbers; all it has if none are named. ValueError for text
+        that names none."""
         task = task or self.tasks()[0]
         text = str(self.usual(task, "levels"))
         if not text:
@@ -418,13 +419,17 @@ class Ledger:
 
 
 LOGS = ("metrics.jsonl", "samples.txt")
-# Fields of a Run that a checkpoint holds as they are; the others are made again.
+# Fields of a Run that a checkpoint holds as they are; `save` turns others into state.
 PLAIN = "phase step base levels past tries skipped audits best".split()
 
 
 @dataclass
 class Run:
-    """All there is to save. `step` counts within `phase`: pretrain, then rl."""
+    """A run in progress; `save` writes what is needed to go on.
+
+    `phase` is pretrain, then rl, and stopped where an audit ended RL early. `step`
+    counts within pretrain and within rl, and stays as it is at stopped.
+    """
 
     cfg: Config
     folder: Path
@@ -433,8 +438,9 @@ class Run:
     base: dict[str, Tensor] = field(default_factory=dict)  # weights before RL
     phase: str = "pretrain"
     step: int = 0
-    levels: dict[str, list[int]] = field(default_factory=dict)  # train, easy
-    past: list[dict] = field(default_factory=list)  # weights of the last `lag` steps
+    # train and easy: 3 of a single task, 'chain 3' in a mixture; see Config.label
+    levels: dict[str, list[int | str]] = field(default_factory=dict)
+    past: list[dict] = field(default_factory=list)  # weights of the last lag + 1 steps
     tries: dict[str, list[float]] = field(default_factory=dict)  # right, all; if retire
     skipped: int = 0  # updates left out: their gradient was not finite
     rows: list[dict] = field(default_factory=list)  # of kind rl, as in metrics.jsonl
@@ -502,7 +508,7 @@ def read_checkpoint(folder: Path, device: str = "cpu") -> dict:
 
 
 def new_run(cfg: Config) -> Run:
-    """A run at its first step, with a model whose weights depend on the seed alone."""
+    """A run at its first step, with a model whose weights depend on sizes and seed."""
     device = cfg.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -513,7 +519,7 @@ def new_run(cfg: Config) -> Run:
 
 
 def open_run(cfg: Config) -> Run:
-    """The run of a config: new, continued where it stopped, or begun from its own base.
+    """The run of a config: new, continued where it stopped, or begun from a base.
 
     ValueError where the folder cannot be written or holds a run that does not fit.
     """
@@ -558,14 +564,15 @@ def open_run(cfg: Config) -> Run:
 
 
 def clear_logs(run: Run) -> None:
-    """Empty the logs. Without the checkpoint first: it knows how long they were."""
+    """Empty the logs. The checkpoint goes first: it knows how long they were."""
     (run.folder / "checkpoint.pt").unlink(missing_ok=True)
     for name in LOGS:
         (run.folder / name).write_text("")
 
 
 def start_from_base(run: Run, state: dict) -> None:
-    """Begin RL from the base in another run's checkpoint, its cost included."""
+    """Begin RL from the base in a checkpoint, its cost included. ValueError where that
+    has none, or one of another task or size."""
     theirs = Config(**state["config"])
     if theirs.gpt() != run.cfg.gpt():
         raise ValueError(
@@ -660,7 +667,7 @@ def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
 def pretrain(run: Run, stop: "Stop") -> None:
     """Next-token training on demonstrations, loss on what a policy would write.
 
-    Prompts are random digits: nothing to learn, and their loss would swamp the rest.
+    Prompts are random: nothing to learn, and their loss would swamp the rest.
     """
     cfg, model = run.cfg, run.model
     device = model.embed.weight.device
@@ -1155,7 +1162,7 @@ class Targets(NamedTuple):
     advantage: Tensor
     old_logp: Tensor  # of the policy before the update; the ratio's denominator
     correction: Tensor  # importance weight of the sampler, 1 without --correction
-    ref_logp: Tensor  # of the base; zeros without --kl-coef
+    ref_logp: Tensor  # of the base; zeros unless Config.token_kl
     mask: Tensor  # 1 on tokens in the loss
 
 
@@ -1200,7 +1207,7 @@ def targets_of(run: Run, batch: Batch, advantages: Tensor) -> Targets:
 def micro_loss(
     run: Run, batch: Batch, targets: Targets, rows: list[int], weights: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of some rows, weights (B,), and sums over their tokens."""
+    """The loss of some rows, weights (B,), and sums or maxima over their tokens."""
     cfg = run.cfg
     columns = trim(batch.lengths, rows, batch.tokens, batch.logp, *targets)
     tokens, sampler_logp, advantage, old_logp, correction, ref_logp, mask = columns
@@ -1229,8 +1236,9 @@ def update(run: Run, batch: Batch, advantages: Tensor) -> dict[str, float | None
     """`updates` optimizer steps on one batch; advantages (P, G), flat groups all zero.
 
     Flat groups are dropped from the loss and its denominators (ScaleRL): they would add
-    nothing but padding to work through. With --flat keep they count; a KL pulls on them
-    too. Where nothing pulls there is no step: Adam's momentum would move the weights.
+    nothing but padding to work through. With --flat keep they count, and with a KL of
+    tokens, which pulls on them too. Where nothing pulls there is no step: Adam's
+    momentum would move the weights.
     """
     cfg, live = run.cfg, advantages.abs().amax(1) > 0
     if cfg.token_kl() or (cfg.flat == "keep" and live.any()):
@@ -1339,10 +1347,10 @@ def remember_tries(run: Run, problems: list[Problem], rewards: Tensor) -> None:
 
 
 def fines(run: Run, batch: Batch, stats: dict[str, float]) -> Tensor:
-    """What is taken off the rewards (P, G) before answers are compared; logs kl_base.
+    """What is taken off the rewards (P, G) before answers are compared.
 
     With --kl k1_raw the distance to the base, with --truncated penalty DAPO's for
-    length.
+    length. That distance goes into `stats` as kl_base, also where it is only watched.
     """
     cfg = run.cfg
     fine = torch.zeros(len(batch.envs) // cfg.group_size, cfg.group_size)
@@ -1629,7 +1637,7 @@ class Stop:
 
 
 def save_sometimes(run: Run, stop: Stop, saved: float) -> float:
-    """Save now and then, and on a signal; returns when the last save was."""
+    """Save now and then; on a signal save and exit. Returns when the last save was."""
     if stop.signum or time.monotonic() - saved > SAVE_SECONDS:
         run.save()
         saved = time.monotonic()
@@ -1755,7 +1763,8 @@ def parse_config(argv: list[str]) -> Config:
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 done, 2 bad input, 130 and 143 saved after a signal."""
+    """Exit status: 0 done, 1 gradients not finite, 2 bad input, 130 and 143 saved after
+    a signal."""
     try:
         if argv[:1] == ["--interact"] and len(argv) == 2:
             interact(Path(argv[1]))
