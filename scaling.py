@@ -281,14 +281,19 @@ def fit_power_law(x: Array, loss: Array) -> PowerLaw:
 Forecaster = Callable[[Array, Array], Callable[[Array], Array]]
 
 
+def last_third(compute: Array) -> Array:
+    """Indices of the third of the points with most compute, 4 at least."""
+    return np.argsort(compute)[-max(len(compute) // 3, 4) :]
+
+
 def late(make: Forecaster) -> Forecaster:
-    """The same form fitted to the third of the points with most compute, 4 at least.
+    """The same form fitted to the last third of the points.
 
     A form without the slow start of RL cannot fit it, and need not to look ahead.
     """
 
     def make_late(compute: Array, score: Array) -> Callable[[Array], Array]:
-        last = np.argsort(compute)[-max(len(compute) // 3, 4) :]
+        last = last_third(compute)
         return make(compute[last], score[last])
 
     return make_late
@@ -328,7 +333,7 @@ class Curve:
     def upto(self, high: float) -> "Curve":
         """The same curve without its points above `high`."""
         runs = [(x[x <= high], y[x <= high]) for x, y in self.runs]
-        return replace(self, runs=runs)
+        return replace(self, runs=[run for run in runs if len(run[0])])
 
     def end(self) -> float:
         """The largest compute of any run."""
@@ -469,9 +474,8 @@ def fit_form(
     Both functions of compute. Noise is that of the last third alone: a line that misses
     the start may do well from there on.
     """
-    predict, count = make(compute, score), max(len(compute) // 3, 4)
-    last = np.argsort(compute)[-count:]
-    noise = np.sqrt(((predict(compute) - score)[last] ** 2).sum() / (count - 2))
+    predict, last = make(compute, score), last_third(compute)
+    noise = np.sqrt(((predict(compute) - score)[last] ** 2).sum() / (len(last) - 2))
     ends = predict(until * np.array([0.95, 1.05]))
     slope = (ends[1] - ends[0]) / np.log(1.05 / 0.95)
     rise = ends[1] - score[np.argmin(compute)]
@@ -483,11 +487,12 @@ class Forecast:
     """What the points up to `until` say: where a curve ends, and what comes next.
 
     Where it ends is the sigmoid's A. What comes next is the sigmoid too, moved by what
-    is left of its last error: rho times it, the best linear prediction where errors of
-    neighbours have correlation rho (Goldberger, doi 10.1080/01621459.1962.10480665).
-    Points that reach 2 C_mid also show the tail, and then Tan et al.'s law through the
-    last third of them has half of the weight: a mean of two forecasts errs less than
-    most single ones (Bates and Granger, doi 10.1057/jors.1969.103).
+    is left of its last error: rho times it, the best linear prediction of the next one
+    where neighbours' errors have correlation rho (Goldberger, doi
+    10.1080/01621459.1962.10480665), and here of all later ones. Points that reach 2
+    C_mid also show the tail: then Tan et al.'s law through the last third of them has
+    half of the weight, since a mean of two forecasts errs less than most single ones
+    (Bates and Granger, doi 10.1057/jors.1969.103).
     """
 
     curve: Curve
@@ -496,12 +501,47 @@ class Forecast:
     likely: Profile
     noise: float  # standard deviation of the residuals
 
+    def outlook(self, compute: Array) -> tuple[Array, Array, Array]:
+        """(low, predicted, high), each (n,): the 90 % band of new points, and a middle.
+
+        The fit itself below `until`, the forecast from there on. In the band are the
+        spread of likely fits, the noise about each, and drift.
+        """
+        beyond = compute >= self.until
+        shift = beyond * self.carried
+        middle = np.clip(self.fit(compute) + shift, 0, 1)
+        fits = np.stack([draw(compute) for draw in self.likely.draws]) + shift
+        rise, slope = self.fit.a - self.fit.r0, self.fit.slope(self.until)
+        sd = np.hypot(self.noise, drift(slope, rise, compute / self.until))
+        sd = np.broadcast_to(sd, fits.shape)
+        if self.reach() >= 2 and rise > 0:
+            law, law_sd = self.tail
+            middle = np.where(beyond, (middle + law(compute)) / 2, middle)
+            fits = np.concatenate([fits, np.where(beyond, law(compute), fits)])
+            sd = np.concatenate([sd, np.where(beyond, law_sd(compute), sd)])
+        low, high = spread(fits, sd)
+        return low, np.clip(middle, low, high), high
+
     @functools.cached_property
     def carried(self) -> float:
-        """What the fit is expected to be too low by beyond `until`."""
+        """What is added to the fit from `until` on: rho times the mean last error.
+
+        Of the runs that go on to the second half of the fitted compute.
+        """
         part = self.curve.upto(self.until)
-        last = [y[-1] - self.fit(x[-1]) for x, y in part.runs if len(x)]
-        return float(dependence(part, self.fit) * np.mean(last))
+        ends = [(x[-1], y[-1]) for x, y in part.runs if x[-1] > self.until / 2]
+        last = [y - self.fit(x) for x, y in ends]
+        return float(dependence(part, self.fit) * np.mean(last)) if last else 0.0
+
+    @functools.cached_property
+    def tail(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+        """The law through the last third of the points, and its standard deviation.
+
+        It knows no ceiling of its own, so it stops at the highest that A may have.
+        """
+        points, top = self.curve.points(0, self.until), self.interval("a")[1]
+        law, sd = fit_form(late(failure_law), *points, self.until)
+        return lambda c: np.clip(law(c), 0, top), sd
 
     def interval(self, name: str) -> tuple[float, float]:
         """90 % interval of a, b or c_mid, by profile."""
@@ -512,38 +552,6 @@ class Forecast:
         draws = bootstrap(self.curve.upto(self.until), self.fit, 200)
         low, high = np.quantile([draw.a for draw in draws], [0.05, 0.95])
         return float(low), float(high)
-
-    def predict(self, compute: Array) -> Array:
-        """Pass rates (n,): the fit up to `until`, the forecast beyond."""
-        beyond = compute > self.until
-        rates = np.clip(self.fit(compute) + beyond * self.carried, 0, 1)
-        if self.reach() < 2:
-            return rates
-        law, _ = self.tail()
-        return np.where(beyond, (rates + law(compute)) / 2, rates)
-
-    def band(self, compute: Array) -> tuple[Array, Array]:
-        """90 % band for new points: the fits' spread, the points' about them, drift."""
-        beyond = compute > self.until
-        fits = np.stack([draw(compute) for draw in self.likely.draws])
-        fits = fits + beyond * self.carried
-        rise, slope = self.fit.a - self.fit.r0, self.fit.slope(self.until)
-        sd = np.hypot(self.noise, drift(slope, rise, compute / self.until))
-        sd = np.broadcast_to(sd, fits.shape)
-        if self.reach() >= 2:
-            law, law_sd = self.tail()
-            fits = np.concatenate([fits, np.where(beyond, law(compute), fits)])
-            sd = np.concatenate([sd, np.where(beyond, law_sd(compute), sd)])
-        return spread(fits, sd)
-
-    def tail(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-        """The law through the last third of the points, and its standard deviation.
-
-        It knows no ceiling of its own, so it stops at the highest that A may have.
-        """
-        points, top = self.curve.points(0, self.until), self.interval("a")[1]
-        law, sd = fit_form(late(failure_law), *points, self.until)
-        return lambda c: np.minimum(law(c), top), sd
 
     def reach(self) -> float:
         """How far the points go in units of C_mid, at its upper bound."""
@@ -634,10 +642,12 @@ def scores(result: Forecast, after: float = 0.0) -> dict[str, Score]:
     if not len(x):
         return {}
     x, y = x[np.argsort(x)], y[np.argsort(x)]
-    found = {"forecast": Score.of(result.predict(x), *result.band(x), y)}
+    low, middle, high = result.outlook(x)
+    found = {"forecast": Score.of(middle, low, high, y)}
     early = result.curve.points(0, result.until)
-    grid = functools.partial(fit_grid, r0=result.fit.r0)
-    for name, make in ({"ScaleRL's grid": grid} | BASELINES).items():
+    forms: dict[str, Forecaster] = {"sigmoid": lambda *_: result.fit}
+    forms["ScaleRL's grid"] = functools.partial(fit_grid, r0=result.fit.r0)
+    for name, make in (forms | BASELINES).items():
         predict, sd = fit_form(make, *early, result.until)
         low, high = (np.clip(predict(x) + z * sd(x), 0, 1) for z in (-1.645, 1.645))
         found[name] = Score.of(predict(x), low, high, y)
@@ -664,11 +674,11 @@ def score_table(all_scores: list[dict[str, Score]]) -> str:
 
 
 def against_best(all_scores: list[dict[str, Score]]) -> str:
-    """The forecast's interval score less that of the best baseline, run by run."""
+    """The forecast's interval score less that of the best other, run by run."""
     if not all_scores:
         return ""
     points = {
-        name: np.array([scores[name].interval for scores in all_scores])
+        name: np.array([found[name].interval for found in all_scores])
         for name in all_scores[0]
     }
     ours = points.pop("forecast")
@@ -733,8 +743,10 @@ def draw_curves(axes: plt.Axes, forecasts: list[Forecast], unit: str = "FLOPs") 
         axes.plot(fitted, heights, line, color=color, label=f.curve.name)
         if f.until < x.max():
             later = np.geomspace(f.until, x.max() * 1.5, 100)
-            axes.plot(later, f.predict(later), "--", color=color)
-            axes.fill_between(later, *f.band(later), color=color, alpha=0.15, lw=0)
+            low, middle, high = f.outlook(later)
+            label = "forecast, 90 % band" if len(forecasts) == 1 else None
+            axes.plot(later, middle, "--", color=color, label=label)
+            axes.fill_between(later, low, high, color=color, alpha=0.15, lw=0)
     axes.set(xscale="log", ylim=(0, 1.02))
     axes.set(xlabel=f"RL compute ({unit})", ylabel="held-out pass rate")
     axes.legend(fontsize=8, loc="upper left")
@@ -982,8 +994,7 @@ def write_forecast(cfg: train.Config) -> None:
         return
     found = forecast(pooled("", [Result("", {}, rows)]), 1.0)
     ahead = found.until * np.geomspace(1, 4, 9)
-    low, high = found.band(ahead)
-    bands = {"low": low, "predicted": found.predict(ahead), "high": high}
+    bands = zip(("low", "predicted", "high"), found.outlook(ahead), strict=True)
     record = {
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
         "after_step": steps[-1],
@@ -991,7 +1002,7 @@ def write_forecast(cfg: train.Config) -> None:
         "fit": dataclasses.asdict(found.fit),
         "refusal": found.refusal(),
         "rl_flops": ahead.tolist(),
-        **{name: np.round(rates, 4).tolist() for name, rates in bands.items()},
+        **{name: np.round(rates, 4).tolist() for name, rates in bands},
     }
     write(path, json.dumps(record) + "\n")
 
@@ -1328,13 +1339,12 @@ def curve_report(arms: Arms) -> Report:
     rates = np.array([row["pass_rate"] for row in later])
     trials = np.array([row["problems"] * row["samples"] for row in later])
     noise = np.sqrt((rates * (1 - rates) / trials).mean())
-    same = scores(found[1], found[0].until)["forecast"].rmse
-    ours = half["forecast"]
+    ends = half["forecast"], scores(found[1], found[0].until)["forecast"]
+    near, far = (f"{s.rmse:.3f} ({s.covered:.0%} in the 90 % band)" for s in ends)
     verdict = (
-        f"The second half is forecast from the first with an RMSE of {ours.rmse:.3f}, "
-        f"from a quarter with {same:.3f}, where evaluation noise alone is {noise:.3f}; "
-        f"{ours.covered:.0%} of {len(whole.points(found[0].until)[0])} points lie in "
-        "the 90 % band"
+        f"The {len(whole.points(found[0].until)[0])} points of the second half are "
+        f"forecast from the first with an RMSE of {near}, from a quarter with {far}; "
+        f"evaluation noise alone is {noise:.3f}"
     )
     return Report(verdict, text, figure)
 
@@ -1689,8 +1699,8 @@ STUDIES = {
         lambda quick: {"chain": {}},
         curve_report,
         "ScaleRL fits 50k GPU-hours and shows agreement to 100k by eye. Refitted "
-        "from the digitised figure (tests/data), the first 40k predict the rest "
-        "0.012 too low.",
+        "from the digitised figure (tests/data), a sigmoid through the first 40k "
+        "predicts the rest 0.012 too low.",
         5,
     ),
     "recipes": Study(
@@ -1887,16 +1897,21 @@ def each_once(studies: dict[str, list[Result]]) -> list[Result]:
     return list({json.dumps([r.config, r.rows[-1]]): r for r in runs}.values())
 
 
+ABOUT_FORECASTS = """\
+Each run by itself; means over runs. Bias: predicted less true pass rate. Interval
+score: the width of the 90 % band, and 20 times the distance of each point outside;
+smaller is better. Forecast: the sigmoid, moved by rho times its last error; where the
+fitted points reach 2 C_mid, the mean of that and the power law in 1 - R, last third.
+Last third: fitted to that part of the points alone. ScaleRL's grid: a sigmoid by their
+search for A and C_mid. The others' bands are made as the forecast's, less the spread of
+likely fits. How the forecast was chosen, and how far this flatters it:
+[docs/scaling.md](../scaling.md)."""
+
+
 def forecasts_of(results: list[Result]) -> str:
     """How well each run's end is known from its half and its quarter, in Markdown."""
     text = [f"## Forecasts over all {len(results)} runs of all studies"]
-    text += [
-        "Each run by itself; means over runs. Smaller interval scores are better. Last "
-        "third:\nfitted to the last third of the points that the others are fitted to. "
-        "ScaleRL's grid: the\nsigmoid by their procedure, as it is. Forecast: the "
-        "sigmoid carried on from its last error,\nand beyond 2 C_mid the mean of that "
-        "and the power law in 1 - R of the last third."
-    ]
+    text += [ABOUT_FORECASTS]
     curves = [pooled(r.name, [r]) for r in results]
     for share, word in ((0.5, "half"), (0.25, "a quarter")):
         count = [len(c.points(0, share * c.end())[0]) for c in curves]
@@ -1983,8 +1998,8 @@ def price(
     if target <= fit.fit.r0:
         return before, before, before
     grid = np.geomspace(fit.until / 300, fit.until * 10, 600)
-    low, high = fit.band(grid)
-    reached = [rates >= target for rates in (fit.predict(grid), high, low)]
+    low, middle, high = fit.outlook(grid)
+    reached = [rates >= target for rates in (middle, high, low)]
     costs = [before + grid[r][0] if r.any() else np.inf for r in reached]
     return tuple(costs) if np.isfinite(costs[0]) else None
 
@@ -1995,9 +2010,8 @@ def buys(
     """Pass rate from a total budget with its 90 % band; None if the base costs more."""
     if budget <= before:
         return None
-    left = np.array([budget - before])
-    low, high = fit.band(left)
-    return float(fit.predict(left)[0]), float(low[0]), float(high[0])
+    low, middle, high = fit.outlook(np.array([budget - before]))
+    return float(middle[0]), float(low[0]), float(high[0])
 
 
 # --------------------------------------------------------------------------------------

@@ -486,14 +486,20 @@ BUGS = [
     (
         "scaling.py",
         "the last error seen is one to be forecast",
-        "part = self.curve.upto(self.until)\n        last",
-        "part = self.curve\n        last",
+        "part = self.curve.upto(self.until)\n        ends",
+        "part = self.curve\n        ends",
     ),
     (
         "scaling.py",
         "the last error is not carried on",
-        "return float(dependence(part, self.fit) * np.mean(last))",
+        "return float(dependence(part, self.fit) * np.mean(last)) if last else 0.0",
         "return 0.0",
+    ),
+    (
+        "scaling.py",
+        "errors of runs that ended long ago are carried on",
+        "for x, y in part.runs if x[-1] > self.until / 2]",
+        "for x, y in part.runs]",
     ),
     (
         "scaling.py",
@@ -504,20 +510,44 @@ BUGS = [
     (
         "scaling.py",
         "the tail in the forecast before there is one",
-        "if self.reach() < 2:\n            return rates",
-        "if self.reach() < 0:\n            return rates",
+        "if self.reach() >= 2 and rise > 0:",
+        "if rise > 0:",
     ),
     (
         "scaling.py",
         "a tail without a ceiling",
-        "return lambda c: np.minimum(law(c), top), sd",
+        "return lambda c: np.clip(law(c), 0, top), sd",
         "return law, sd",
     ),
     (
         "scaling.py",
+        "the tail of another law",
+        "law, sd = fit_form(late(failure_law), *points, self.until)",
+        "law, sd = fit_form(late(log_linear), *points, self.until)",
+    ),
+    (
+        "scaling.py",
+        "the forecast outside of its own band",
+        "return low, np.clip(middle, low, high), high",
+        "return low, middle + 1e-6, high",
+    ),
+    (
+        "scaling.py",
+        "compared with the worst of the others",
+        "best = min(points, key=lambda name: points[name].mean())",
+        "best = max(points, key=lambda name: points[name].mean())",
+    ),
+    (
+        "scaling.py",
+        "spread of runs taken for that of their mean",
+        "low, high = np.quantile(means, [0.05, 0.95])",
+        "low, high = np.quantile(less, [0.05, 0.95])",
+    ),
+    (
+        "scaling.py",
         "the band does without the tail",
-        "if self.reach() >= 2:",
-        "if self.reach() >= 2e9:",
+        "low, high = spread(fits, sd)",
+        "low, high = spread(fits[: len(fits) // 2], sd[: len(fits) // 2])",
     ),
     (
         "scaling.py",
