@@ -1611,7 +1611,9 @@ def report(run: Run) -> None:
             f"{ledger.seconds[phase]:10.1f}"
         )
     print("", *verdict(run), sep="\n")
-    print(f"\nwrote {run.folder}/curve.png, samples.txt, metrics.jsonl, checkpoint.pt")
+    names = "curve.png", "samples.txt", "metrics.jsonl", "checkpoint.pt"
+    there = ", ".join(name for name in names if (run.folder / name).exists())
+    print(f"\nwrote {run.folder}/{there}")
 
 
 # --------------------------------------------------------------------------------------
