@@ -1909,11 +1909,11 @@ likely fits. How the forecast was chosen, and how far this flatters it:
 
 
 def forecasts_of(results: list[Result]) -> str:
-    """How well each run's end is known from its half and its quarter, in Markdown."""
+    """How well each run's end is known from its first parts, in Markdown."""
     text = [f"## Forecasts over all {len(results)} runs of all studies"]
     text += [ABOUT_FORECASTS]
     curves = [pooled(r.name, [r]) for r in results]
-    for share, word in ((0.5, "half"), (0.25, "a quarter")):
+    for share, word in ((0.5, "half"), (0.25, "a quarter"), (0.1, "a tenth")):
         count = [len(c.points(0, share * c.end())[0]) for c in curves]
         kept = [i for i, points in enumerate(count) if points >= 5]
         found = [scores(forecast(curves[i], share, 100)) for i in kept]

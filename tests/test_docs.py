@@ -114,6 +114,17 @@ def test_the_published_curve_in_the_readme(monkeypatch):
     assert text + "the band" in " ".join(README.split())
 
 
+def test_the_forecasts_in_the_readme():
+    """Median errors at the end from half and from a tenth, and the bands' coverage."""
+    page = (ROOT / "docs" / "studies" / "README.md").read_text()
+    cells = r"\| forecast \| (\S+) \| \S+ \| \S+ \| (\S+)% \|"
+    half, _, _, _, tenth, _ = re.findall(cells, page)
+    assert half[1] == tenth[1]
+    text = f"missed by {half[0]} from half of the compute, by {tenth[0]} from a tenth "
+    text += f"(medians), and {half[1]} % of the later points"
+    assert text in " ".join(README.split())
+
+
 TOLD = re.split("^## ", (ROOT / "docs" / "scaling.md").read_text(), flags=re.M)[1:]
 
 
