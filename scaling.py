@@ -215,32 +215,30 @@ def failure_law(compute: Array, score: Array) -> Callable[[Array], Array]:
 
     k on a grid, E linear.
     """
-    x, best = compute / compute.max(), (np.inf, 0.0, 0.0)
-    for k in np.linspace(-0.5, 3, 351):
-        basis = x**-k
-        scale = (basis @ (1 - score)) / (basis @ basis)
-        best = min(best, (((1 - score - scale * basis) ** 2).sum(), scale, k))
-    _, scale, k = best
-    return lambda c: 1 - scale * (c / compute.max()) ** -k
+    top, ks = compute.max(), np.linspace(-0.5, 3, 351)
+    bases = (compute / top) ** -ks[:, None]  # (351, n)
+    scales = bases @ (1 - score) / (bases * bases).sum(1)
+    best = ((1 - score - scales[:, None] * bases) ** 2).sum(1).argmin()
+    scale, k = scales[best], ks[best]
+    return lambda c: 1 - scale * (c / top) ** -k
 
 
 def saturation(compute: Array, score: Array) -> Callable[[Array], Array]:
     """A - D exp(-C / tau), A at most 1: progress in proportion to what is left."""
-    best = (np.inf, 0.0, 0.0, 1.0)
-    for tau in compute.max() * np.geomspace(0.02, 20, 200):
-        basis = np.exp(-compute / tau)
-        best = min(best, (*line(basis, score), tau))
-    _, a, d, tau = best
-    return lambda c: a - d * np.exp(-c / tau)
+    taus = compute.max() * np.geomspace(0.02, 20, 200)
+    best, a, d = best_line(np.exp(-compute / taus[:, None]), score)
+    return lambda c: a - d * np.exp(-c / taus[best])
 
 
-def line(basis: Array, score: Array) -> tuple[float, float, float]:
-    """(squared error, A, D) of the least-squares A - D * basis with A at most 1."""
-    design = np.stack([np.ones_like(basis), -basis], 1)
-    a, d = np.linalg.lstsq(design, score, rcond=None)[0]
-    if a > 1:
-        a, d = 1.0, ((1 - score) * basis).sum() / (basis * basis).sum()
-    return float(((a - d * basis - score) ** 2).sum()), float(a), float(d)
+def best_line(bases: Array, score: Array) -> tuple[int, float, float]:
+    """(s, A, D) of the least-squares A - D bases[s], A at most 1; bases (S, n)."""
+    centered = bases - bases.mean(1, keepdims=True)
+    d = -(centered @ score) / np.maximum((centered**2).sum(1), 1e-12)
+    a = score.mean() + d * bases.mean(1)
+    held = bases @ (1 - score) / np.maximum((bases**2).sum(1), 1e-12)
+    a, d = np.minimum(a, 1), np.where(a > 1, held, d)
+    best = ((a[:, None] - d[:, None] * bases - score) ** 2).sum(1).argmin()
+    return int(best), float(a[best]), float(d[best])
 
 
 @dataclass(frozen=True)
@@ -267,15 +265,13 @@ def fit_power_law(x: Array, loss: Array) -> PowerLaw:
     unit = np.exp(np.log(x).mean())
     low, high = np.log(0.02), np.log(5.0)
     for _ in range(4):
-        best, grid = (np.inf, 0.0, 0.0, 1.0), np.linspace(low, high, 60)
-        for log_exponent in grid:
-            exponent = np.exp(log_exponent)
-            # 1 - loss = (1 - floor) - scale * basis, and a floor of 0 is a level of 1
-            best = min(best, (*line((x / unit) ** -exponent, 1 - loss), exponent))
+        grid = np.linspace(low, high, 60)
+        # 1 - loss = (1 - floor) - scale * basis, and a floor of 0 is a level of 1
+        best, a, scale = best_line((x / unit) ** -np.exp(grid)[:, None], 1 - loss)
         step = 2 * (grid[1] - grid[0])
-        low, high = np.log(best[3]) - step, np.log(best[3]) + step
-    _, a, scale, exponent = best
-    return PowerLaw(float(1 - a), float(scale * unit**exponent), float(exponent))
+        low, high = grid[best] - step, grid[best] + step
+    exponent = np.exp(grid[best])
+    return PowerLaw(1 - a, float(scale * unit**exponent), float(exponent))
 
 
 Forecaster = Callable[[Array, Array], Callable[[Array], Array]]

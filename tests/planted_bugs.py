@@ -636,8 +636,8 @@ BUGS = [
     (
         "scaling.py",
         "floor of the pretraining law upside down",
-        "return PowerLaw(float(1 - a)",
-        "return PowerLaw(float(a)",
+        "return PowerLaw(1 - a,",
+        "return PowerLaw(a,",
     ),
     (
         "scaling.py",
