@@ -1458,12 +1458,12 @@ def size_report(arms: Arms) -> Report:
     right.set(xscale="log", xlabel="parameters", ylabel="held-out pass rate")
     right.set_ylim(0, 1.02)
     right.legend(fontsize=8)
-    names = "forecast", "power law in 1 - R, last third"
+    names = "sigmoid", "power law in 1 - R, last third"
     ours, tan = (np.mean([s[name].rmse for s in half]) for name in names)
     verdict = (
         f"{sizes[0]:,} to {sizes[-1]:,} parameters: {mean[0]:.2f} to "
         f"{mean[-1]:.2f} after RL; the second half is missed by {ours:.3f} "
-        f"(forecast) and {tan:.3f} (late power law in 1 - R)"
+        f"(sigmoid) and {tan:.3f} (late power law in 1 - R)"
     )
     return Report(verdict, text, figure)
 

@@ -456,6 +456,16 @@ def test_baselines_by_hand():
     assert predicted == pytest.approx([0.7], abs=0.01)
 
 
+def test_a_line_that_may_not_pass_1():
+    """0.2, 0.8, 1.4 on 1 - D b want A = 1.4; with A = 1, D = (0.8 + 0.1) / 1.25."""
+    basis = np.array([1.0, 0.5, 0.0])
+    found = scaling.best_line(basis[None], np.array([0.2, 0.8, 1.4]))
+    assert found == pytest.approx((0, 1.0, 0.72))
+    bases = np.stack([basis**4, basis, 0 * basis])  # the middle one fits
+    found = scaling.best_line(bases, np.array([0.2, 0.5, 0.8]))
+    assert found == pytest.approx((1, 0.8, 0.6))
+
+
 def test_more_compute_than_fitted_is_not_seen():
     """Changing the later points must change neither fit nor outlook."""
     y = Sigmoid(0.6, 2.0, 4.0, 0.2)(COMPUTE)
