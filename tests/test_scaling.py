@@ -48,13 +48,17 @@ def test_curves_without_noise_come_back(truth, free):
     assert fit.r0 == pytest.approx(truth.r0, abs=5e-3)
 
 
+def published(run: str) -> Curve:
+    """One run of the figure; R_0 of the 8B one is measured, of the other fitted."""
+    argv = f"fit {SCALERL} --x kgpu_hours --run run --only {run} --start 1.5".split()
+    argv += ["--r0", "0.4017"] if run == "8B_dense" else []
+    (curve,) = scaling.read_curves(scaling.parse_args(argv))
+    return curve
+
+
 def test_the_published_curve():
     """ScaleRL's 8B run: the fit of its first 40k GPU-hours, and ten later points."""
-    args = scaling.parse_args(
-        f"fit {SCALERL} --x kgpu_hours --run run --only 8B_dense --start 1.5 "
-        "--r0 0.4017".split()
-    )
-    (curve,) = scaling.read_curves(args)
+    curve = published("8B_dense")
     result = forecast(curve, 0.5, num_draws=50)
     assert result.fit.a == pytest.approx(0.631, abs=0.005)
     assert result.fit.b == pytest.approx(1.87, abs=0.1)
@@ -73,26 +77,20 @@ def test_the_published_curve():
 @pytest.mark.parametrize("run, gain", [("8B_dense", 0.3), ("17Bx16_MoE", 1.06)])
 def test_what_the_forecast_gains_on_published_curves(run, gain):
     """RMSE from half of the compute, as a share of the plain sigmoid's."""
-    argv = f"fit {SCALERL} --x kgpu_hours --run run --only {run} --start 1.5".split()
-    argv += ["--r0", "0.4017"] if run == "8B_dense" else []
-    (curve,) = scaling.read_curves(scaling.parse_args(argv))
-    found = scaling.scores(forecast(curve, 0.5, 50))
+    found = scaling.scores(forecast(published(run), 0.5, 50))
     ratio = found["forecast"].rmse / found["sigmoid"].rmse
     assert ratio == pytest.approx(gain, abs=0.05)
 
 
-WINDOWS = [("8B_dense", 0.4017, 8, None), ("8B_dense", 0.4017, 12, None)]
-WINDOWS += [("8B_dense", 0.4017, 32, 0.622), ("8B_dense", 0.4017, 40, 0.631)]
-WINDOWS += [("17Bx16_MoE", None, 8, None), ("17Bx16_MoE", None, 10, None)]
+WINDOWS = [("8B_dense", 8, None), ("8B_dense", 12, None)]
+WINDOWS += [("8B_dense", 32, 0.622), ("8B_dense", 40, 0.631)]
+WINDOWS += [("17Bx16_MoE", 8, None), ("17Bx16_MoE", 10, None)]
 
 
-@pytest.mark.parametrize("run, r0, until, a", WINDOWS)
-def test_the_published_window_study(run, r0, until, a):
+@pytest.mark.parametrize("run, until, a", WINDOWS)
+def test_the_published_window_study(run, until, a):
     """Before the data pass C_mid nothing is claimed; from 3 C_mid on A is stable."""
-    start = [] if r0 is None else ["--r0", str(r0)]
-    argv = f"fit {SCALERL} --x kgpu_hours --run run --only {run} --start 1.5".split()
-    args = scaling.parse_args(argv + start)
-    (curve,) = scaling.read_curves(args)
+    curve = published(run)
     result = forecast(curve, until / curve.end(), 50)
     assert bool(result.refusal()) == (a is None)
     if a is not None:
@@ -511,9 +509,8 @@ def test_a_band_holds_its_own_middle():
     for y in curves:
         for step in (1, 5):
             x, rates = COMPUTE[::step], y[::step]
-            low, middle, high = forecast(Curve("x", [(x, rates)], y[0]), 1, 20).outlook(
-                far
-            )
+            result = forecast(Curve("x", [(x, rates)], y[0]), 1, 20)
+            low, middle, high = result.outlook(far)
             assert (0 <= low).all() and (low <= middle).all()
             assert (middle <= high).all() and (high <= 1).all()
 
