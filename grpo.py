@@ -33,7 +33,15 @@ BASELINES = (
 LOSSES = ("reinforce", "clip", "dual_clip", "cispo", "gspo")
 CORRECTIONS = ("none", "token", "mask", "prefix", "sequence")
 AGGREGATIONS = ("sequence", "token", "prompt", "constant")
-KLS = ("k1_raw", "k1_reward", "k2_loss", "k3_loss")
+# A KL's estimator, and where it goes: off an answer's reward, off each token's
+# return, or into the loss.
+KLS = {
+    "k1_raw": ("k1", "answer"),
+    "k1_reward": ("k1", "token"),
+    "k2_loss": ("k2", "loss"),
+    "k3_loss": ("k3", "loss"),
+}
+RATIO_MAX = 5.0  # limit of cispo, dual_clip and the corrections
 
 
 def check(name: str, kind: str, kinds: tuple[str, ...]) -> None:
@@ -200,7 +208,7 @@ def policy_loss(
     kind: str = "clip",
     clip_low: float = 0.2,
     clip_high: float = 0.28,
-    ratio_max: float = 5.0,
+    ratio_max: float = RATIO_MAX,
     correction: Tensor | None = None,  # (B, T) from importance_weights
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss to minimize, the ratio (B, T), and which tokens were cut (B, T).

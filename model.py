@@ -320,6 +320,22 @@ class GPT(nn.Module):
 
 
 # --------------------------------------------------------------------------------------
+# Rows of like length together, so that little of a batch is padding
+
+
+def by_length(lengths: list[int], rows: int) -> list[list[int]]:
+    """Indices in micro-batches of at most `rows`, shortest first."""
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    return [order[i : i + rows] for i in range(0, len(order), rows)]
+
+
+def trim(lengths: list[int], rows: list[int], *columns: Tensor) -> list[Tensor]:
+    """`rows` of each tensor (B, T), cut to the longest of them."""
+    T = max(lengths[i] for i in rows)
+    return [x[rows, :T] for x in columns]
+
+
+# --------------------------------------------------------------------------------------
 # What a token costs. FLOPs of matmuls alone, a multiply-add counting two; N is the
 # number of parameters that multiply every token, d = H * D the width of attention.
 
