@@ -4,8 +4,8 @@ Read first. Every other file builds on four things from here: encode and decode
 (text <-> token ids), GPT (token ids -> logits), by_length and trim, FLOP formulas.
 
 Today's common architecture: RMSNorm before each sublayer, rotary positions, QK-norm,
-grouped-query attention, SwiGLU, no biases, tied embeddings. Training, prefill and cached
-decoding run through the same blocks, so sampler and trainer see the same arithmetic.
+grouped-query attention, SwiGLU, tied embeddings, no biases. Training, prefill and
+decoding share the blocks, so sampler and trainer see the same arithmetic.
 
 Shapes    B rows, T tokens, S cache positions, L layers, V vocabulary, D head dim,
           H query heads, K key-value heads, C = `dim` channels
