@@ -8,11 +8,8 @@ opens an environment for each answer; a puzzle is an environment of one turn.
     verdict = env.score()                    1.0 if solved, else 0.0
     paid = rewards("gold", ...)              the verdicts, or something less true
 
-    chain, count         arithmetic          knight    deduction
-    tool, grid, guess    several turns: a calculator that fails, a map, a game
-
-    text of a puzzle     prompt      task letter ... ':'   by the environment
-                         completion  [thought]answer\\n     by the policy, [] optional
+    chain, count, knight     puzzles: [thought]answer\\n, the thought may be missing
+    tool, grid, guess        several turns: a calculator that fails, a map, a game
 
 Every verifier is total: any string gives 0 or 1, nothing raises, nothing the policy
 wrote is evaluated. No credit for form: a reward for anything but the right answer is
@@ -81,8 +78,7 @@ def check_split(problem: Problem, split: str) -> None:
     assert found == split, f"{problem.prompt} is in {found}, not {split}"
 
 
-@dataclass(frozen=True)
-class Corpus:
+class Corpus(NamedTuple):
     """How demonstrations are made. Each knob leaves RL something of its own to do."""
 
     think_share: float = 0.25  # share that shows a thought: RL selects the strategy
@@ -91,8 +87,7 @@ class Corpus:
     weak: float = 0.0  # share by demonstrators who guess: RL must beat its teachers
 
 
-@dataclass(frozen=True)
-class Demo:
+class Demo(NamedTuple):
     """An episode as the corpus shows it; `segments` alternate, the policy's first."""
 
     segments: tuple[str, ...]  # completion, observation, completion, ...
@@ -414,8 +409,8 @@ class Guess(Task):
         """Every hidden number in turn, so that the ceiling is the ceiling."""
         problem = self.generate(level, Random(0))
         data = problem.data
-        hidden = [data._replace(number=i % data.size) for i in range(n)]
-        return [replace(problem, data=each) for each in hidden]
+        numbers = [i % data.size for i in range(n)]
+        return [replace(problem, data=data._replace(number=i)) for i in numbers]
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
         """A weak demonstrator guesses at random; the others go up one by one, or, if
@@ -914,31 +909,7 @@ MOVES = {"u": (-1, 0), "d": (1, 0), "l": (0, -1), "r": (0, 1)}
 Cell = tuple[int, int]  # row, column
 
 
-class GridData(NamedTuple):
-    size: int
-    start: Cell
-    key: Cell
-    door: Cell
-    walls: tuple[Cell, ...]
-    turns: int = 0
-    slip: float = 0.0  # chance that a move goes in a random direction
-
-    def move(self, cell: Cell, name: str) -> Cell:
-        """Where a move leads; into a wall or off the map it goes nowhere."""
-        down, right = MOVES.get(name, (0, 0))
-        row, column = cell[0] + down, cell[1] + right
-        inside = 0 <= row < self.size and 0 <= column < self.size
-        return (row, column) if inside and (row, column) not in self.walls else cell
-
-    def distances(self, goal: Cell) -> dict[Cell, int]:
-        """Steps to `goal` from every cell that reaches it, by breadth-first search."""
-        found, edge = {goal: 0}, [goal]
-        for cell in edge:
-            for name in MOVES:
-                if (after := self.move(cell, name)) not in found:
-                    found[after] = found[cell] + 1
-                    edge.append(after)
-        return found
+GridData = namedtuple("GridData", "size start key door walls turns slip")
 
 
 class GridEnv(Env):
@@ -952,14 +923,14 @@ class GridEnv(Env):
 
     def step(self, action: str) -> tuple[str, bool]:
         """A move may slip. What is no move goes nowhere."""
-        data = self.problem.data
+        task, data = self.problem.task, self.problem.data
         self.turns += 1
         self.invalid += action not in MOVES
         if action in MOVES and data.slip and self.rng.random() < data.slip:
             other = self.rng.choice("udlr")
             self.failed |= other != action
             action = other
-        self.cell = data.move(self.cell, action)
+        self.cell = task.move(data, self.cell, action)
         self.has_key |= self.cell == data.key
         self.solved = self.has_key and self.cell == data.door
         if self.solved or self.turns == data.turns:
@@ -990,14 +961,33 @@ class Grid(Task):
         is longer than any training shows, or there is none."""
         size = int(match[1])
         cells = [(int(a), int(b)) for a, b in re.findall("([0-9])([0-9])", prompt[2:])]
-        data = GridData(size, *cells[:3], tuple(cells[3:]))
-        to_key, to_door = data.distances(data.key), data.distances(data.door)
-        way = to_key.get(data.start, 99) + to_door.get(data.key, 99)
+        start, key, door, *walls = cells
+        data = GridData(size, start, key, door, tuple(walls), 0, 0.0)
+        way = self.distances(data, key).get(start, 99)
+        way += self.distances(data, door).get(key, 99)
         twice = len(set(cells)) < len(cells)
         if twice or max(map(max, cells)) >= size or way > 4 * (size - 1):
             return None
         data = data._replace(turns=way + 4)
         return Problem(self, size, prompt, self.canonical(size, cells), data)
+
+    def move(self, data: GridData, cell: Cell, name: str) -> Cell:
+        """Where a move leads; into a wall or off the map it goes nowhere."""
+        down, right = MOVES.get(name, (0, 0))
+        row, column = cell[0] + down, cell[1] + right
+        inside = 0 <= row < data.size and 0 <= column < data.size
+        return (row, column) if inside and (row, column) not in data.walls else cell
+
+    def distances(self, data: GridData, goal: Cell) -> dict[Cell, int]:
+        """Steps to `goal` from every cell that reaches it, by breadth-first search."""
+        found, edge = {goal: 0}, [goal]
+        for cell in edge:
+            for name in MOVES:
+                after = self.move(data, cell, name)
+                if after not in found:
+                    found[after] = found[cell] + 1
+                    edge.append(after)
+        return found
 
     def canonical(self, size: int, cells: list[Cell]) -> str:
         """The least of the map's eight mirror images and turns."""
@@ -1037,7 +1027,8 @@ class Grid(Task):
         """Each move is random with probability `noise`, by the weak always, else on a
         shortest way."""
         data = problem.data
-        to_key, to_door = data.distances(data.key), data.distances(data.door)
+        to_key = self.distances(data, data.key)
+        to_door = self.distances(data, data.door)
         env = self.env(problem, rng.getrandbits(32))
         noise = 1.0 if rng.random() < corpus.weak else corpus.noise
 
@@ -1045,7 +1036,7 @@ class Grid(Task):
             if rng.random() < noise:
                 return rng.choice("udlr")
             ways = to_door if env.has_key else to_key
-            return min(MOVES, key=lambda name: ways[data.move(env.cell, name)])
+            return min(MOVES, key=lambda name: ways[self.move(data, env.cell, name)])
 
         return record(env, act)
 
@@ -1086,27 +1077,24 @@ def of_level(value: float | dict[int, float], level: int) -> float:
 
 
 def show_task(task: Task) -> None:
-    """Print a problem of each level, a good demonstration, and verdicts on answers."""
-    print(f"{task.name}: {type(task).__doc__.splitlines()[0]}")
+    """Print a problem of each level with a good demonstration; of a puzzle also what
+    its verifier says to answers, and what the rules pay for them."""
+    print(f"\n{task.name}: {type(task).__doc__.splitlines()[0]}")
     rng = Random(0)
     for level in task.levels:
         problem = task.draw(level, "base", rng)
         demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
         print(f"  level {level}  {problem.prompt + ''.join(demo.segments)!r}")
     if isinstance(task, Puzzle):
-        _, right = task.think(problem, 0.0, rng)
-        for text in (right, f"0{right}", task.guess(problem, rng), "[]", "(" * 10_000):
-            print(f"    {task.verify(problem, text + chr(10)):d} for {text[:60]!r}")
-
-
-def show_rules() -> None:
-    """Print what each rule pays for a right answer, a wrong one, and each hack."""
-    problem = TASKS["chain"].read("C3a+5b-9:")
-    print(f"{problem.prompt}9 is right. Paid by:     gold contains   format   length")
-    for text in ("9\n", "8\n", "[3a+5=8;8b-9=9]0\n", "0123456789", "[00000000]0\n"):
-        gold = float(problem.task.verify(problem, text))
-        paid = [gold] + [rule(problem, text, gold) for rule in RULES.values()]
-        print(f"  {text!r:22}" + "".join(f"{x:9.2f}" for x in paid))
+        print(
+            f"  {problem.prompt:53.53} gold" + "".join(f"{name:>9}" for name in RULES)
+        )
+        thought, right = task.think(problem, 0.0, rng)
+        wrong = task.guess(problem, rng)
+        for text in (right, f"0{right}", f"[{thought}]{wrong}", thought, "(" * 10_000):
+            gold = float(task.verify(problem, f"{text}\n"))
+            paid = [rule(problem, f"{text}\n", gold) for rule in RULES.values()]
+            print(f"    {text:51.51} {gold:4.0f}" + "".join(f"{x:9.2f}" for x in paid))
 
 
 def main(argv: list[str]) -> int:
@@ -1117,8 +1105,6 @@ def main(argv: list[str]) -> int:
     except ValueError as error:
         print(f"reward.py: {error}", file=sys.stderr)
         return 2
-    if not argv:
-        show_rules()
     return 0
 
 
