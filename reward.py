@@ -8,11 +8,8 @@ opens an environment for each answer; a puzzle is an environment of one turn.
     verdict = env.score()                    1.0 if solved, else 0.0
     paid = rewards("gold", ...)              the verdicts, or something less true
 
-    chain, count         arithmetic          knight    deduction
-    tool, grid, guess    several turns: a calculator that fails, a map, a game
-
-    text of a puzzle     prompt      task letter ... ':'   by the environment
-                         completion  [thought]answer\\n     by the policy, [] optional
+    chain, count, knight     puzzles: [thought]answer\\n, the thought may be missing
+    tool, grid, guess        several turns: a calculator that fails, a map, a game
 
 Every verifier is total: any string gives 0 or 1, nothing raises, nothing the policy
 wrote is evaluated. No credit for form: a reward for anything but the right answer is
@@ -32,21 +29,21 @@ import hashlib
 import importlib.util
 import itertools
 import math
-import operator
 import re
 import string
 import sys
-import textwrap
+from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from operator import add, mul, sub, truediv
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 
 from model import GPT, GPTConfig, by_length, prefill_flops, train_flops
@@ -69,10 +66,7 @@ SPLITS = {"base": 60, "rl": 85, "calibrate": 90, "test": 100}  # where buckets e
 
 
 def split_of(key: str) -> str:
-    """Split of a problem, by a hash of its content.
-
-    By content and never by seed: two seeds can draw the same problem.
-    """
+    """Split of a problem, by its content: two seeds can draw the same problem."""
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     bucket = int.from_bytes(digest, "big") % 100
     return next(name for name, end in SPLITS.items() if bucket < end)
@@ -84,8 +78,7 @@ def check_split(problem: Problem, split: str) -> None:
     assert found == split, f"{problem.prompt} is in {found}, not {split}"
 
 
-@dataclass(frozen=True)
-class Corpus:
+class Corpus(NamedTuple):
     """How demonstrations are made. Each knob leaves RL something of its own to do."""
 
     think_share: float = 0.25  # share that shows a thought: RL selects the strategy
@@ -94,8 +87,7 @@ class Corpus:
     weak: float = 0.0  # share by demonstrators who guess: RL must beat its teachers
 
 
-@dataclass(frozen=True)
-class Demo:
+class Demo(NamedTuple):
     """An episode as the corpus shows it; `segments` alternate, the policy's first."""
 
     segments: tuple[str, ...]  # completion, observation, completion, ...
@@ -144,13 +136,14 @@ class Env:
 
 
 class Task:
-    """A family of problems. A subclass gives the attributes and three methods.
+    """A family of problems. A subclass gives the attributes and three methods:
 
-    parse(prompt, match)                the problem of a prompt that `form` matches,
-                                        None if it makes no sense
-    generate(level, rng)                a random problem of a level, of any split
-    demonstrate(problem, corpus, rng)   one Demo; the corpus decides how good it is
-    shifted(level, rng)                 few have it: a form that no training shows
+        parse(prompt, match)               the Problem of a prompt that `form` matches;
+                                           None if it makes no sense
+        generate(level, rng)               a random problem of a level, of any split
+        demonstrate(problem, corpus, rng)  one Demo, as good as the corpus says
+
+    A few also have shifted(level, rng): a problem in a form that no training shows.
     """
 
     name: str
@@ -180,51 +173,43 @@ class Task:
         """Like `read`, with hidden state (guess: the number) drawn at random."""
         return self.read(prompt)
 
-    def draw(
-        self, level: int, split: str, rng: Random, shifted: bool = False
-    ) -> Problem:
+    def draw(self, level: int, split: str, rng: Random, shift: bool = False) -> Problem:
         """A random problem of a level and split, or of the level's shifted form."""
         for _ in range(10_000):
-            problem = (self.shifted if shifted else self.generate)(level, rng)
+            problem = (self.shifted if shift else self.generate)(level, rng)
             if self.hidden or split_of(problem.key) == split:
                 return problem
         raise ValueError(
-            f"level {level} of {self.name} has too few problems for a split {split}"
+            f"too few problems in level {level} of {self.name} for {split}"
         )
 
-    def test_problems(
-        self, level: int, count: int, shifted: bool = False
-    ) -> list[Problem]:
-        """The first `count` held-out problems of a level, the same for everybody."""
+    def test_problems(self, level: int, n: int, shifted: bool = False) -> list[Problem]:
+        """The first `n` held-out problems of a level, the same for everybody."""
         rng = Random(f"{'shift' if shifted else 'test'} {self.name} {level}")
-        return [self.draw(level, "test", rng, shifted) for _ in range(count)]
+        return [self.draw(level, "test", rng, shifted) for _ in range(n)]
 
     def test_levels(self, levels: list[int]) -> list[int]:
         """Those of `levels` with enough problems to test on."""
         return [level for level in levels if level >= self.tested_from]
 
+    @functools.cache  # noqa: B019 (tasks live as long as the program)
     def longest(self, level: int) -> tuple[int, int]:
-        """Most tokens of a prompt, and after one, as measured."""
-        return measure_lengths(self, level)
-
-
-@functools.cache
-def measure_lengths(task: Task, level: int) -> tuple[int, int]:
-    """Longest prompt, longest rest (observations too) of 300 good demonstrations."""
-    rng = Random(f"longest {task.name} {level}")
-    problems = [task.generate(level, rng) for _ in range(300)]
-    demos = [task.demonstrate(p, Corpus(think_share=1.0), rng) for p in problems]
-    rest = max(sum(map(len, demo.segments)) for demo in demos)
-    return max(len(problem.prompt) for problem in problems), rest
+        """Most tokens of a prompt, and of what follows, in 300 good demonstrations."""
+        rng = Random(f"longest {self.name} {level}")
+        problems = [self.generate(level, rng) for _ in range(300)]
+        demos = [self.demonstrate(p, Corpus(think_share=1.0), rng) for p in problems]
+        rest = max(sum(map(len, demo.segments)) for demo in demos)
+        return max(len(problem.prompt) for problem in problems), rest
 
 
 class Puzzle(Task):
     """A task of one turn: `[thought]answer\\n`, of which only the answer is scored.
 
-    think(problem, noise, rng)   (thought, answer); a step's result is changed with
-                                 probability `noise`, and may come out right
-    guess(problem, rng)          an answer of the right form by someone who did not
-                                 work it out
+        think(problem, noise, rng)   (thought, answer); each step's result is redrawn
+                                     with probability `noise`, and may come out right
+        guess(problem, rng)          an answer of legal form, not worked out
+
+    A subclass gives these two instead of demonstrate.
     """
 
     completion = re.compile(r"(?:\[([^\[\]]*)\])?([^\[\]\n]+)\n")
@@ -257,9 +242,7 @@ class Puzzle(Task):
         return answer == problem.answer
 
 
-class ChainData(NamedTuple):
-    start: int
-    steps: tuple[tuple[str, str], ...]  # letter and change, such as ('a', '+5')
+ChainData = namedtuple("ChainData", "start steps")  # 3, (('a', '+5'), ('b', '-9'))
 
 
 class Chain(Puzzle):
@@ -323,12 +306,14 @@ def rewards(
     false_negative: float = 0.0,
     judge: GPT | None = None,
 ) -> np.ndarray:
-    """What RL is paid for each answer (N,). It need not be what we want.
+    """What RL is paid for each answer (N,). It need not be the truth:
 
-    gold      the verifier's verdict, the truth
-    noisy     the verdict flips now and then, by the two chances, keyed by `key`
-    a rule    a check that is easier than the truth; each has its own hack
-    learned   a judge fitted to labelled answers; wrong where it has not looked
+        gold      the verifier's verdict, the truth
+        noisy     the same, but it flips by the two chances, keyed by `key`
+        a rule    a check that is easier than the truth; each has its own hack
+        learned   a judge fitted to labelled answers; wrong where it has not looked
+
+    Verdicts are noisy if a chance is not 0; a judge has learned from such ones.
     """
     if kind == "learned":
         return 1 / (1 + np.exp(-judge_scores(judge, tokens, lengths)))
@@ -354,10 +339,7 @@ def record(env: Env, act: Callable[[str], str]) -> Demo:
     return Demo(tuple(segments), env.solved)
 
 
-class GuessData(NamedTuple):
-    size: int  # numbers to choose from
-    guesses: int
-    number: int  # the hidden one
+GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
 
 
 class GuessEnv(Env):
@@ -367,14 +349,14 @@ class GuessEnv(Env):
 
     def step(self, action: str) -> tuple[str, bool]:
         """A symbol that is no number wastes the turn: '>' says nothing false of it."""
-        data = self.problem.data
+        size, guesses, number = self.problem.data
         self.turns += 1
-        guess = Guess.symbols[: data.size].find(action) if len(action) == 1 else -1
+        guess = Guess.symbols[:size].find(action) if len(action) == 1 else -1
         self.invalid += guess < 0
-        self.solved = guess == data.number
-        if self.solved or self.turns == data.guesses:
+        self.solved = guess == number
+        if self.solved or self.turns == guesses:
             return "", True
-        return (">" if data.number > guess else "<"), False
+        return (">" if number > guess else "<"), False
 
 
 class Guess(Task):
@@ -420,56 +402,48 @@ class Guess(Task):
 
     def posed(self, prompt: str, rng: Random) -> Problem:
         problem = self.read(prompt)
-        return self.hide(problem, rng.randrange(problem.data.size))
+        data = problem.data._replace(number=rng.randrange(problem.data.size))
+        return replace(problem, data=data)
 
-    def hide(self, problem: Problem, number: int) -> Problem:
-        return replace(problem, data=problem.data._replace(number=number))
-
-    def test_problems(
-        self, level: int, count: int, shifted: bool = False
-    ) -> list[Problem]:
+    def test_problems(self, level: int, n: int, shifted: bool = False) -> list[Problem]:
         """Every hidden number in turn, so that the ceiling is the ceiling."""
         problem = self.generate(level, Random(0))
-        return [self.hide(problem, i % problem.data.size) for i in range(count)]
+        data = problem.data
+        numbers = [i % data.size for i in range(n)]
+        return [replace(problem, data=data._replace(number=i)) for i in numbers]
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
         """A weak demonstrator guesses at random; the others go up one by one, or, if
         the corpus shows a thought, guess at random what is still possible."""
-        size = problem.data.size
-        style = "random" if rng.random() < corpus.weak else "linear"
-        if style == "linear" and rng.random() < corpus.think_share:
-            style = "consistent"
-        low, high, guess = 0, size - 1, -1
+        last = problem.data.size - 1
+        low, high, guess = 0, last, -1
+        weak = rng.random() < corpus.weak
+        narrows = not weak and rng.random() < corpus.think_share
 
         def act(said: str) -> str:
-            """`said` narrows what is possible; then comes this style's next guess."""
+            """`said` narrows what is possible; then comes the next guess."""
             nonlocal low, high, guess
             if said == ">":
                 low = max(low, guess + 1)
             elif said == "<":
                 high = min(high, guess - 1)
-            if style == "linear":
-                guess = min(guess + 1, size - 1)
-            elif style == "consistent":
-                guess = rng.randint(low, high)
+            if weak:
+                guess = rng.randint(0, last)
             else:
-                guess = rng.randrange(size)
+                guess = rng.randint(low, high) if narrows else min(guess + 1, last)
             return self.symbols[guess]
 
         return record(self.env(problem, 0), act)
 
 
 # --------------------------------------------------------------------------------------
-# Rewards other than the truth
+# Rewards other than the truth: verdicts that flip, rules, a judge
 
 
 def flip_verdicts(
-    verdicts: np.ndarray,  # (N,) 0 or 1
-    key: tuple[int, ...],
-    false_positive: float,
-    false_negative: float,
+    verdicts: np.ndarray, key: tuple[int, ...], p: float, q: float
 ) -> np.ndarray:
-    """Verdicts of a noisy verifier, (N,): wrong ones pass, right ones fail, by chance.
+    """Verdicts (N,) of a noisy verifier: wrong ones pass, right ones fail, by chance.
 
         E[r'] = p + (1 - p - q) r        p false positives, q false negatives
 
@@ -477,26 +451,18 @@ def flip_verdicts(
     p. Sample i has the i-th random number of `key`, whatever the verdicts are.
     """
     u = np.random.default_rng(key).random(len(verdicts))
-    passes = np.where(verdicts > 0, u >= false_negative, u < false_positive)
-    return passes.astype(float)
+    return np.where(verdicts > 0, u >= q, u < p).astype(float)
 
 
-def contains(problem: Problem, text: str, verdict: float) -> float:
-    """Is the right answer anywhere in the text? Hack: write down every answer."""
-    return float(problem.answer in text)
-
-
-def well_formed(problem: Problem, text: str, verdict: float) -> float:
-    """Is there an answer of the right form? Hack: the shortest legal guess."""
-    return float(problem.task.stated(text) is not None)
-
-
-def length_bonus(problem: Problem, text: str, verdict: float) -> float:
-    """The truth plus 0.03 a token. Hack: padding, as soon as a wrong answer pays."""
-    return verdict + 0.03 * len(text)
-
-
-RULES = {"contains": contains, "format": well_formed, "length": length_bonus}
+# A rule maps a problem, all text after its prompt and the verdict to a reward.
+RULES: dict[str, Callable[[Problem, str, float], float]] = {
+    # Is the right answer anywhere in the text? Hack: write down every answer.
+    "contains": lambda problem, text, verdict: float(problem.answer in text),
+    # Has the answer the right form? Hack: the shortest legal guess.
+    "format": lambda problem, text, verdict: float(bool(problem.task.stated(text))),
+    # The truth plus 0.03 a token. Hack: padding, as soon as a wrong answer pays.
+    "length": lambda problem, text, verdict: verdict + 0.03 * len(text),
+}
 REWARDS = ("gold", *RULES, "learned")
 
 
@@ -504,20 +470,15 @@ def check_reward(name: str, task: Task) -> None:
     """ValueError for a reward that does not exist, or does not suit a task."""
     if name not in REWARDS:
         raise ValueError(f"reward must be one of {', '.join(REWARDS)}; got {name!r}")
-    problem = task.generate(task.levels[0], Random(0))
+    one_answer = task.generate(task.levels[0], Random(0)).answer != ""
     needs = {
-        "contains": ("problems with one right answer", bool(problem.answer)),
+        "contains": ("problems with one right answer", one_answer),
         "format": ("answers of one turn", isinstance(task, Puzzle)),
         "learned": ("problems to hold out", not task.hidden),
     }
     what, given = needs.get(name, ("", True))
     if not given:
         raise ValueError(f"reward {name} needs {what}; {task.name} has none")
-
-
-# A learned reward: the GPT that judges. The base's trunk reads prompt and answer; the
-# score is the logit of a spare token after the last real one. That token is never read
-# or written, so its row of the output head is a scalar head of its own.
 
 
 @dataclass
@@ -540,64 +501,16 @@ def held_out_part(problem: Problem) -> tuple[int, int]:
 
 
 def new_judge(config: GPTConfig, weights: dict[str, Tensor]) -> GPT:
-    """A judge that starts from a policy's weights and scores everything 0."""
+    """The GPT that judges, with a policy's weights at first; it scores everything 0.
+
+    A score is the logit of a spare token after the last real one. That token is never
+    read or written, so its row of the output head is a scalar head of its own.
+    """
     judge = GPT(replace(config, banned=()))  # a ban is a large number: it eats digits
     judge.load_state_dict(weights)
     with torch.no_grad():
         judge.embed.weight[-1] = 0
     return judge
-
-
-def fit_judge(
-    judge: GPT, data: Labelled, key: tuple[int, ...], steps: int
-) -> tuple[float, int, int]:
-    """Train a judge in place; returns (AUC on prompts held out, FLOPs, tokens).
-
-        loss   -log sigmoid(s) if the answer is right, -log sigmoid(-s) if it is wrong
-
-    Every 25 steps it is tried on other prompts, and the best is kept: small data is
-    soon learned by heart. Batches of 64, AdamW, a rate that falls from 1e-3 to 0.
-    """
-    rng = np.random.default_rng(key)
-    rows, choose, report = (np.flatnonzero(data.parts == part) for part in range(3))
-    if any(len(np.unique(data.labels[part])) < 2 for part in (rows, choose, report)):
-        raise ValueError("too few right or wrong answers to fit a reward model to")
-    # A bootstrap of the prompts. One judge needs none; published runs drew it.
-    by_group = {g: rows[data.groups[rows] == g] for g in np.unique(data.groups[rows])}
-    rows = np.concatenate([by_group[g] for g in rng.choice([*by_group], len(by_group))])
-    labels = torch.tensor(data.labels, dtype=torch.float32, device=data.tokens.device)
-    optimizer = torch.optim.AdamW(judge.parameters(), betas=(0.9, 0.95), weight_decay=0)
-    trained, scored = [], []  # lengths of all that went through the judge
-    best, kept = -1.0, {}
-    for step in range(1, steps + 1):
-        batch = rng.choice(rows, 64)
-        lengths = [data.lengths[i] for i in batch]
-        scores = score_answers(judge, data.tokens[batch], lengths)
-        loss = nn.functional.binary_cross_entropy_with_logits(scores, labels[batch])
-        loss.backward()
-        nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * (1 - (step - 1) / steps)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        trained += lengths
-        if step % 25 == 0 or step == steps:
-            found = auc_of_rows(judge, data, choose)
-            scored += [data.lengths[i] for i in choose]
-            if found > best:
-                best = found
-                kept = {name: w.clone() for name, w in judge.state_dict().items()}
-    judge.load_state_dict(kept)
-    scored += [data.lengths[i] for i in report]
-    flops = sum(train_flops(judge.config, n) for n in trained)
-    flops += sum(prefill_flops(judge.config, n) for n in scored)
-    return auc_of_rows(judge, data, report), flops, sum(trained) + sum(scored)
-
-
-def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
-    """How well a judge tells right from wrong on some rows of its data."""
-    lengths = [data.lengths[i] for i in rows]
-    return auc(judge_scores(judge, data.tokens[rows], lengths), data.labels[rows])
 
 
 def score_answers(judge: GPT, tokens: Tensor, lengths: list[int]) -> Tensor:
@@ -624,49 +537,86 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(ahead.mean()) if ahead.size else math.nan
 
 
+def fit_judge(
+    judge: GPT, data: Labelled, key: tuple[int, ...], steps: int
+) -> tuple[float, int, int]:
+    """Train a judge in place; returns (AUC on prompts held out, FLOPs, tokens).
+
+        loss   -log sigmoid(s) if the answer is right, -log sigmoid(-s) if it is wrong
+
+    Every 25 steps it is tried on other prompts, and the best is kept: small data is
+    soon learned by heart. Batches of 64, AdamW, a rate that falls from 1e-3 to 0.
+    """
+    rng = np.random.default_rng(key)
+    rows, choose, report = (np.flatnonzero(data.parts == part) for part in range(3))
+    if any(len(np.unique(data.labels[part])) < 2 for part in (rows, choose, report)):
+        raise ValueError("too few right or wrong answers to fit a reward model to")
+    # A bootstrap of the prompts: one judge needs none, but published runs drew it.
+    by_group = {g: rows[data.groups[rows] == g] for g in np.unique(data.groups[rows])}
+    rows = np.concatenate([by_group[g] for g in rng.choice([*by_group], len(by_group))])
+    labels = torch.tensor(data.labels, dtype=torch.float32, device=data.tokens.device)
+    optimizer = torch.optim.AdamW(judge.parameters(), betas=(0.9, 0.95), weight_decay=0)
+    trained, best, kept = [], -1.0, {}
+    for step in range(1, steps + 1):
+        batch = rng.choice(rows, 64)
+        trained += batch.tolist()
+        lengths = [data.lengths[i] for i in batch]
+        scores = score_answers(judge, data.tokens[batch], lengths)
+        F.binary_cross_entropy_with_logits(scores, labels[batch]).backward()
+        torch.nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = 1e-3 * (1 - (step - 1) / steps)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step % 25 == 0 or step == steps:
+            found = auc_of_rows(judge, data, choose)
+            if found > best:
+                best = found
+                kept = {name: w.clone() for name, w in judge.state_dict().items()}
+    judge.load_state_dict(kept)
+    scored = [*choose] * math.ceil(steps / 25) + [*report]
+    flops = sum(train_flops(judge.config, data.lengths[i]) for i in trained)
+    flops += sum(prefill_flops(judge.config, data.lengths[i]) for i in scored)
+    tokens = sum(data.lengths[i] for i in trained + scored)
+    return auc_of_rows(judge, data, report), flops, tokens
+
+
+def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
+    """How well a judge tells right from wrong on some rows of its data."""
+    lengths = [data.lengths[i] for i in rows]
+    return auc(judge_scores(judge, data.tokens[rows], lengths), data.labels[rows])
+
+
 # --------------------------------------------------------------------------------------
-# The other tasks
+# The other tasks: a search, deduction, a calculator that fails, a map
 
-
-OPERATIONS = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
-LIMIT = 40  # characters of an expression; bounds how deep it can nest
+CountData = namedtuple("CountData", "numbers target")  # (12, 7, 25), 30
+KnightData = namedtuple("KnightData", "names claims")  # 'ABC', ('B-', 'C=A', 'A+&B-')
+ToolData = namedtuple("ToolData", "calls value failure")  # ((12, '+', 7),), 19, 0.4
 
 
 def parse_expression(text: str) -> tuple[Fraction, list[int]] | None:
     """Exact value and numbers of an expression over + - * / ( ); None if it is none.
 
-    Numbers are 0 to 9999 without leading zeros. Python's grammar reads the text, and
-    only the nodes named here are worked out: nothing is evaluated. Never raises.
+    Python's own grammar reads up to 40 characters; only the nodes named here are worked
+    out, by us. Numbers have up to four digits and no leading zeros. Never raises.
     """
-    tokens = re.findall(r"[0-9]+|[-+*/()]", text[: LIMIT + 1])
-    if len(text) > LIMIT or "".join(tokens) != text:
+    tokens = re.findall(r"0(?![0-9])|[1-9][0-9]{0,3}(?![0-9])|[-+*/()]", text)
+    if len(text) > 40 or "".join(tokens) != text:
         return None
-    numbers = [token for token in tokens if token.isdecimal()]
-    if not all(re.fullmatch("0|[1-9][0-9]{0,3}", number) for number in numbers):
-        return None
+    apply = {ast.Add: add, ast.Sub: sub, ast.Mult: mul, ast.Div: truediv}
 
     def value(node: ast.expr) -> Fraction:
         if isinstance(node, ast.Constant):
             return Fraction(node.value)
-        if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
-            return OPERATIONS[type(node.op)](value(node.left), value(node.right))
+        if isinstance(node, ast.BinOp) and type(node.op) in apply:
+            return apply[type(node.op)](value(node.left), value(node.right))
         raise SyntaxError
 
     try:
         found = value(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ZeroDivisionError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ZeroDivisionError, RecursionError, MemoryError):
         return None
-    return found, [int(number) for number in numbers]
-
-
-class CountData(NamedTuple):
-    numbers: tuple[int, ...]
-    target: int
+    return found, [int(token) for token in tokens if token.isdecimal()]
 
 
 class Count(Puzzle):
@@ -675,8 +625,8 @@ class Count(Puzzle):
         N12,7,25=30:[12+7=19,19+25=44;12+25=37,37-7=30]12+25-7
 
     Problems need only + and -, so that a small model has a chance; answers may use
-    * / and brackets too. A thought is a search (Gandhi et al. arXiv:2404.03683): tries
-    apart by ';', the last of them hits. It stays in the corpus with its failed tries.
+    * / and brackets too. A thought is a search: tries apart by ';', the last of them
+    hits. It stays in the corpus with its failed tries (Gandhi et al.).
     """
 
     name = "count"
@@ -689,53 +639,43 @@ class Count(Puzzle):
     defaults = dict(
         levels="2-3", think_share=0.5, skew=0.0, pretrain_steps=3000, steps=40
     )
-    largest = 30
-    tries = 4
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem:
-        numbers = tuple(map(int, match[1].split(",")))
-        data = CountData(numbers, int(match[2]))
-        key = f"count {sorted(numbers)}={data.target}"
-        return Problem(self, len(numbers), prompt, key, data)
+        data = CountData(tuple(map(int, match[1].split(","))), int(match[2]))
+        key = f"count {sorted(data.numbers)}={data.target}"
+        return Problem(self, len(data.numbers), prompt, key, data)
 
     def generate(self, level: int, rng: Random) -> Problem:
-        while True:
-            numbers = [rng.randint(1, self.largest) for _ in range(level)]
+        target = 0
+        while target <= 0:
+            numbers = [rng.randint(1, 30) for _ in range(level)]
             target = sum(rng.choice((1, -1)) * n for n in numbers)
-            if target > 0:
-                return self.read(f"N{','.join(map(str, numbers))}={target}:")
+        return self.read(f"N{','.join(map(str, numbers))}={target}:")
 
     def longest(self, level: int) -> tuple[int, int]:
-        """Targets of three digits are too rare to be measured: 'N30,30,30,30=120:'."""
+        """A target of three digits is too rare to be measured: N30,30,30,30=120:"""
         return 3 * level + 5, super().longest(level)[1]
 
     def accepts(self, problem: Problem, answer: str) -> bool:
-        found = parse_expression(answer)
-        if found is None:
-            return False
-        value, numbers = found
+        value, numbers = parse_expression(answer) or (None, [])
         same = sorted(numbers) == sorted(problem.data.numbers)
         return same and value == problem.data.target
 
     def signed(self, problem: Problem) -> list[list[int]]:
         """All ways to add and subtract the numbers with a positive sum, + first."""
         numbers = problem.data.numbers
-        ways = []
-        for signs in itertools.product((1, -1), repeat=len(numbers)):
-            terms = [s * n for s, n in zip(signs, numbers, strict=True)]
-            if sum(terms) > 0:
-                ways.append(sorted(terms, key=lambda term: term < 0))
-        return ways
+        signs = itertools.product((1, -1), repeat=len(numbers))
+        ways = [[s * n for s, n in zip(row, numbers, strict=True)] for row in signs]
+        return [sorted(way, key=lambda term: term < 0) for way in ways if sum(way) > 0]
 
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
         """Up to three tries that miss, then one that hits; the last is the answer."""
         ways, target = self.signed(problem), problem.data.target
         rng.shuffle(ways)
         hit = [way for way in ways if sum(way) == target][:1]
-        tries = [way for way in ways if sum(way) != target][: self.tries - 1]
-        tries = tries[: rng.randrange(self.tries)] + hit
+        tries = [way for way in ways if sum(way) != target][:3][: rng.randrange(4)]
         lines = []
-        for way in tries or ways[:1]:  # a product may be needed: then nothing hits
+        for way in tries + hit or ways[:1]:  # if a product is needed nothing hits
             value, steps = way[0], []
             for term in way[1:]:
                 result = value + term
@@ -755,11 +695,6 @@ class Count(Puzzle):
         return self.spell(rng.choice(self.signed(problem)))
 
 
-class KnightData(NamedTuple):
-    names: str  # one letter for each person, in the order in which they speak
-    claims: tuple[str, ...]  # what each of them says
-
-
 class Knight(Puzzle):
     """Knights always tell the truth, knaves never; the level is the number of persons.
 
@@ -774,125 +709,102 @@ class Knight(Puzzle):
 
     name = "knight"
     levels = [3, 4, 5, 6, 7]
-    form = re.compile(r"K((?:[A-Z]>[^;:]{2,5};){1,8}[A-Z]>[^;:]{3,5}):")
+    claim = "(?:[A-Z][+-]|[A-Z][=~][A-Z]|[A-Z][+-][&|][A-Z][+-])"
+    form = re.compile(f"K((?:[A-Z]>{claim};){{1,8}}[A-Z]>{claim}):")
     grammar = re.compile(r"(?:[A-Z][+-]){2,10}")
-    claim = re.compile(
-        r"([A-Z])([+-])|([A-Z])([=~])([A-Z])|([A-Z])([+-])([&|])([A-Z])([+-])"
-    )
-    tested_from = 5  # 40, 688, 11,328 and 190,848 problems of 3 to 6 persons: a test
+    tested_from = 5
     chance = {n: 0.5**n for n in range(3, 8)}
     defaults = dict(
-        levels="4-5",
-        think_share=0.4,
-        weak=0.4,
-        skew=0.0,
-        pretrain_steps=6000,
-        steps=60,
+        levels="4-5", think_share=0.4, weak=0.4, skew=0.0, pretrain_steps=6000, steps=60
     )
 
-    def holds(self, claim: str, world: dict[str, str]) -> bool:
-        """Is a claim true in a world, which maps each name to + or -?"""
-        if len(claim) == 2:
-            return world[claim[0]] == claim[1]
-        if len(claim) == 3:
-            return (world[claim[0]] == world[claim[2]]) == (claim[1] == "=")
-        both = world[claim[0]] == claim[1], world[claim[3]] == claim[4]
-        return all(both) if claim[2] == "&" else any(both)
-
-    def consistent(self, claims: tuple[str, ...], world: dict[str, str]) -> bool:
-        """Does every knight tell the truth and no knave?"""
-        pairs = zip(world, claims, strict=True)
-        return all((world[who] == "+") == self.holds(c, world) for who, c in pairs)
-
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
-        """None for a malformed claim, an unknown person, or one who speaks twice."""
+        """None for an unknown person, or one who speaks twice."""
         parts = match[1].split(";")
         names = "".join(part[0] for part in parts)
-        claims = tuple(part[2:] for part in parts)
-        legal = all(self.claim.fullmatch(claim) for claim in claims)
-        mentioned = {c for claim in claims for c in claim if c.isupper()}
-        if not legal or not mentioned <= set(names) or len(set(names)) < len(names):
+        unknown = set(filter(str.isupper, match[1])) - set(names)
+        if unknown or len(set(names)) < len(names):
             return None
         # Renamed in the order of speaking: other names are no other problem.
         table = str.maketrans(names, string.ascii_uppercase[: len(names)])
-        key = "knight " + match[1].translate(table)
-        return Problem(self, len(names), prompt, key, KnightData(names, claims))
+        data = KnightData(names, tuple(part[2:] for part in parts))
+        key = f"knight {match[1].translate(table)}"
+        return Problem(self, len(names), prompt, key, data)
 
     def generate(self, level: int, rng: Random) -> Problem:
         """Statements at random until exactly one of the two worlds is left."""
         names = string.ascii_uppercase[:level]
         while True:
-            parts = []
+            text = "K"
             for i in range(level - 1):
                 # Only the next person, or compared with one of those before.
                 other = rng.randrange(i + 1)
-                if other == i:
-                    claim = names[i + 1] + rng.choice("+-")
-                else:
-                    claim = names[i + 1] + rng.choice("=~") + names[other]
-                parts.append(f"{names[i]}>{claim}")
+                one = other == i
+                claim = rng.choice("+-") if one else rng.choice("=~") + names[other]
+                text += f"{names[i]}>{names[i + 1]}{claim};"
             x, y = sorted(rng.sample(names[:-1], 2))
             op = rng.choice("&&&&||||=~")
-            if op in "=~":
-                claim = x + op + y
-            else:
-                claim = x + rng.choice("+-") + op + y + rng.choice("+-")
-            problem = self.read(f"K{';'.join(parts)};{names[-1]}>{claim}:")
-            if len(self.solutions(problem)) == 1:
+            if op in "&|":
+                x += rng.choice("+-")
+                y += rng.choice("+-")
+            problem = self.read(f"{text}{names[-1]}>{x}{op}{y}:")
+            if self.follow(problem, "+")[2] != self.follow(problem, "-")[2]:
                 return problem
 
-    def solutions(self, problem: Problem) -> list[dict[str, str]]:
-        """The worlds, one for each nature of the first, in which nobody contradicts."""
-        tries = (self.follow(problem, first) for first in "+-")
-        return [w for w in tries if self.consistent(problem.data.claims, w)]
-
-    def follow(self, problem: Problem, first: str) -> dict[str, str]:
-        """What follows for the others if the first speaker is `first`."""
+    def follow(
+        self,
+        problem: Problem,
+        first: str,
+        noise: float = 0.0,
+        rng: Random | None = None,
+    ) -> tuple[str, dict[str, str], bool]:
+        """What follows if the first speaker is `first`: (thought, nature of each name,
+        does the last claim agree?)."""
         names, claims = problem.data
         world = {names[0]: first}
+        text = names[0] + first
         for who, claim, after in zip(names, claims, names[1:], strict=False):
+            text += f"({claim}{world[claim[2]] if len(claim) == 3 else ''})"
             world[after] = "+"
             if self.holds(claim, world) != (world[who] == "+"):
                 world[after] = "-"
-        return world
+            if rng and rng.random() < noise:
+                world[after] = rng.choice("+-")
+            text += after + world[after]
+        known = [c + world[c] if c.isupper() else c for c in claims[-1]]
+        agrees = self.holds(claims[-1], world) == (world[names[-1]] == "+")
+        return f"{text}({''.join(known)})", world, agrees
+
+    def holds(self, claim: str, world: dict[str, str]) -> bool:
+        """Is a claim true in a world, which maps each name to + or -?"""
+        if claim[1] in "=~":
+            return (world[claim[0]] == world[claim[2]]) == (claim[1] == "=")
+        pairs = zip(claim[::3], claim[1::3], strict=True)
+        true = [world[who] == nature for who, nature in pairs]
+        return any(true) if "|" in claim else all(true)
 
     def accepts(self, problem: Problem, answer: str) -> bool:
+        """Does every knight of the answer tell the truth, and no knave?"""
         names, claims = problem.data
         if answer[::2] != names:
             return False
-        return self.consistent(claims, dict(zip(names, answer[1::2], strict=True)))
+        world = dict(zip(names, answer[1::2], strict=True))
+        pairs = zip(names, claims, strict=True)
+        return all((world[who] == "+") == self.holds(c, world) for who, c in pairs)
 
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
         """Assume the first is a knight; on a contradiction start over with a knave."""
-        names, claims = problem.data
-        text = ""
-        for first in "+-":
-            world = {names[0]: first}
-            text += names[0] + first
-            for who, claim, after in zip(names, claims, names[1:], strict=False):
-                text += f"({claim}{world[claim[2]] if len(claim) == 3 else ''})"
-                world[after] = "+"
-                if self.holds(claim, world) != (world[who] == "+"):
-                    world[after] = "-"
-                if rng.random() < noise:
-                    world[after] = rng.choice("+-")
-                text += after + world[after]
-            known = [c + world[c] if c.isupper() else c for c in claims[-1]]
-            text += f"({''.join(known)})"
-            agrees = self.holds(claims[-1], world) == (world[names[-1]] == "+")
-            if agrees or first == "-":
-                break
-            text += "!"
-        return text, "".join(who + world[who] for who in names)
+        text, world, agrees = self.follow(problem, "+", noise, rng)
+        if not agrees:
+            again, world, _ = self.follow(problem, "-", noise, rng)
+            text += "!" + again
+        return text, "".join(who + world[who] for who in problem.data.names)
 
     def guess(self, problem: Problem, rng: Random) -> str:
         return "".join(who + rng.choice("+-") for who in problem.data.names)
 
 
-class ToolData(NamedTuple):
-    expression: str  # 59*9+52
-    value: int
-    failure: float = 0.4  # chance that a call fails
+CALCULATOR = {"+": add, "-": sub, "*": mul}
 
 
 class ToolEnv(Env):
@@ -917,11 +829,7 @@ class ToolEnv(Env):
         if self.rng.random() < self.problem.data.failure:
             self.failed = True
             return "{E}", False
-        return f"{{{calculate(int(call[1]), call[2], int(call[3]))}}}", False
-
-
-def calculate(a: int, op: str, b: int) -> int:
-    return a + b if op == "+" else a - b if op == "-" else a * b
+        return f"{{{CALCULATOR[call[2]](int(call[1]), int(call[3]))}}}", False
 
 
 class Tool(Task):
@@ -944,24 +852,16 @@ class Tool(Task):
     )
     env_class = ToolEnv
 
-    def calls(self, expression: str) -> list[tuple[int, str, int]]:
-        """The calls that solve an expression."""
-        value, calls = int(expression[:2]), []
-        for op, number in re.findall(r"([+*-])([0-9]+)", expression[2:]):
-            calls.append((value, op, int(number)))
-            value = calculate(value, op, int(number))
-        return calls
-
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
-        """None if a result is below 0: the calculator takes no signs."""
-        expression = prompt[1:-1]
-        calls = self.calls(expression)
-        a, op, b = calls[-1]
-        value = calculate(a, op, b)
-        if min(value, *(first for first, _, _ in calls)) < 0:
-            return None
-        data = ToolData(expression, value)
-        return Problem(self, len(calls), prompt, f"tool {expression}", data)
+        """None if a result on the way is below 0: calls take no signs."""
+        value, calls = int(match[1]), []
+        for op, number in re.findall(r"([+*-])([0-9]+)", match[2]):
+            calls.append((value, op, int(number)))
+            value = CALCULATOR[op](value, int(number))
+            if value < 0:
+                return None
+        data = ToolData(tuple(calls), value, 0.4)
+        return Problem(self, len(calls), prompt, f"tool {prompt[1:-1]}", data)
 
     def generate(self, level: int, rng: Random) -> Problem:
         """A subtraction that would go below 0 becomes an addition."""
@@ -973,7 +873,7 @@ class Tool(Task):
             if op == "-" and number > value:
                 op = "+"
             text += f"{op}{number}"
-            value = calculate(value, op, number)
+            value = CALCULATOR[op](value, number)
         return self.read(f"T{text}:")
 
     def shifted(self, level: int, rng: Random) -> Problem:
@@ -987,15 +887,15 @@ class Tool(Task):
         direct = rng.random() < corpus.weak
         retries = rng.random() < corpus.think_share
         env = self.env(problem, rng.getrandbits(32))
-        calls = self.calls(problem.data.expression)
-        about = int(problem.data.value * rng.uniform(0.8, 1.2))
+        calls, value = list(problem.data.calls), problem.data.value
+        about = int(value * rng.uniform(0.8, 1.2))
 
         def act(said: str) -> str:
             """The next call, the failed one again, or an answer: right or guessed."""
             if said not in ("", "{E}"):
                 calls.pop(0)
             if not calls:
-                return f"={problem.data.value}\n"
+                return f"={value}\n"
             last = env.turns == env.budget - 1
             if direct or last or (said == "{E}" and not retries):
                 return f"={about}\n"
@@ -1009,28 +909,7 @@ MOVES = {"u": (-1, 0), "d": (1, 0), "l": (0, -1), "r": (0, 1)}
 Cell = tuple[int, int]  # row, column
 
 
-def distances(size: int, walls: tuple[Cell, ...], goal: Cell) -> dict[Cell, int]:
-    """Steps to `goal` from every cell that reaches it, by breadth-first search."""
-    found, edge = {goal: 0}, [goal]
-    while edge:
-        row, column = edge.pop(0)
-        for down, right in MOVES.values():
-            cell = row + down, column + right
-            inside = 0 <= cell[0] < size and 0 <= cell[1] < size
-            if inside and cell not in walls and cell not in found:
-                found[cell] = found[row, column] + 1
-                edge.append(cell)
-    return found
-
-
-class GridData(NamedTuple):
-    size: int
-    start: Cell
-    key: Cell
-    door: Cell
-    walls: tuple[Cell, ...]
-    turns: int
-    slip: float = 0.0  # chance that a move goes in a random direction
+GridData = namedtuple("GridData", "size start key door walls turns slip")
 
 
 class GridEnv(Env):
@@ -1040,23 +919,18 @@ class GridEnv(Env):
 
     def __init__(self, problem: Problem, seed: int | str) -> None:
         super().__init__(problem, seed)
-        self.cell = problem.data.start
-        self.has_key = False
+        self.cell, self.has_key = problem.data.start, False
 
     def step(self, action: str) -> tuple[str, bool]:
-        """A move may slip; into a wall, off the map or not legal it goes nowhere."""
-        data = self.problem.data
+        """A move may slip. What is no move goes nowhere."""
+        task, data = self.problem.task, self.problem.data
         self.turns += 1
         self.invalid += action not in MOVES
         if action in MOVES and data.slip and self.rng.random() < data.slip:
             other = self.rng.choice("udlr")
             self.failed |= other != action
             action = other
-        down, right = MOVES.get(action, (0, 0))
-        row, column = self.cell[0] + down, self.cell[1] + right
-        inside = 0 <= row < data.size and 0 <= column < data.size
-        if inside and (row, column) not in data.walls:
-            self.cell = row, column
+        self.cell = task.move(data, self.cell, action)
         self.has_key |= self.cell == data.key
         self.solved = self.has_key and self.cell == data.door
         if self.solved or self.turns == data.turns:
@@ -1081,49 +955,61 @@ class Grid(Task):
     chance = {3: 0.09, 4: 0.035, 5: 0.013, 6: 0.01}  # a random walk, on 600 maps each
     defaults = dict(levels="3-4", noise=0.5, pretrain_steps=3000, steps=40)
     env_class = GridEnv
-    slack = 4
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
-        """None if a cell is off the map or used twice, or no way to key and door is
-        short enough for `longest`."""
+        """None if a cell is off the map or used twice, or if the way to key and door
+        is longer than any training shows, or there is none."""
         size = int(match[1])
         cells = [(int(a), int(b)) for a, b in re.findall("([0-9])([0-9])", prompt[2:])]
-        inside = all(max(cell) < size for cell in cells)
-        if not inside or len(set(cells)) < len(cells):
+        start, key, door, *walls = cells
+        data = GridData(size, start, key, door, tuple(walls), 0, 0.0)
+        way = self.distances(data, key).get(start, 99)
+        way += self.distances(data, door).get(key, 99)
+        twice = len(set(cells)) < len(cells)
+        if twice or max(map(max, cells)) >= size or way > 4 * (size - 1):
             return None
-        start, key, door, *rest = cells
-        walls = tuple(rest)
-        to_key = distances(size, walls, key)
-        to_door = distances(size, walls, door)
-        if start not in to_key or key not in to_door:
-            return None
-        shortest = to_key[start] + to_door[key]
-        if shortest > 4 * (size - 1):
-            return None
-        data = GridData(size, start, key, door, walls, shortest + self.slack)
+        data = data._replace(turns=way + 4)
         return Problem(self, size, prompt, self.canonical(size, cells), data)
+
+    def move(self, data: GridData, cell: Cell, name: str) -> Cell:
+        """Where a move leads; into a wall or off the map it goes nowhere."""
+        down, right = MOVES.get(name, (0, 0))
+        row, column = cell[0] + down, cell[1] + right
+        inside = 0 <= row < data.size and 0 <= column < data.size
+        return (row, column) if inside and (row, column) not in data.walls else cell
+
+    def distances(self, data: GridData, goal: Cell) -> dict[Cell, int]:
+        """Steps to `goal` from every cell that reaches it, by breadth-first search."""
+        found, edge = {goal: 0}, [goal]
+        for cell in edge:
+            for name in MOVES:
+                after = self.move(data, cell, name)
+                if after not in found:
+                    found[after] = found[cell] + 1
+                    edge.append(after)
+        return found
 
     def canonical(self, size: int, cells: list[Cell]) -> str:
         """The least of the map's eight mirror images and turns."""
-        forms, last = [], size - 1
+        forms = []
         for _ in range(2):
             cells = [(column, row) for row, column in cells]
             for _ in range(4):
-                cells = [(column, last - row) for row, column in cells]
+                cells = [(column, size - 1 - row) for row, column in cells]
                 forms.append(f"{cells[:3]}{sorted(cells[3:])}")
         return f"grid {size} {min(forms)}"
 
     def generate(self, level: int, rng: Random) -> Problem:
         """Random maps with level - 2 walls, until one makes a problem."""
-        while True:
-            places = rng.sample(range(level * level), level + 1)
+        marks = "@kd" + "#" * (level - 2)
+        problem = None
+        while problem is None:
+            places = rng.sample(range(level * level), len(marks))
             cells = [f"{place // level}{place % level}" for place in places]
-            marks = ["@", "k", "d"] + ["#"] * (level - 2)
             body = "".join(map("".join, zip(marks, cells, strict=True)))
             prompt = f"M{level}{body}:"
             problem = self.parse(prompt, self.form.fullmatch(prompt))
-            if problem is not None:
-                return problem
+        return problem
 
     def shifted(self, level: int, rng: Random) -> Problem:
         """One move in five goes in a random direction."""
@@ -1133,62 +1019,55 @@ class Grid(Task):
         return replace(problem, data=problem.data._replace(slip=slip))
 
     def longest(self, level: int) -> tuple[int, int]:
-        """Long ways are rare: all turns of the longest that `parse` takes, six tokens
-        each; the last move gets no answer."""
-        turns = 4 * (level - 1) + self.slack
-        return super().longest(level)[0], 6 * turns - 5
+        """Long ways are rare: all turns that `parse` allows, six tokens each; the last
+        gets no answer."""
+        return super().longest(level)[0], 6 * (4 * (level - 1) + 4) - 5
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
         """Each move is random with probability `noise`, by the weak always, else on a
         shortest way."""
         data = problem.data
-        to_key = distances(data.size, data.walls, data.key)
-        to_door = distances(data.size, data.walls, data.door)
+        to_key = self.distances(data, data.key)
+        to_door = self.distances(data, data.door)
         env = self.env(problem, rng.getrandbits(32))
         noise = 1.0 if rng.random() < corpus.weak else corpus.noise
 
         def act(said: str) -> str:
             if rng.random() < noise:
                 return rng.choice("udlr")
-            row, column = env.cell
             ways = to_door if env.has_key else to_key
-            cells = {m: (row + a, column + b) for m, (a, b) in MOVES.items()}
-            return min(cells, key=lambda move: ways.get(cells[move], 99))
+            return min(MOVES, key=lambda name: ways[self.move(data, env.cell, name)])
 
         return record(env, act)
 
 
-# --------------------------------------------------------------------------------------
-# All tasks
-
-ALL = Chain(), Count(), Knight(), Tool(), Grid(), Guess()
-TASKS: dict[str, Task] = {task.name: task for task in ALL}
+TASKS = {t.name: t for t in (Chain(), Count(), Knight(), Tool(), Grid(), Guess())}
 
 
 @functools.cache
 def find_task(name: str) -> Task:
-    """The task of a name, or of a file ending in .py that defines one.
+    """The task of a name, or the one that a file defines; the file's code is run.
 
-    The file is run as it is. ValueError if there is no such task, file, or class.
+    ValueError if there is no such task or file, or the file defines none or several.
     """
+    path = Path(name)
     if name in TASKS:
         return TASKS[name]
-    path = Path(name)
     if path.suffix != ".py":
+        names = ", ".join(TASKS)
         raise ValueError(
-            f"there is no task {name!r}; choose from {', '.join(TASKS)}, or give the "
-            "path of a file that ends in .py"
+            f"no task {name!r}; choose from {names}, or a path ending in .py"
         )
     if not path.is_file():
         raise ValueError(f"there is no file {name}")
     spec = importlib.util.spec_from_file_location(f"task_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
+    sys.modules[spec.name] = module  # where dataclasses look their module up
     spec.loader.exec_module(module)
     classes = [value for value in vars(module).values() if isinstance(value, type)]
     own = [c for c in classes if issubclass(c, Task) and c.__module__ == spec.name]
     if len(own) != 1:
-        raise ValueError(f"{name} defines {len(own)} tasks; a file must define one")
+        raise ValueError(f"{name} defines {len(own)} tasks; it must define one")
     return own[0]()
 
 
@@ -1197,64 +1076,40 @@ def of_level(value: float | dict[int, float], level: int) -> float:
     return value[level] if isinstance(value, dict) else value
 
 
-HOSTILE = ["", "[]", "[1]2[3]4", "9**9**9", "__import__('os')", "(" * 10_000]
-
-
-def show_task(task: Task, levels: list[int], rng: Random) -> None:
-    """Print a problem of each level, a good demonstration, and verdicts on answers."""
-    print(f"{task.name}: {type(task).__doc__.splitlines()[0]}")
-    for level in levels:
+def show_task(task: Task) -> None:
+    """Print a problem of each level with a good demonstration; of a puzzle also what
+    its verifier says to answers, and what the rules pay for them."""
+    print(f"\n{task.name}: {type(task).__doc__.splitlines()[0]}")
+    rng = Random(0)
+    for level in task.levels:
         problem = task.draw(level, "base", rng)
         demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
-        text = repr(problem.prompt + "".join(demo.segments))[1:-1]
-        chance = of_level(task.chance, level)
-        ceiling = of_level(task.ceiling, level)
-        prompt, rest = task.longest(level)
-        print(f"  level {level}: chance {chance:.2g}, ceiling {ceiling:.3g}", end=", ")
-        print(f"a prompt of {prompt} tokens and up to {rest} after it")
-        for line in textwrap.wrap(text, 82, break_on_hyphens=False):
-            print(f"    {line}")
+        print(f"  level {level}  {problem.prompt + ''.join(demo.segments)!r}")
     if isinstance(task, Puzzle):
-        problem = task.draw(levels[-1], "base", rng)
-        _, right = task.think(problem, 0.0, rng)
-        wrong = [task.guess(problem, rng), f"{right} ", f"+{right}", f"0{right}"]
-        verdicts = [
-            f"{text[:16]!r} {task.verify(problem, text + chr(10)):d}"
-            for text in [right, *wrong, *HOSTILE]
-        ]
-        print(f"  what the verifier says to answers of {problem.prompt}")
-        for line in textwrap.wrap("   ".join(verdicts), 82):
-            print(f"    {line}")
-
-
-def show_rules() -> None:
-    """Print what each rule pays for a right answer, a wrong one, and each hack."""
-    problem = TASKS["chain"].read("C3a+5b-9:")
-    print(f"what rewards other than the truth pay: {problem.prompt}9 is right")
-    print(f"  {'':22}{'gold':>9}" + "".join(f"{name:>9}" for name in RULES))
-    for text in ("9\n", "8\n", "[3a+5=8;8b-9=9]0\n", "0123456789", "[00000000]0\n"):
-        gold = float(problem.task.verify(problem, text))
-        paid = [gold] + [rule(problem, text, gold) for rule in RULES.values()]
-        print(f"  {text!r:22}" + "".join(f"{x:9.2f}" for x in paid))
+        print(
+            f"  {problem.prompt:53.53} gold" + "".join(f"{name:>9}" for name in RULES)
+        )
+        thought, right = task.think(problem, 0.0, rng)
+        wrong = task.guess(problem, rng)
+        for text in (right, f"0{right}", f"[{thought}]{wrong}", thought, "(" * 10_000):
+            gold = float(task.verify(problem, f"{text}\n"))
+            paid = [rule(problem, f"{text}\n", gold) for rule in RULES.values()]
+            print(f"    {text:51.51} {gold:4.0f}" + "".join(f"{x:9.2f}" for x in paid))
 
 
 def main(argv: list[str]) -> int:
     """python reward.py [TASK or PATH ...]. Exit status: 0 done, 2 no such task."""
-    rng = Random(0)
     try:
-        for task in [find_task(name) for name in argv] or ALL:
-            show_task(task, task.levels if argv else task.levels[:2], rng)
-            print()
+        for name in argv or TASKS:
+            show_task(find_task(name))
     except ValueError as error:
         print(f"reward.py: {error}", file=sys.stderr)
         return 2
-    if not argv:
-        show_rules()
     return 0
 
 
 if __name__ == "__main__":
-    # A task's file imports `reward`; run under another name this one would be a second.
+    # A task's file imports `reward`; under this name it would be loaded a second time.
     from reward import main
 
     sys.exit(main(sys.argv[1:]))
