@@ -14,15 +14,24 @@ Papers    Qwen3 arXiv:2505.09388, RMSNorm 1910.07467, rotary positions 2104.0986
 Left out  dropout (sampler and trainer must agree), biases, sliding windows
 """
 
+from __future__ import annotations
+
 import functools
-from dataclasses import dataclass
-from typing import NamedTuple
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import tiktoken
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:  # rollout.py imports this file
+    from rollout import Batch
 
 # --------------------------------------------------------------------------------------
 # Tokens: one character, one token. No merges, so a digit is always one token and
@@ -320,10 +329,81 @@ def by_length(lengths: list[int], rows: int) -> list[list[int]]:
     return [order[i : i + rows] for i in range(0, len(order), rows)]
 
 
-def trim(lengths: list[int], rows: list[int], *columns: Tensor) -> list[Tensor]:
-    """`rows` of each tensor (B, T), cut to the longest of them."""
+def trim(
+    lengths: list[int], rows: list[int], columns: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """`rows` of each tensor (B, ...); those (B, T) are cut to the longest of them."""
     T = max(lengths[i] for i in rows)
-    return [x[rows, :T] for x in columns]
+    return {n: x[rows, :T] if x.dim() > 1 else x[rows] for n, x in columns.items()}
+
+
+@contextmanager
+def with_weights(model: GPT, weights: dict[str, Tensor]) -> Iterator[None]:
+    """The model with other weights for a while, in place: nothing else notices."""
+    own = {name: w.clone() for name, w in model.state_dict().items()}
+    model.load_state_dict(weights)
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
+
+
+# --------------------------------------------------------------------------------------
+# The ledger: what every phase of a run cost
+
+PHASES = ("pretrain", "prefill", "decode", "reward", "logprob", "update", "evaluation")
+RL_PHASES = PHASES[1:-1]
+
+
+@dataclass
+class Ledger:
+    """FLOPs, tokens and seconds of each phase, as running totals.
+
+    `reward` stays at 0 FLOPs as long as rewards come from a program; `logprob` is what
+    scoring samples under other weights costs: a reference, a correction for lag.
+    """
+
+    flops: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Charge the seconds of a block to a phase, less what is charged inside it."""
+        charged = self.seconds.total()
+        began = time.perf_counter()
+        yield
+        inside = self.seconds.total() - charged
+        self.seconds[phase] += time.perf_counter() - began - inside
+
+    def charge(
+        self, phase: str, cost: Callable, config: GPTConfig, lengths: list[int]
+    ) -> None:
+        """Charge one pass over sequences, by prefill_flops or train_flops."""
+        self.flops[phase] += sum(cost(config, n) for n in lengths)
+        self.tokens[phase] += sum(lengths)
+
+    def charge_rollout(
+        self, config: GPTConfig, batch: Batch, group_size: int, phase: str = ""
+    ) -> None:
+        """Charge a batch of samples: each prompt once, each token after it once.
+
+        To `phase` if it is given, else to prefill and decode.
+        """
+        prompts = [n - 1 for n in batch.prompt_lengths[::group_size]]
+        self.charge(phase or "prefill", prefill_flops, config, prompts)
+        self.seconds[phase or "prefill"] += batch.prefill_seconds
+        for start, end in zip(batch.prompt_lengths, batch.lengths, strict=True):
+            self.flops[phase or "decode"] += decode_flops(config, start, end - start)
+            self.tokens[phase or "decode"] += end - start
+
+    def totals(self) -> dict[str, float]:
+        """The columns that every row of metrics.jsonl carries."""
+        return {
+            "seconds": round(self.seconds.total(), 3),
+            "pretrain_flops": self.flops["pretrain"],
+            "rl_flops": sum(self.flops[phase] for phase in RL_PHASES),
+        }
 
 
 # ---- second evening ------------------------------------------------------------------
