@@ -748,16 +748,11 @@ class Knight(Puzzle):
                 x += rng.choice("+-")
                 y += rng.choice("+-")
             problem = self.read(f"{text}{names[-1]}>{x}{op}{y}:")
-            if self.follow(problem, "+")[2] != self.follow(problem, "-")[2]:
+            agree = [self.follow(problem, first, 0.0, Random(0))[2] for first in "+-"]
+            if sum(agree) == 1:
                 return problem
 
-    def follow(
-        self,
-        problem: Problem,
-        first: str,
-        noise: float = 0.0,
-        rng: Random | None = None,
-    ) -> tuple[str, dict[str, str], bool]:
+    def follow(self, problem: Problem, first: str, noise: float, rng: Random) -> tuple:
         """What follows if the first speaker is `first`: (thought, nature of each name,
         does the last claim agree?)."""
         names, claims = problem.data
@@ -768,7 +763,7 @@ class Knight(Puzzle):
             world[after] = "+"
             if self.holds(claim, world) != (world[who] == "+"):
                 world[after] = "-"
-            if rng and rng.random() < noise:
+            if rng.random() < noise:
                 world[after] = rng.choice("+-")
             text += after + world[after]
         known = [c + world[c] if c.isupper() else c for c in claims[-1]]
@@ -919,7 +914,8 @@ class GridEnv(Env):
 
     def __init__(self, problem: Problem, seed: int | str) -> None:
         super().__init__(problem, seed)
-        self.cell, self.has_key = problem.data.start, False
+        self.cell = problem.data.start
+        self.has_key = False
 
     def step(self, action: str) -> tuple[str, bool]:
         """A move may slip. What is no move goes nowhere."""
