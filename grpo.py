@@ -22,10 +22,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:  # train.py imports this file
+    from train import Config
 
 BASELINES = (
     "none",
@@ -116,9 +120,9 @@ def sequence_weights(
     kind: str,
     group_size: int,
     max_tokens: int,
-    num_tokens: int,  # in the whole step: all micro-batches, all ranks,
-    num_sequences: int,  # without what is left out
-    num_prompts: int,
+    num_tokens: int = 0,  # in the whole step, on all ranks, without what is left
+    num_sequences: int = 0,  # out; 0: as `lengths` say
+    num_prompts: int = 0,
 ) -> Tensor:
     """Weight of one token of each sequence in the loss, (B,), float64.
 
@@ -134,6 +138,10 @@ def sequence_weights(
     """
     check_choice("aggregation", kind, AGGREGATIONS)
     n = lengths.double()
+    in_loss = lengths.view(-1, group_size) > 0
+    num_tokens = num_tokens or int(lengths.sum())
+    num_sequences = num_sequences or int(in_loss.sum())
+    num_prompts = num_prompts or int(in_loss.any(1).sum())
     if kind == "prompt":
         n = n.view(-1, group_size).sum(1).repeat_interleave(group_size)
     count = {
@@ -209,6 +217,46 @@ def policy_loss(
     return -weighted_sum(objective, mask, weights), ratio.detach(), cut & own
 
 
+def micro_loss(
+    logits: Tensor,  # (B, T, V) of the policy, carries the gradient
+    part: dict[str, Tensor],  # columns (B, T) of train.loss_columns, weights (B,)
+    cfg: Config,
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of a micro-batch as train.Config wants it, and what to log of its tokens:
+    the largest ratio, the largest distance of a ratio to the sampler from 1, how many
+    were cut, their KL to the base (k3)."""
+    mask = part["mask"]
+    logp = token_logprobs(logits, part["tokens"])
+    loss, ratio, cut = policy_loss(
+        logp,
+        part["old_logp"],
+        part["advantage"],
+        mask,
+        part["weights"],
+        cfg.loss,
+        clip_low=cfg.clip_low,
+        clip_high=cfg.clip_high,
+        correction=part["correction"],
+    )
+    off = torch.where(mask > 0, logp.detach() - part["sampler_logp"], 0.0).expm1()
+    found = {
+        "ratio_max": ratio.max().item(),
+        "mismatch": off.abs().max().item(),
+        "num_cut": cut.sum().item(),
+    }
+    if cfg.entropy_bonus:
+        entropy = weighted_sum(token_entropy(logits), mask, part["weights"])
+        loss = loss - cfg.entropy_bonus * entropy
+    if cfg.token_kl:
+        k3 = kl_estimate(logp.detach(), part["base_logp"], "k3")
+        found["kl"] = torch.where(mask > 0, k3, 0.0).sum().item()
+        estimator, place = KLS[cfg.kl]
+        if place == "loss":
+            kl = kl_estimate(logp, part["base_logp"], estimator)
+            loss = loss + cfg.kl_coef * weighted_sum(kl, mask, part["weights"])
+    return loss, found
+
+
 # ---- second evening ------------------------------------------------------------------
 
 CORRECTIONS = ("none", "token", "mask", "prefix", "sequence")
@@ -230,7 +278,7 @@ def overlong_penalty(lengths: Tensor, limit: int, buffer: int) -> Tensor:
 
 
 def importance_weights(
-    log_ratio: Tensor, mask: Tensor, kind: str, limit: float
+    log_ratio: Tensor, mask: Tensor, kind: str, limit: float = RATIO_MAX
 ) -> Tensor:
     """c_it (B, T), detached: corrects for a sampler other than the old policy.
 
@@ -334,6 +382,32 @@ RECIPES: dict[str, dict] = {
         truncated="interrupt",
     ),
 }
+
+
+def check_choices(cfg: Config) -> None:
+    """ValueError for a name that does not exist, or that another choice excludes."""
+    choices = {
+        "recipe": ("", *RECIPES),
+        "advantage": BASELINES,
+        "loss": LOSSES,
+        "correction": CORRECTIONS,
+        "aggregation": AGGREGATIONS,
+        "kl": tuple(KLS),
+        "flat": ("drop", "keep", "resample"),
+        "truncated": ("zero", "mask", "penalty", "interrupt"),
+    }
+    for name, allowed in choices.items():
+        if getattr(cfg, name) not in allowed:
+            raise ValueError(
+                f"{name} must be one of {', '.join(filter(None, allowed))}; "
+                f"got {getattr(cfg, name)!r}"
+            )
+    raw_kl = cfg.kl_coef and cfg.kl == "k1_raw"
+    if cfg.advantage == "maxrl" and (cfg.truncated == "penalty" or raw_kl):
+        raise ValueError(
+            "advantage maxrl divides by the mean reward, which a penalty on answers "
+            "can turn negative; choose --truncated zero or mask and --kl k1_reward"
+        )
 
 
 # A policy whose every answer can be counted: it stops after 1, 2, 3 tokens or is cut.

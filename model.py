@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -74,12 +74,6 @@ def encode(text: str) -> list[int]:
 def decode(ids: list[int]) -> str:
     """Text of token ids, the inverse of encode. Padding becomes '<|pad|>'."""
     return encoding().decode(ids)
-
-
-def by_length(lengths: list[int], rows: int) -> list[list[int]]:
-    """Indices in micro-batches of at most `rows`, like lengths together."""
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    return [order[i : i + rows] for i in range(0, len(order), rows)]
 
 
 # --------------------------------------------------------------------------------------
@@ -377,9 +371,10 @@ class Ledger:
         self.seconds[phase] += time.perf_counter() - began - inside
 
     def charge(
-        self, phase: str, cost: Callable, config: GPTConfig, lengths: list[int]
+        self, phase: str, config: GPTConfig, lengths: list[int], train: bool = False
     ) -> None:
-        """Charge one pass over sequences, by prefill_flops or train_flops."""
+        """Charge one pass over sequences, forwards only or with its gradient."""
+        cost = train_flops if train else prefill_flops
         self.flops[phase] += sum(cost(config, n) for n in lengths)
         self.tokens[phase] += sum(lengths)
 
@@ -391,7 +386,7 @@ class Ledger:
         To `phase` if it is given, else to prefill and decode.
         """
         prompts = [n - 1 for n in batch.prompt_lengths[::group_size]]
-        self.charge(phase or "prefill", prefill_flops, config, prompts)
+        self.charge(phase or "prefill", config, prompts)
         self.seconds[phase or "prefill"] += batch.prefill_seconds
         for start, end in zip(batch.prompt_lengths, batch.lengths, strict=True):
             self.flops[phase or "decode"] += decode_flops(config, start, end - start)

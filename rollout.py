@@ -31,10 +31,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model import END, GPT, PAD, GPTConfig, decode, encode
-from reward import TASKS, Env, Problem
+from reward import Env, Problem, Puzzle, find_task
 
 BUCKET = 16  # attention covers the live part of the cache, rounded up to this
 MIN_SLOTS = 8  # with fewer, a CPU's matmul rounds its rows in another way
@@ -72,6 +73,10 @@ class Batch:
     def text(self, i: int) -> str:
         """Everything written after the prompt in sample i."""
         return decode(self.tokens[i, self.prompt_lengths[i] : self.lengths[i]].tolist())
+
+    def verdicts(self) -> Tensor:
+        """The environments' verdicts (N,): 1 right, 0 wrong."""
+        return torch.tensor([env.score() for env in self.envs])
 
 
 @torch.no_grad()
@@ -191,7 +196,7 @@ def new_batch(
         for g in range(group_size):
             tokens[len(batch.envs), : len(prompt)] = prompt
             seed = " ".join(map(str, (*key, number, g)))
-            batch.envs.append(TASKS[problem.task].env(problem, seed))
+            batch.envs.append(problem.task.env(problem, seed))
             batch.prompt_lengths.append(len(prompt))
             # One more than can be used: a slot that waits points past its last.
             draws.append(uniforms((*key, number, g), max_new + 1))
@@ -320,6 +325,68 @@ def end_turn(work: Work, i: int, turn: list[int], known: int) -> list[int] | Non
 
 
 # ---- second evening ------------------------------------------------------------------
+# What a batch looks like to a reader, and two batches in one
+
+
+def describe_answers(batch: Batch) -> dict[str, float]:
+    """How answers came about, in means.
+
+    Of a puzzle: the share with a thought, the pass rate with and without one. Of other
+    episodes: turns, and the pass rate of those in which the world went against the
+    policy, recovery.
+    """
+    envs, right = batch.envs, batch.verdicts()
+    found = {
+        "answer_tokens": batch.mask.sum().item() / len(envs),
+        "truncated": float(np.mean(batch.truncated)),
+    }
+    if isinstance(envs[0].problem.task, Puzzle):
+        thought = torch.tensor([batch.text(i)[:1] == "[" for i in range(len(envs))])
+        found["think_share"] = thought.float().mean().item()
+        for name, rows in (("think", thought), ("direct", ~thought)):
+            if rows.any():
+                found[f"pass_rate_{name}"] = right[rows].mean().item()
+        return found
+    found["turns"] = float(np.mean([env.turns for env in envs]))
+    hit = [env.score() for env in envs if env.failed]
+    return found | ({"recovery": float(np.mean(hit))} if hit else {})
+
+
+def replay(batch: Batch, i: int) -> str:
+    """Sample i on one line, what the environment wrote between '{' and '}'.
+
+    Only environments can write these two, so nobody can fake who wrote what. Prompts
+    are the environment's too.
+    """
+    text = batch.envs[i].problem.prompt
+    theirs = False
+    for t in range(batch.prompt_lengths[i], batch.lengths[i]):
+        char = decode([int(batch.tokens[i, t])])
+        if bool(batch.mask[i, t]) == theirs and char not in "{}":
+            theirs = not theirs
+            text += "{" if theirs else "}"
+        text += repr(char)[1:-1] if char not in "{}" else ""
+    return text + "}" * theirs
+
+
+def join(one: Batch, rows: list[int], more: Batch) -> Batch:
+    """`rows` of a batch, or of another dataclass with an entry for each sample, then
+    all of `more`."""
+    joined = {}
+    for name, a in vars(one).items():
+        b = getattr(more, name)
+        if isinstance(a, list):
+            joined[name] = [a[i] for i in rows] + b
+        elif isinstance(a, Tensor):
+            if a.dim() == 2:  # (N, T): pad both to the wider
+                width = max(a.shape[1], b.shape[1])
+                pad = PAD if name == "tokens" else 0
+                a, b = (F.pad(x, (0, width - x.shape[1]), value=pad) for x in (a, b))
+            joined[name] = torch.cat([a[rows], b])
+    return type(one)(**joined)
+
+
+# --------------------------------------------------------------------------------------
 # Memory, and what moves in it
 
 
@@ -468,7 +535,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model, buffers = GPT(GPTConfig()), Buffers()
-    problems = [TASKS["chain"].draw(3, "rl", random.Random(i)) for i in range(16)]
+    problems = [find_task("chain").draw(3, "rl", random.Random(i)) for i in range(16)]
     prompts = torch.tensor([encode(problems[0].prompt)] * 32)
     batch = rollout(model, problems, 16, 64, (0,), buffers)
     full = model(batch.tokens)[:, :-1].log_softmax(-1)

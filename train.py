@@ -47,7 +47,7 @@ import grpo
 import reward
 from model import GPT, PHASES, GPTConfig, Ledger, by_length, trim, with_weights
 from reward import Problem, find_task, pass_at, wilson
-from rollout import Batch, Buffers, join, rollout
+from rollout import Batch, Buffers, describe_answers, join, replay, rollout
 
 # Streams of random numbers: a key is (seed, stream, step), then prompt and sample.
 RL, EVAL, CALIBRATE, LABEL, NOISE, INTERACT = 0, 1, 2, 3, 4, 20
@@ -369,13 +369,14 @@ def grade(run: Run, batch: Batch, phase: str = "reward") -> Tensor:
             run.ledger.charge(phase, run.model.config, batch.lengths)
         paid = reward.rewards(
             cfg.reward,
-            batch.verdicts().double().numpy(),
             problems=[env.problem for env in batch.envs],
             texts=[batch.text(i) for i in range(len(batch.envs))],
             tokens=batch.tokens,
             lengths=batch.lengths,
-            noise=(cfg.false_positive, cfg.false_negative),
+            verdicts=batch.verdicts().double().numpy(),
             key=(cfg.seed, NOISE, run.step),
+            false_positive=cfg.false_positive,
+            false_negative=cfg.false_negative,
             judge=run.judge,
         )
     return torch.tensor(paid, dtype=torch.float32)
@@ -490,7 +491,7 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
         "live_groups": live.float().mean().item(),
         "entropy": -batch.logp.sum().item() / max(batch.mask.sum().item(), 1.0),
         "identical": same.float().mean().item(),
-        **batch.describe(),
+        **describe_answers(batch),
     }
     if cfg.kl_coef:
         stats["kl_base"] = kl_to_base(batch, paid.base_logp).mean().item()
@@ -549,7 +550,7 @@ def evaluate(run: Run, samples: int) -> None:
         "samples": samples,
         "pass_at": pass_at(right),
         "by_level": {n: torch.stack(x).mean().item() for n, x in levels.items()},
-        **batch.describe(),
+        **describe_answers(batch),
         "correct": right.sum(1).int().tolist(),
         "kl_base": kl_to_base(batch, base_logp).mean().item(),
     }
@@ -572,7 +573,7 @@ def write_samples(run: Run, batch: Batch, right: Tensor) -> None:
         file.write(f"step {run.step}\n")
         for p in range(0, num_prompts, num_prompts // 8 + 1):
             verdict = "right" if right[p, 0] else "wrong"
-            file.write(f"  {verdict}  {batch.replay(p * group)}\n")
+            file.write(f"  {verdict}  {replay(batch, p * group)}\n")
 
 
 def read_rows(folder: Path, kind: str) -> list[dict]:
@@ -661,9 +662,10 @@ def fit_reward(run: Run) -> None:
         batch = rollout(run.model, problems, 16, cfg.max_new, key, run.buffers)
         run.ledger.charge_rollout(run.model.config, batch, 16, "reward")
         noise = (cfg.false_positive, cfg.false_negative)
-        labels = reward.flip_verdicts(batch.verdicts().numpy(), noise, key)
-        parts = [reward.held_out_part(env.problem) for env in batch.envs]
-        data = reward.Labelled(batch.tokens, batch.lengths, labels, np.array(parts))
+        labels = reward.flip_verdicts(batch.verdicts().numpy(), key, *noise)
+        found = [reward.held_out_part(env.problem) for env in batch.envs]
+        groups, parts = np.array(found).T
+        data = reward.Labelled(batch.tokens, batch.lengths, labels, groups, parts)
         run.judge = reward.new_judge(run.model.config, run.base).to(run.device)
         auc, flops, tokens = reward.fit_judge(run.judge, data, key, RM_STEPS)
         run.ledger.flops["reward"] += flops
@@ -986,7 +988,7 @@ def interact(folder: Path, named: str) -> None:
                 problem = task.posed(line.strip(), rng)
             room = 3 * run.cfg.max_new
             batch, right = sample_and_score(run, [problem], 1, key, False, room)
-            print(f"  {'right' if right[0, 0] else 'wrong'}: {batch.replay(0)}")
+            print(f"  {'right' if right[0, 0] else 'wrong'}: {replay(batch, 0)}")
         except ValueError as error:
             print(error)
 
@@ -1066,7 +1068,7 @@ class Config:
         """ValueError, one sentence, for anything that could not run."""
         check_numbers(self)
         grpo.check_choices(self)
-        reward.check_reward(self)
+        reward.check_reward(self.reward, find_task(self.task))
         if self.longest[0] + self.max_new > self.gpt().context:
             raise ValueError(
                 f"a prompt of {self.longest[0]} tokens and an answer of up to "
