@@ -245,7 +245,7 @@ class Watch:
         self.stated = {name: stated_shapes(name) for name in ORDER}
 
     def check(self, name: str, line: int, value: object, sizes: dict) -> None:
-        """Compare a value with the comment of a line; None and numbers have no shape."""
+        """Compare a value with the comment of a line; others have no shape."""
         if (
             isinstance(value, torch.Tensor | np.ndarray)
             or value

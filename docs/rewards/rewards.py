@@ -55,21 +55,21 @@ def record(folder: Path) -> dict:
             kept.append({k: round(v, 5) if k != "step" else v for k, v in part.items()})
         return kept
 
-    extra: dict = {"rl": rows("rl", RL)}
+    measured: dict = {"rl": rows("rl", RL)}
     for row in rows("reward", "auc"):
-        extra["auc"] = row["auc"]
+        measured["auc"] = row["auc"]
     return {
         "name": folder.name,
         "config": config,
         "rows": rows("eval", EVAL),
-        "extra": extra,
+        "seconds": train.read_rows(folder, "eval")[-1]["seconds"],
+        "measured": measured,
     }
 
 
-def read_records() -> dict[str, dict]:
-    """Records of runs.jsonl by name, in its order."""
-    lines = (HERE / "runs.jsonl").read_text().splitlines()
-    return {found["name"]: found for found in map(json.loads, lines)}
+def read_runs() -> dict[str, scaling.Result]:
+    """Runs of runs.jsonl by name, in its order."""
+    return {run.name: run for run in scaling.read_results(HERE)}
 
 
 def first_alarms(rows: list[dict]) -> dict[str, int]:
@@ -89,21 +89,21 @@ def first_alarms(rows: list[dict]) -> dict[str, int]:
     return rang
 
 
-def hacking_table(records: dict[str, dict], learned: bool) -> str:
+def hacking_table(runs: dict[str, scaling.Result], learned: bool) -> str:
     """A Markdown table, a row for each run: proxy, gold, and the alarms that rang.
 
     Gold is the held-out pass rate, the proxy what RL was paid, on the same answers.
     """
     table = []
-    for name, found in records.items():
-        if (found["config"].get("reward") == "learned") != learned:
+    for name, run in runs.items():
+        if (run.config.get("reward") == "learned") != learned:
             continue
-        gold = [row["pass_rate"] for row in found["rows"]]
-        paid = [row.get("reward", row["pass_rate"]) for row in found["rows"]]
+        gold = [row["pass_rate"] for row in run.rows]
+        paid = [row.get("reward", row["pass_rate"]) for row in run.rows]
         best = int(np.argmax(gold))
-        rang = first_alarms(found["extra"]["rl"])
+        rang = first_alarms(run.measured["rl"])
         row = [name, f"{paid[0]:.2f} to {paid[-1]:.2f}", f"{gold[0]:.2f}"]
-        row += [f"{gold[best]:.2f} at {found['rows'][best]['step']}", f"{gold[-1]:.2f}"]
+        row += [f"{gold[best]:.2f} at {run.rows[best]['step']}", f"{gold[-1]:.2f}"]
         row += [", ".join(f"{alarm} {step}" for alarm, step in rang.items()) or "none"]
         table.append(row)
     what = "learned reward" if learned else "rule or noise"
@@ -111,9 +111,9 @@ def hacking_table(records: dict[str, dict], learned: bool) -> str:
     return scaling.table(f"{what} | {header}", table)
 
 
-def plot_hacking(found: dict, path: Path) -> None:
+def plot_hacking(run: scaling.Result, path: Path) -> None:
     """Proxy, gold and the alarms over the steps of one run, answer length below."""
-    rows = found["rows"]
+    rows = run.rows
     steps = [row["step"] for row in rows]
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(7, 6), sharex=True, height_ratios=[2, 1], layout="constrained"
@@ -124,7 +124,7 @@ def plot_hacking(found: dict, path: Path) -> None:
     ):
         values = [row[name] for row in rows]
         top.plot(steps, values, "o-", color=color, label=label)
-    alarms = first_alarms(found["extra"]["rl"])
+    alarms = first_alarms(run.measured["rl"])
     for i, (name, step) in enumerate(sorted(alarms.items(), key=lambda x: x[1])):
         top.axvline(step, color="gray", lw=0.8, ls=":")
         top.annotate(
@@ -134,9 +134,7 @@ def plot_hacking(found: dict, path: Path) -> None:
             fontsize=8,
             color="gray",
         )
-    top.set(
-        ylim=(0, 1.06), ylabel="held-out answers", title=f"RL paid by: {found['name']}"
-    )
+    top.set(ylim=(0, 1.06), ylabel="held-out answers", title=f"RL paid by: {run.name}")
     top.legend(frameon=False, fontsize=9, loc="center right")
     bottom.plot(steps, [row["answer_tokens"] for row in rows], "o-", color="C2")
     bottom.set(xlabel="RL step (dotted: an alarm rings)", ylabel="tokens of an answer")
@@ -145,12 +143,15 @@ def plot_hacking(found: dict, path: Path) -> None:
     plt.close(figure)
 
 
-def distance_curve(found: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def distance_curve(run: scaling.Result) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(d, gold, proxy) at each evaluation of a run; d = sqrt(KL(policy || base))."""
-    rows = found["rows"]
+    rows = run.rows
     names = ("kl_base", "pass_rate", "reward")
     kl, gold, proxy = (np.array([row[name] for row in rows]) for name in names)
     return np.sqrt(np.maximum(kl, 0)), gold, proxy  # an estimate of 0 can be below it
+
+
+Runs = list[scaling.Result]  # that differ in their seed
 
 
 def overoptimization(d: np.ndarray, gain: np.ndarray) -> tuple[float, float]:
@@ -165,7 +166,7 @@ def overoptimization(d: np.ndarray, gain: np.ndarray) -> tuple[float, float]:
     return float(a), float(b)
 
 
-def draw_overoptimization(axis: plt.Axes, label: str, runs: list[dict]) -> None:
+def draw_overoptimization(axis: plt.Axes, label: str, runs: Runs) -> None:
     """Runs that differ in their seed, and one curve of Gao et al. through their gold.
 
     Fitted up to where gold first falls below 0.1: a pass rate cannot fall for ever, as
@@ -173,8 +174,8 @@ def draw_overoptimization(axis: plt.Axes, label: str, runs: list[dict]) -> None:
     """
     ds, gains = [], []
     color = axis.plot([], [])[0].get_color()
-    for found in runs:
-        d, gold, proxy = distance_curve(found)
+    for run in runs:
+        d, gold, proxy = distance_curve(run)
         axis.plot(d, gold, "o", color=color, ms=4)
         axis.plot(d, proxy, "^--", color=color, ms=3, alpha=0.4)
         alive = np.arange(len(d)) <= np.argmax([*(gold < 0.1), True])
@@ -190,7 +191,7 @@ def draw_overoptimization(axis: plt.Axes, label: str, runs: list[dict]) -> None:
 
 
 def plot_overoptimization(
-    groups: dict[str, list[dict]], defences: dict[str, dict], path: Path
+    groups: dict[str, Runs], defences: dict[str, scaling.Result], path: Path
 ) -> None:
     """Gold over the distance from the base: left what a learned reward does, right what
     helps against it."""
@@ -199,8 +200,8 @@ def plot_overoptimization(
     )
     for label, runs in groups.items():
         draw_overoptimization(left, label, runs)
-    for label, found in defences.items():
-        d, gold, _ = distance_curve(found)
+    for label, run in defences.items():
+        d, gold, _ = distance_curve(run)
         (line,) = right.plot(d, gold, "o-", ms=4, label=label)
         right.plot(d[-1], gold[-1], "s", color=line.get_color(), ms=9, mfc="none")
     left.set(title="dots: gold, with its fit; triangles: proxy")
@@ -220,20 +221,20 @@ def main(argv: list[str]) -> None:
     if argv:
         if argv[0] != "add":
             raise ValueError(f"the only command is add, got {argv[0]!r}")
-        records = read_records() if path.exists() else {}
+        records = {name: dataclasses.asdict(run) for name, run in read_runs().items()}
         for folder in map(Path, argv[1:]):
             records[folder.name] = record(folder)
         lines = [json.dumps(r, separators=(",", ":")) for r in records.values()]
         path.write_text("\n".join(lines) + "\n")
-    records = read_records()
-    made = [hacking_table(records, learned) for learned in (False, True)]
+    runs = read_runs()
+    made = [hacking_table(runs, learned) for learned in (False, True)]
     write_tables(HERE / "README.md", made)
     print("\n\n".join(made))
-    plot_hacking(records["contains"], HERE / "hacking.png")
-    seeds = [records[f"learned-{seed}"] for seed in range(3)]
+    plot_hacking(runs["contains"], HERE / "hacking.png")
+    seeds = [runs[f"learned-{seed}"] for seed in range(3)]
     names = {"none": "learned-0", "KL penalty 0.05": "kl05-0"}
     names |= {"KL penalty 0.2": "kl20-0"}
-    defences = {label: records[name] for label, name in names.items()}
+    defences = {label: runs[name] for label, name in names.items()}
     plot_overoptimization({"3 seeds": seeds}, defences, HERE / "reward_model.png")
 
 

@@ -59,9 +59,7 @@ def measure(folder: Path) -> dict:
     config |= {"task": run.cfg.task, "seed": run.cfg.seed, "levels": run.cfg.levels}
     config |= {"steps": run.cfg.steps, "pretrain_steps": run.cfg.pretrain_steps}
     name = f"{find_task(run.cfg.task).name}/{run.cfg.seed}"
-    extra: dict = {"minutes": round(rows[-1]["seconds"] / 60, 1)}
-    if name == "grid/0":
-        extra["slips"] = slips(run)
+    measured = {"slips": slips(run)} if name == "grid/0" else {}
     trained = {key: w.clone() for key, w in run.model.state_dict().items()}
     found = []
     for row, weights in ((rows[0], run.base), (rows[-1], trained)):
@@ -70,7 +68,15 @@ def measure(folder: Path) -> dict:
         kept = {key: row[key] for key in KEPT.split() if key in row}
         sets = {key: transfer(run, key) for key in SETS}
         found.append(kept | {"sets": {key: s for key, s in sets.items() if s}})
-    return rounded({"name": name, "config": config, "rows": found, "extra": extra})
+    return rounded(
+        {
+            "name": name,
+            "config": config,
+            "rows": found,
+            "seconds": rows[-1]["seconds"],
+            "measured": measured,
+        }
+    )
 
 
 def rounded(value: object) -> object:
@@ -175,22 +181,24 @@ def slips(run: train.Run) -> dict[str, list[float]]:
 # Tables and picture
 
 
-def read_records() -> dict[str, list[dict]]:
-    """Records of each task in the order of runs.jsonl, by the task's name."""
-    found: dict[str, list[dict]] = {}
-    for line in (HERE / "runs.jsonl").read_text().splitlines():
-        record = json.loads(line)
-        found.setdefault(record["name"].split("/")[0], []).append(record)
+Runs = list[scaling.Result]  # of one task, a seed each
+
+
+def read_runs() -> dict[str, Runs]:
+    """Runs of each task in the order of runs.jsonl, by the task's name."""
+    found: dict[str, Runs] = {}
+    for run in scaling.read_results(HERE):
+        found.setdefault(run.name.split("/")[0], []).append(run)
     return found
 
 
-def change(records: list[dict], *path: str) -> str:
+def change(runs: Runs, *path: str) -> str:
     """'base to after', means over seeds of the value at `path`; '-' if none."""
     means = []
     for stage in (0, -1):
         values = []
-        for record in records:
-            value = record["rows"][stage]
+        for run in runs:
+            value = run.rows[stage]
             for name in path:
                 value = value.get(name, {}) if isinstance(value, dict) else {}
             if not isinstance(value, dict):
@@ -199,35 +207,35 @@ def change(records: list[dict], *path: str) -> str:
     return " to ".join(means) if means != ["-", "-"] else "-"
 
 
-def bound(records: list[dict], name: str) -> str:
+def bound(runs: Runs, name: str) -> str:
     """`chance` or `ceiling` of a task, mean over the tested levels."""
-    path = records[0]["config"]["task"]
+    path = runs[0].config["task"]
     task = find_task(str(ROOT / path) if path.endswith(".py") else path)
-    levels = map(int, records[0]["rows"][0]["by_level"])
+    levels = map(int, runs[0].rows[0]["by_level"])
     return f"{np.mean([of_level(getattr(task, name), n) for n in levels]):.2g}"
 
 
-def tables(tasks: dict[str, list[dict]]) -> list[str]:
+def tables(tasks: dict[str, Runs]) -> list[str]:
     """The Markdown tables of README.md, in its order."""
     main, seeds, sets, levels, turns = [], [], [], [], []
-    for name, records in tasks.items():
-        minutes = np.mean([record["extra"]["minutes"] for record in records])
-        row = [name, change(records, "pass_rate"), change(records, "pass_rate_greedy")]
-        row += [change(records, "pass_at", "8"), change(records, "answer_tokens")]
-        row += [bound(records, "chance"), bound(records, "ceiling"), f"{minutes:.1f}"]
-        main.append(row + [" ".join(str(r["config"]["seed"]) for r in records)])
-        seeds.append([name, "; ".join(change([r], "pass_rate") for r in records)])
-        row = [change(records, "sets", part, "pass_rate") for part in SETS]
+    for name, runs in tasks.items():
+        minutes = np.mean([run.seconds for run in runs]) / 60
+        row = [name, change(runs, "pass_rate"), change(runs, "pass_rate_greedy")]
+        row += [change(runs, "pass_at", "8"), change(runs, "answer_tokens")]
+        row += [bound(runs, "chance"), bound(runs, "ceiling"), f"{minutes:.1f}"]
+        main.append(row + [" ".join(str(run.config["seed"]) for run in runs)])
+        seeds.append([name, "; ".join(change([run], "pass_rate") for run in runs)])
+        row = [change(runs, "sets", part, "pass_rate") for part in SETS]
         if set(row) != {"-"}:
             sets.append([name, *row])
-        last = records[0]["rows"][-1]
+        last = runs[0].rows[-1]
         for level in last["by_level"]:
-            levels.append([name, level, change(records, "by_level", level)])
+            levels.append([name, level, change(runs, "by_level", level)])
         for level in last.get("sets", {}).get("hard", {}).get("by_level", {}):
-            rate = change(records, "sets", "hard", "by_level", level)
+            rate = change(runs, "sets", "hard", "by_level", level)
             levels.append([name, f"{level}, never trained", rate])
         for label, path in ((name, ()), (f"{name}, shift", ("sets", "shift"))):
-            row = [change(records, *path, part) for part in TURNS]
+            row = [change(runs, *path, part) for part in TURNS]
             if set(row) != {"-"}:
                 turns.append([label, *row])
     header = "task | sampled | greedy | pass@8 | tokens | chance | ceiling | minutes"
@@ -278,11 +286,11 @@ def main(argv: list[str]) -> None:
         kept = [line for line in lines if not line.startswith(tuple(names))]
         kept += [json.dumps(record, separators=(",", ":")) for record in new]
         path.write_text("\n".join(kept) + "\n")
-    records = read_records()
-    for record in records.get("grid", []):
-        if "slips" in record["extra"]:
-            draw_slips(record["extra"]["slips"], HERE / "grid.png")
-    made = tables(records)
+    tasks = read_runs()
+    for run in tasks.get("grid", []):
+        if "slips" in run.measured:
+            draw_slips(run.measured["slips"], HERE / "grid.png")
+    made = tables(tasks)
     write_tables(HERE / "README.md", made)
     print("\n\n".join(made))
 
