@@ -1,10 +1,9 @@
 """Shared by all tests: one thread, a small random model, the two markers.
 
-Which file tests what: test_X.py tests X.py; besides, test_device.py rollout.py on a GPU or
-as far as a CPU shows it, test_peers.py grpo.py beside other code bases, test_reinforce.py
-a step of RL in train.py, test_reward_models.py learned rewards from reward.py to train.py,
-test_oracles.py tasks beside other solvers, test_studies.py docs/studies, test_docs.py the
-pages and README, test_house.py the promises about all six files.
+test_X.py tests X.py. Besides: test_device.py rollout.py on a GPU, test_peers.py grpo.py
+beside other code, test_reinforce.py a step of RL in train.py, test_reward_models.py
+learned rewards, test_oracles.py tasks beside other solvers, test_studies.py docs/studies,
+test_docs.py the pages, test_house.py the promises about all six files.
 """
 
 import random
