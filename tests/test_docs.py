@@ -7,10 +7,16 @@ import runpy
 import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
+import torch
 
+import grpo
+import model
+import reward
+import rollout
 import scaling
 import train
 
@@ -190,3 +196,48 @@ def test_a_finished_run_can_be_taken_in(tmp_path):
     assert found["config"]["levels"] == "3" and found["seconds"] > 0
     found = runpy.run_path(str(DOCS / "rewards" / "rewards.py"))["record"](run.folder)
     assert found["name"] == "run" and len(found["measured"]["rl"]) == 1
+
+
+BLOCKS = re.findall("```python\n(.*?)```", (DOCS / "your_own.md").read_text(), re.S)
+
+
+def test_a_loss_of_your_own():
+    """The name and the branch of docs/your_own.md: slope 1 at r = 1, less beyond."""
+    names, branch = BLOCKS[0].split("\n\n", 1)
+    text = (ROOT / "grpo.py").read_text()
+    text = re.sub(r"^LOSSES = .*$", names, text, flags=re.M)
+    first = '    elif kind == "cispo":\n'
+    assert text.count(first) == 1
+    own = types.ModuleType("own")
+    exec(text.replace(first, branch + first), vars(own))
+    logp = torch.tensor([[0.0, 1.0]], requires_grad=True)
+    ones, old = torch.ones(1), torch.zeros(1, 2)
+    loss, *_ = own.policy_loss(logp, old, ones, torch.ones(1, 2), ones, "soft")
+    loss.backward()
+    assert logp.grad[0, 0] == -1
+    # By hand: r = e, sigmoid(e - 1) = 0.84793, 4 e 0.84793 (1 - 0.84793) = 1.40204.
+    assert logp.grad[0, 1].item() == pytest.approx(-1.40204, abs=1e-4)
+
+
+def test_a_rule_of_your_own():
+    own = vars(reward) | {"RULES": dict(reward.RULES)}
+    exec(BLOCKS[1], own)
+    problem = reward.TASKS["chain"].read("C3a+5b-9:")
+    assert own["RULES"]["brief"](problem, "9\n", 1.0) == 0.98
+
+
+def test_a_model_of_your_own(problems):
+    """Sampling from it equals a full pass: it can be trained."""
+    own = dict(vars(model))
+    exec(BLOCKS[2], own)
+    net = own["ParallelGPT"](model.GPTConfig(dim=32, head_dim=8, hidden=48))
+    batch = rollout.rollout(net, problems, 2, 30, key=(0,))
+    full = grpo.token_logprobs(net(batch.tokens), batch.tokens)
+    torch.testing.assert_close(full * batch.mask, batch.logp * batch.mask)
+
+
+def test_a_study_of_your_own(tmp_path):
+    (tmp_path / "rates").mkdir()
+    (tmp_path / "rates" / "study.py").write_text(BLOCKS[3])
+    study = scaling.find_study(str(tmp_path / "rates"))
+    assert study.name == "rates" and len(study.arms(True)) == 2

@@ -7,7 +7,6 @@ python docs/rewards/rewards.py add out/format ...  take finished runs in first
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -27,16 +26,8 @@ import train  # noqa: E402
 EVAL = "step rl_flops reward pass_rate pass_rate_greedy problems samples answer_tokens "
 EVAL += "think_share truncated kl_base"
 RL = "step reward gold answer_tokens think_share truncated kl_base"
-# An alarm is a column of the rl rows, and whether it rings at a mean `now`, over WINDOW
-# steps, when that of the first WINDOW steps was `start`.
-WINDOW = 10
-ALARMS: dict[str, Callable[[float, float], bool]] = {
-    "gap": lambda now, start: now > start + 0.1,  # of reward - gold
-    "truncated": lambda now, start: now > start + 0.1,
-    "think_share": lambda now, start: now < start / 2,
-    "answer_tokens": lambda now, start: now < start / 2,
-    "kl_base": lambda now, start: now > 10.0,  # nats of an answer
-}
+# Columns that the alarms read and old records lack, as they are where nothing is wrong.
+HEALTHY = {"live_groups": 1.0, "grad_norm": 1.0, "mismatch": 0.0, "skipped": 0}
 
 
 def record(folder: Path) -> dict:
@@ -73,19 +64,12 @@ def read_runs() -> dict[str, scaling.Result]:
 
 
 def first_alarms(rows: list[dict]) -> dict[str, int]:
-    """Step at which each alarm first rings in rl rows; silent ones are left out."""
-    rang = {}
-    for name, rings in ALARMS.items():
-        if name == "gap":
-            pairs = [(r["step"], r["reward"] - r["gold"]) for r in rows if "gold" in r]
-        else:
-            pairs = [(r["step"], r[name]) for r in rows if name in r]
-        for i, (step, _) in enumerate(pairs):
-            now = [value for at, value in pairs[: i + 1] if at > step - WINDOW]
-            start = [value for at, value in pairs if at < pairs[0][0] + WINDOW]
-            if step >= WINDOW and rings(np.mean(now), np.mean(start)):
-                rang[name] = step
-                break
+    """Step at which each alarm of train.py first rings; silent ones are left out."""
+    rows = [HEALTHY | row for row in rows]
+    rang: dict[str, int] = {}
+    for i, row in enumerate(rows):
+        for name in train.alarms_ringing(rows[: i + 1]):
+            rang.setdefault(name, row["step"])
     return rang
 
 

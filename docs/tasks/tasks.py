@@ -96,7 +96,7 @@ def transfer(run: train.Run, name: str) -> dict:
     shift   the tested levels, in a form that training never shows
     """
     cfg, task = run.cfg, find_task(run.cfg.task)
-    trained = cfg.level_list()
+    trained = cfg.level_list
     tested = task.test_levels(trained)
     levels = {
         "easy": [n for n in trained if n < min(tested)] or [min(trained)],
@@ -110,10 +110,11 @@ def transfer(run: train.Run, name: str) -> dict:
     for level in levels:
         problems += task.test_problems(level, count, shifted=name == "shift")
     key = (cfg.seed, TRANSFER + SETS.index(name), run.step)
-    # Harder problems need longer answers than those that the run has room for.
-    run.cfg = dataclasses.replace(cfg, levels=f"{min(levels)}-{max(levels)}")
-    batch, verdicts = train.sample_and_score(run, problems, 1, key, greedy=False)
-    run.cfg = cfg
+    # Harder problems need longer answers than the run has room for.
+    room = dataclasses.replace(cfg, levels=f"{min(levels)}-{max(levels)}").max_new
+    batch, verdicts = train.sample_and_score(
+        run, problems, 1, key, greedy=False, max_new=room
+    )
     rates = verdicts.view(len(levels), count).mean(1).tolist()
     found = {"pass_rate": verdicts.mean().item(), "problems": len(problems)}
     found["by_level"] = dict(zip(map(str, levels), rates, strict=True))
