@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
-import hashlib
 import importlib.util
 import json
 import os
@@ -90,13 +89,9 @@ def fit_sigmoid(compute: Array, score: Array, r0: float | None = None) -> Sigmoi
     """
     if len(compute) < 4:
         raise ValueError(f"a sigmoid needs at least 4 points, got {len(compute)}")
-    limits = widest(compute)
-    for size in (40, 24, 24, 24, 24):
-        b, c = shape_grid(limits, size)  # (S,) each
-        g = gain(compute, b[:, None], c[:, None])  # (S, n)
-        a, start, error = project(g, score, r0)
-        best = error.argmin()
-        limits = zoom(limits, b[best], c[best], 2, size)
+    sizes = (40, 24, 24, 24, 24)
+    b, c, _, a, start, error = search(compute, score, r0, sizes, spare=2, allowed=0)
+    best = error.argmin()
     return Sigmoid(float(a[best]), float(b[best]), float(c[best]), float(start[best]))
 
 
@@ -152,40 +147,30 @@ class Curve:
         return max(x.max() for x, _ in self.runs)
 
 
-@dataclass(frozen=True)
-class Profile:
-    """What fits about as well as the best fit."""
-
-    bounds: dict[str, tuple[float, float]]  # 90 % of a, b and c_mid
-    draws: list[Sigmoid]  # D curves in proportion to their likelihood
+Bounds = dict[str, tuple[float, float]]  # 90 % intervals of a, b and c_mid
 
 
-def profile(curve: Curve, fit: Sigmoid, num_draws: int = 200) -> Profile:
+def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Sigmoid]]:
     """Intervals: values whose best fit is not significantly worse than the best of all.
 
         SSE(A) - SSE <= t^2 * v,   v = s^2 (1 + rho) / (1 - rho),   s^2 = SSE / (n - p)
 
     The other parameters are free at each value. t is Student's for the number of
-    independent points, n (1 - rho) / (1 + rho), less the p parameters. Draws take
-    shapes in proportion to exp(-SSE / 2v), and A about its best value for the shape.
+    independent points, n (1 - rho) / (1 + rho), less the p parameters. Also returned:
+    curves drawn by their likelihood, shapes by exp(-SSE / 2v) and A about its best.
     """
     x, y = curve.points()
     p = 3 if curve.r0 is not None else 4
     rho = dependence(curve, fit)
     wide = (1 + rho) / (1 - rho)
-    variance = wide * ((y - fit(x)) ** 2).sum() / max(len(x) - p, 1)
-    variance = max(variance, 1e-12)
+    variance = max(wide * ((y - fit(x)) ** 2).sum() / max(len(x) - p, 1), 1e-12)
     allowed = student(len(x) / wide - p) ** 2 * variance
-    limits = widest(x)
-    for _ in range(3):  # each time closer around the shapes that are not excluded
-        b, c = shape_grid(limits, 60)
-        g = gain(x, b[:, None], c[:, None])
-        a, r0, error = project(g, y, curve.r0)
-        extra = error - error.min()
-        near = extra <= 2 * allowed
-        limits = zoom(limits, b[near], c[near], 1, 60)
+    sizes = (60, 60, 60)
+    b, c, g, a, r0, error = search(x, y, curve.r0, sizes, spare=1, allowed=2 * allowed)
+    extra = error - error.min()
     # How fast the error grows with A while R_0, if it is fitted, follows.
-    gh, follow = (g * (1 - g)).sum(1), np.zeros(len(g))
+    gh = (g * (1 - g)).sum(1)
+    follow = np.zeros(len(g))
     if curve.r0 is None:
         follow = gh / np.maximum(((1 - g) ** 2).sum(1), 1e-12)
     info = np.maximum((g * g).sum(1) - follow * gh, 1e-12)
@@ -197,14 +182,15 @@ def profile(curve: Curve, fit: Sigmoid, num_draws: int = 200) -> Profile:
         "b": (float(b[inside].min()), float(b[inside].max())),
         "c_mid": (float(c[inside].min()), float(c[inside].max())),
     }
-    rng, chance = np.random.default_rng(0), np.exp(-extra / (2 * variance))
+    rng = np.random.default_rng(0)
+    chance = np.exp(-extra / (2 * variance))
     i = rng.choice(len(b), num_draws, p=chance / chance.sum())
     tops = np.clip(rng.normal(a[i], np.sqrt(variance / info[i])), 0, 1)
     starts = r0[i] - follow[i] * (tops - a[i])
     if curve.r0_error:
         starts = starts + rng.normal(0, curve.r0_error, num_draws)
     columns = zip(tops, b[i], c[i], starts, strict=True)
-    return Profile(bounds, [Sigmoid(*map(float, values)) for values in columns])
+    return bounds, [Sigmoid(*map(float, values)) for values in columns]
 
 
 def dependence(curve: Curve, fit: Sigmoid) -> float:
@@ -244,8 +230,9 @@ class Forecast:
     curve: Curve
     until: float
     fit: Sigmoid
-    likely: Profile
     noise: float  # standard deviation of the residuals
+    bounds: Bounds
+    draws: list[Sigmoid]  # D likely curves
 
     def outlook(self, compute: Array) -> tuple[Array, Array, Array]:
         """(low, middle, high), (n,) each: the 90 % band for new points, the forecast.
@@ -256,7 +243,7 @@ class Forecast:
         beyond = compute >= self.until
         shift = beyond * self.carried()
         middle = np.clip(self.fit(compute) + shift, 0, 1)
-        fits = np.stack([draw(compute) for draw in self.likely.draws]) + shift  # (D, n)
+        fits = np.stack([draw(compute) for draw in self.draws]) + shift  # (D, n)
         rise = self.fit.a - self.fit.r0
         slope = self.fit.slope(self.until)
         sd = np.hypot(self.noise, form_error(slope, rise, compute / self.until))
@@ -280,13 +267,9 @@ class Forecast:
         last = [y - self.fit(x) for x, y in ends]
         return float(dependence(part, self.fit) * np.mean(last)) if last else 0.0
 
-    def interval(self, name: str) -> tuple[float, float]:
-        """90 % interval of a, b or c_mid, by profile."""
-        return self.likely.bounds[name]
-
     def reach(self) -> float:
         """How far the points go in units of C_mid, at its upper bound."""
-        return self.until / self.interval("c_mid")[1]
+        return self.until / self.bounds["c_mid"][1]
 
 
 def spread(fits: Array, sd: Array) -> tuple[Array, Array]:
@@ -305,7 +288,8 @@ def forecast(curve: Curve, until: float = 0.5, num_draws: int = 200) -> Forecast
     x, y = part.points()
     fit = fit_sigmoid(x, y, curve.r0)
     noise = float(np.sqrt(((y - fit(x)) ** 2).sum() / max(len(x) - 3, 1)))
-    return Forecast(curve, limit, fit, profile(part, fit, num_draws), noise)
+    bounds, draws = profile(part, fit, num_draws)
+    return Forecast(curve, limit, fit, noise, bounds, draws)
 
 
 # ---- second evening ------------------------------------------------------------------
@@ -314,25 +298,25 @@ def forecast(curve: Curve, until: float = 0.5, num_draws: int = 200) -> Forecast
 # The grid that a fit searches, and what a forecast adds to a fit
 
 
-def shape_grid(limits: Array, size: int) -> tuple[Array, Array]:
-    """All pairs (B, C_mid), each (S,), evenly in logs; limits ((low, high), ...)."""
-    bs, cs = (np.linspace(*limits[i], size) for i in (0, 1))
-    b, c = np.meshgrid(np.exp(bs), np.exp(cs), indexing="ij")
-    return b.ravel(), c.ravel()
+def search(
+    x: Array, y: Array, r0: float | None, sizes: tuple, spare: float, allowed: float
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """B, C_mid, gain (S, n), A, R_0 and squared error of the shapes of a grid.
 
-
-def widest(compute: Array) -> Array:
-    """The whole grid: log B of 0.2-12, log C_mid from C_min / 3 to 10 C_max."""
-    c = np.log(compute.min() / 3), np.log(compute.max() * 10)
-    return np.array([(np.log(0.2), np.log(12.0)), c])
-
-
-def zoom(limits: Array, b: Array, c: Array, cells: float, size: int) -> Array:
-    """The box around some shapes with `cells` to spare, within the limits."""
-    step = cells * (limits[:, 1] - limits[:, 0]) / (size - 1)
-    low = np.log([b.min(), c.min()]) - step
-    high = np.log([b.max(), c.max()]) + step
-    return np.stack([np.maximum(low, limits[:, 0]), np.minimum(high, limits[:, 1])], 1)
+    B from 0.2 to 12 and C_mid from C_min / 3 to 10 C_max, evenly in logs; each further
+    grid is a box around the shapes within `allowed` of the best, `spare` cells wider.
+    """
+    low, high = np.log([[0.2, x.min() / 3], [12, x.max() * 10]])
+    for size in sizes:
+        axes = np.exp(np.linspace(low, high, size)).T  # of B and of C_mid
+        b, c = (v.ravel() for v in np.meshgrid(axes[0], axes[1], indexing="ij"))  # (S,)
+        g = gain(x, b[:, None], c[:, None])
+        a, start, error = project(g, y, r0)
+        near = np.log([b, c])[:, error <= error.min() + allowed]
+        step = spare * (high - low) / (size - 1)
+        low = np.maximum(near.min(1) - step, low)
+        high = np.minimum(near.max(1) + step, high)
+    return b, c, g, a, start, error
 
 
 def student(degrees: float) -> float:
@@ -342,18 +326,15 @@ def student(degrees: float) -> float:
     return z + series + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
 
 
-# How wrong the slope at the end of the fitted part may be, as a share of it, and what
-# share of the gain may come or go in each e-fold of compute after it: chosen so that
-# 90 % bands hold about 90 % of the later points of simulated curves, sigmoids and
-# others (tests/test_scaling.py). Published and own runs had no part in the choice.
-SLOPE_DRIFT = 0.5
-GAIN_DRIFT = 0.015
-
-
 def form_error(slope: float, rise: float, ratio: Array) -> Array:
-    """Standard deviation of what a fitted form does not know, at C / until = ratio."""
-    rate = np.hypot(SLOPE_DRIFT * slope, GAIN_DRIFT * rise)
-    return rate * np.log(np.maximum(ratio, 1))
+    """Standard deviation of what a fitted form does not know, at C / until = ratio.
+
+    How wrong the slope at the end of the fitted part may be, as a share of it, and what
+    share of the gain may come or go in each e-fold of compute after it: chosen so that
+    90 % bands hold about 90 % of the later points of simulated curves, sigmoids and
+    others (tests/test_scaling.py). Published and own runs had no part in the choice.
+    """
+    return np.hypot(0.5 * slope, 0.015 * rise) * np.log(np.maximum(ratio, 1))
 
 
 def fit_tail(f: Forecast) -> tuple[Law, Law]:
@@ -363,7 +344,7 @@ def fit_tail(f: Forecast) -> tuple[Law, Law]:
     """
     x, y = f.curve.points(0, f.until)
     law, sd = fit_form(fit_last_third(failure_law), x, y, f.until)
-    top = f.interval("a")[1]
+    top = f.bounds["a"][1]
     return lambda c: np.clip(law(c), 0, top), sd
 
 
@@ -379,7 +360,7 @@ REFUSALS = {
 
 def refusal(f: Forecast) -> str:
     """The key in REFUSALS of why no ceiling is told; empty if one is."""
-    low, high = f.interval("a")
+    low, high = f.bounds["a"]
     if falls(f):
         return "falls"
     if low <= f.fit.r0 or f.fit.a - f.fit.r0 <= f.noise:
@@ -439,13 +420,12 @@ def fit_power_law(x: Array, loss: Array) -> tuple[float, float, float]:
     projection again: the exponent on a grid of 0.02 to 5, refined.
     """
     unit = np.exp(np.log(x).mean())
-    low, high = np.log(0.02), np.log(5.0)
+    ends = np.log([0.02, 5.0])
     for _ in range(4):
-        grid = np.linspace(low, high, 60)
+        grid = np.linspace(ends[0], ends[1], 60)
         # 1 - loss = (1 - floor) - scale * basis, and a floor of 0 is a level of 1
         best, a, scale = best_line((x / unit) ** -np.exp(grid)[:, None], 1 - loss)
-        step = 2 * (grid[1] - grid[0])
-        low, high = grid[best] - step, grid[best] + step
+        ends = grid[best] + 2 * (grid[1] - grid[0]) * np.array([-1, 1])
     exponent = float(np.exp(grid[best]))
     return 1 - a, float(scale * unit**exponent), exponent
 
@@ -455,7 +435,8 @@ def failure_law(compute: Array, score: Array) -> Law:
 
     k on a grid, E linear.
     """
-    top, ks = compute.max(), np.linspace(-0.5, 3, 351)
+    ks = np.linspace(-0.5, 3, 351)
+    top = compute.max()
     bases = (compute / top) ** -ks[:, None]  # (351, n)
     scales = bases @ (1 - score) / (bases * bases).sum(1)
     best = ((1 - score - scales[:, None] * bases) ** 2).sum(1).argmin()
@@ -546,7 +527,7 @@ def scores(f: Forecast, after: float = 0.0) -> dict[str, Score]:
     x, y = f.curve.points(max(f.until, after))
     if not len(x):
         return {}
-    x, y = x[np.argsort(x)], y[np.argsort(x)]
+    x, y = (values[np.argsort(x)] for values in (x, y))
     low, middle, high = f.outlook(x)
     found = {"forecast": score_band(middle, low, high, y)}
     early_x, early_y = f.curve.points(0, f.until)
@@ -569,7 +550,8 @@ def table(header: str, rows: list[list]) -> str:
 
 def score_table(all_scores: list[dict[str, Score]]) -> str:
     """Over many curves: the median error of the last point, and means of the rest."""
-    rows, found = [], [s for s in all_scores if s]
+    rows = []
+    found = [s for s in all_scores if s]
     for name in found[0] if found else []:
         bias, rmse, _, covered, interval = np.mean([s[name] for s in found], 0)
         final = np.median([s[name].final for s in found])
@@ -585,12 +567,12 @@ def fit_table(forecasts: list[Forecast], unit: str) -> str:
     for f in forecasts:
         cells = [f.curve.name, len(f.curve.points(0, f.until)[0]), f"{f.fit.r0:.3f}"]
         if why := refusal(f):
-            cells += [f"at least {f.interval('a')[0]:.3f}", "-", "-"]
+            cells += [f"at least {f.bounds['a'][0]:.3f}", "-", "-"]
             text = REFUSALS[why].format(reach=f.reach())
             notes += [f"\n{f.curve.name}: the data cannot say where it ends: {text}."]
         else:
             for name, style in (("a", ".3f"), ("b", ".2f"), ("c_mid", ".3g")):
-                low, high = (f"{end:{style}}" for end in f.interval(name))
+                low, high = (f"{end:{style}}" for end in f.bounds[name])
                 cells += [f"{getattr(f.fit, name):{style}} [{low}, {high}]"]
         rows.append(cells)
     text = table(f"curve | points | R_0 | A | B | C_mid ({unit})", rows)
@@ -612,7 +594,8 @@ def draw_curves(axes: plt.Axes, forecasts: list[Forecast], unit: str = "FLOPs") 
     each run: no sigmoid describes it.
     """
     for i, f in enumerate(forecasts):
-        color, (x, _) = f"C{i}", f.curve.points()
+        x, _ = f.curve.points()
+        color = f"C{i}"
         for x_run, y in f.curve.runs:
             early = x_run <= f.until
             if falls(f):
@@ -640,10 +623,9 @@ def shade(axes: plt.Axes, runs: list[tuple[Array, Array]], color: str) -> None:
     low = max(x.min() for x, _ in runs)
     high = min(x.max() for x, _ in runs)
     if len(runs) > 1 and low < high:
-        grid = np.geomspace(low, high, 100)
-        rates = np.stack([np.interp(np.log(grid), np.log(x), y) for x, y in runs])
-        bottom, top = rates.min(0), rates.max(0)
-        axes.fill_between(grid, bottom, top, color=color, alpha=0.2, lw=0)
+        at = np.geomspace(low, high, 100)
+        rates = np.stack([np.interp(np.log(at), np.log(x), y) for x, y in runs])
+        axes.fill_between(at, rates.min(0), rates.max(0), color=color, alpha=0.2, lw=0)
 
 
 def save_figure(figure: plt.Figure, title: str, path: Path) -> None:
@@ -665,9 +647,7 @@ def is_finished(cfg: Config) -> bool:
     state = read_checkpoint(cfg.folder())
     theirs = state["config"] | {"out": cfg.out, "base": cfg.base}
     if theirs != dataclasses.asdict(cfg):
-        raise ValueError(
-            f"{cfg.folder()} holds a run of another config; delete it or choose --out"
-        )
+        raise ValueError(f"{cfg.folder()} holds another config; delete it or use --out")
     begun = state["phase"] != "pretrain" and bool(state["levels"])
     return begun and state["step"] >= cfg.steps
 
@@ -691,7 +671,8 @@ def run_all(jobs: list[Config], workers: int) -> dict[str, str]:
     A signal stops the processes, which save first, and comes out as KeyboardInterrupt.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    stop, pool, began = threading.Event(), ThreadPoolExecutor(workers), time.time()
+    began, stop = time.time(), threading.Event()
+    pool = ThreadPoolExecutor(workers)
     runs: dict[str, Future[str]] = {}
     try:
         for cfg in jobs:
@@ -701,11 +682,9 @@ def run_all(jobs: list[Config], workers: int) -> dict[str, str]:
         for number, run in enumerate(as_completed(names), 1):
             why = run.result()
             minutes = (time.time() - began) / number * (len(jobs) - number) / 60
-            print(
-                f"{names[run]} {f'FAILED: {why}' if why else 'done'}; {number} of ",
-                end="",
-            )
-            print(f"{len(jobs)} runs, about {minutes:.0f} min left", flush=True)
+            end = f"FAILED, {why}" if why else "done"
+            count = f"{number} of {len(jobs)} runs, about {minutes:.0f} min left"
+            print(f"{names[run]} {end}; {count}", flush=True)
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
@@ -717,16 +696,16 @@ def train_run(cfg: Config, base: Future[str] | None, stop: threading.Event) -> s
     if base and base.result():
         return f"its base {cfg.base} failed"
     cfg.folder().mkdir(parents=True, exist_ok=True)
-    values = dataclasses.asdict(cfg).items()
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in values]
-    command = [sys.executable, ROOT / "train.py", *flags]
+    command = [sys.executable, ROOT / "train.py"]
+    for name, value in dataclasses.asdict(cfg).items():
+        command.append(f"--{name.replace('_', '-')}={value}")
     path = cfg.folder() / "log.txt"
     with open(path, "a") as log:
         one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(command, stdout=log, stderr=log, env=one_thread)
     while process.poll() is None:
         file_forecast(cfg)
-        if stop.wait(0.2):
+        if stop.wait(0.5):
             process.terminate()
             process.wait()
     last = path.read_text().strip().split("\n")[-1]
@@ -743,10 +722,11 @@ def file_forecast(cfg: Config) -> None:
         return
     try:
         step = read_rows(cfg.folder(), "rl")[-1]["step"]
-        rows = read_rows(cfg.folder(), "eval")
+        rows = [
+            r for r in read_rows(cfg.folder(), "eval") if 2 * r["step"] <= cfg.steps
+        ]
     except (OSError, ValueError, IndexError):
         return  # no rows yet, or one is half written
-    rows = [row for row in rows if 2 * row["step"] <= cfg.steps]
     if len(rows) < 6 or not 0.5 <= step / cfg.steps <= 0.6:
         return  # too early, or too late to be a forecast
     found = forecast(pool_runs("", [Result("", {}, rows)]), 1.0)
@@ -768,8 +748,10 @@ def write(path: Path, text: str) -> None:
 # --------------------------------------------------------------------------------------
 # What is kept of a run
 
-KEPT = "step pretrain_flops rl_flops pass_rate pass_rate_greedy problems samples "
-KEPT += "answer_tokens think_share truncated kl_base reward by_level"
+KEPT = (
+    "step pretrain_flops rl_flops pass_rate pass_rate_greedy problems samples "
+    "answer_tokens think_share truncated kl_base reward by_level"
+).split()
 
 
 @dataclass(frozen=True)
@@ -794,21 +776,15 @@ def collect(name: str, cfg: Config, study: Study) -> Result:
     given = dataclasses.asdict(cfg)
     config = {key: value for key, value in given.items() if value != default[key]}
     evals = read_rows(cfg.folder(), "eval")
-    rows = [{key: row[key] for key in KEPT.split() if key in row} for row in evals]
+    rows = [{key: row[key] for key in KEPT if key in row} for row in evals]
     # Five digits of each float, wherever it stands.
     rows = json.loads(json.dumps(rows), parse_float=lambda text: round(float(text), 5))
     filed = cfg.folder() / "forecast.json"
     measured = cfg.folder() / f"measured-{study.name}.json"
-    if not measured.exists():
+    if study.measure and not measured.exists():
         write(measured, json.dumps(study.measure(cfg)) + "\n")
-    return Result(
-        name=name,
-        config=config,
-        rows=rows,
-        seconds=evals[-1]["seconds"],
-        forecast=json.loads(filed.read_text()) if filed.exists() else {},
-        measured=json.loads(measured.read_text()),
-    )
+    known = [json.loads(f.read_text()) if f.exists() else {} for f in (filed, measured)]
+    return Result(name, config, rows, evals[-1]["seconds"], known[0], known[1])
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -838,19 +814,21 @@ STUDIES = ROOT / "docs" / "studies"
 
 # The pace of RL in studies: slower than the main job, on worse demonstrations. A curve
 # that jumps to 1.0 has no ceiling to measure.
-PACE = dict(noise=0.1, pretrain_steps=3000, lr=3e-4, prompts_per_step=8, group_size=8)
-PACE |= dict(steps=400, evals=24, eval_problems=256)
-QUICK = PACE | dict(steps=120)
+PACE = {
+    "noise": 0.1,
+    "pretrain_steps": 3000,
+    "lr": 3e-4,
+    "prompts_per_step": 8,
+    "group_size": 8,
+    "steps": 400,
+    "evals": 24,
+    "eval_problems": 256,
+}
+QUICK = {**PACE, "steps": 120}
 
 Arms = dict[str, list[Result]]  # name of a setting: its runs, a seed each
-
-
-class Report(NamedTuple):
-    """What a study found."""
-
-    verdict: str  # one sentence, with its uncertainty
-    tables: str  # Markdown
-    figure: plt.Figure
+# The verdict, one sentence with its uncertainty; tables in Markdown; a figure.
+Report = tuple[str, str, plt.Figure]
 
 
 @dataclass(frozen=True)
@@ -863,7 +841,7 @@ class Study:
     report: Callable[[Arms], Report]
     literature: str
     seeds: int = 3
-    measure: Callable[[Config], dict] = lambda cfg: {}  # of each finished run, once
+    measure: Callable[[Config], dict] | None = None  # of each finished run, once
     name: str = ""  # its folder's
 
 
@@ -881,8 +859,7 @@ def find_study(name: str) -> Study:
         if path.suffix == ".py" and path.is_file():
             return replace(load(path).STUDY, name=path.resolve().parent.name)
     known = ", ".join(sorted(path.parent.name for path in STUDIES.glob("*/study.py")))
-    choices = f"{known}, plan, redraw, fit, or a folder with a study.py"
-    raise ValueError(f"there is no study {name!r}; choose from {choices}")
+    raise ValueError(f"there is no study {name!r}; choose from {known}, or give a path")
 
 
 def plan_runs(study: Study, out: Path, seeds: int, quick: bool) -> dict[str, Config]:
@@ -892,9 +869,8 @@ def plan_runs(study: Study, out: Path, seeds: int, quick: bool) -> dict[str, Con
     """
     configs = {}
     for arm, given in study.arms(quick).items():
-        folder = out / re.sub(r"[^a-zA-Z0-9.]+", "-", arm).strip("-").lower()
-        if not given:
-            folder = out.parent / "curve" / "reference"
+        shared = out.parent / "curve" / "reference"
+        folder = out / to_file_name(arm) if given else shared
         for seed in range(seeds):
             place = {"seed": seed, "out": str(folder / str(seed))}
             settings = (QUICK if quick else PACE) | given | place
@@ -903,16 +879,19 @@ def plan_runs(study: Study, out: Path, seeds: int, quick: bool) -> dict[str, Con
 
 
 def base_of(cfg: Config, folder: Path) -> Config:
-    """The base of a run: a run of no RL steps, named by all that decides it.
+    """The base of a run: one of no RL steps, named by what differs from the defaults.
 
     The same for all seeds, so intervals speak of RL only.
     """
     given = {name: getattr(cfg, name) for name in BASE_FIELDS}
     given |= {"seed": 0, "steps": 0, "eval_problems": cfg.eval_problems}
-    text = json.dumps(given, sort_keys=True)
-    key = hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
-    name = f"{cfg.task}-{cfg.dim}-{cfg.pretrain_steps}-{key}"
-    return make_config(**given, out=str(folder / name))
+    changed = [f"{n}-{v}" for n, v in given.items() if v != getattr(Config(), n)]
+    return make_config(**given, out=str(folder / to_file_name("-".join(changed))))
+
+
+def to_file_name(text: str) -> str:
+    """Letters and digits only, with dashes between them."""
+    return re.sub(r"[^a-zA-Z0-9.]+", "-", text).strip("-").lower()
 
 
 def run_study(study: Study, args: argparse.Namespace) -> None:
@@ -924,7 +903,8 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
     configs = plan_runs(study, out, args.seeds or study.seeds, args.quick)
     part, parts = args.shard
     shared = out.parent / ("bases" if parts == 1 else f"bases-{part}-of-{parts}")
-    bases, todo = {}, []
+    bases: dict[str, Config] = {}
+    todo = []
     for cfg in list(configs.values())[part::parts]:
         if not is_finished(cfg):
             base = base_of(cfg, shared)
@@ -950,7 +930,7 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
     if next(iter(configs)).rpartition("/")[0] in arms_of(results):
         print(f"\n{write_report(study, results, out, missing)}")
         print(f"wrote {out}/{study.name}.md, {study.name}.png and runs.jsonl")
-    if missing:
+    if failed:
         raise RuntimeError(f"missing: {missing}")
 
 
@@ -961,30 +941,27 @@ seeds start from one base, so intervals and shades hold the noise of RL and eval
 not that of pretraining."""
 
 
-def write_report(
-    study: Study, runs: list[Result], folder: Path, missing: str = ""
-) -> str:
+def write_report(study: Study, runs: list[Result], out: Path, missing: str = "") -> str:
     """NAME.md and NAME.png from a study's runs; returns the verdict."""
     arms = arms_of(runs)
-    report = study.report(arms)
+    verdict, tables, figure = study.report(arms)
     rl = sum(r.rows[-1]["rl_flops"] for r in runs)
     bases = {r.rows[0]["pretrain_flops"] for r in runs}
-    parts = [f"# {study.name}: {study.question}", f"**{report.verdict}.**"]
-    if missing:
-        parts.append(f"Missing: {missing}.")
-    parts += [
+    parts = [
+        f"# {study.name}: {study.question}",
+        f"**{verdict}.**" + (f"\n\nMissing: {missing}." if missing else ""),
         f"![{study.name}]({study.name}.png)",
         CAPTION,
         f"Fixed: {max(r.rows[-1]['step'] for r in runs)} RL steps, {study.fixed}. "
         f"{len(runs)} runs, {max(map(len, arms.values()))} seeds an arm, {rl:.1e} "
         f"FLOPs of RL; bases: {len(bases)}, {sum(bases):.1e} FLOPs. `python scaling.py "
         f"{study.name}`.",
-        report.tables,
+        tables,
         f"At scale: {study.literature}",
     ]
-    write(folder / f"{study.name}.md", "\n\n".join(parts) + "\n")
-    save_figure(report.figure, report.verdict, folder / f"{study.name}.png")
-    return report.verdict
+    write(out / f"{study.name}.md", "\n\n".join(parts) + "\n")
+    save_figure(figure, verdict, out / f"{study.name}.png")
+    return verdict
 
 
 def arms_of(results: list[Result]) -> Arms:
@@ -995,19 +972,6 @@ def arms_of(results: list[Result]) -> Arms:
     return arms
 
 
-def fit_arms(arms: Arms) -> dict[str, Forecast]:
-    """Every arm as one curve, all of it fitted."""
-    return {name: forecast(pool_runs(name, runs), 1.0) for name, runs in arms.items()}
-
-
-def finals(runs: list[Result]) -> str:
-    """Mean and standard deviation over seeds of the pass rate at the end."""
-    rates = [r.final() for r in runs]
-    if len(rates) == 1:
-        return f"{rates[0]:.3f}, one seed"
-    return f"{np.mean(rates):.3f} ± {np.std(rates, ddof=1):.3f}"
-
-
 # --------------------------------------------------------------------------------------
 # Fitting anybody's runs: tables as CSV, or run folders of train.py
 
@@ -1015,39 +979,47 @@ def finals(runs: list[Result]) -> str:
 def read_curves(args: argparse.Namespace) -> list[Curve]:
     """One curve for each run and y column of the files; with --pool for each y column.
 
-    ValueError for what is not there, or fewer than 4 points to fit.
+    Points at zero compute give R_0, unless --r0 does. ValueError for what is not there,
+    or fewer than 4 points to fit.
     """
-    found: dict[str, list[Curve]] = {}
+    found: dict[tuple[str, str], tuple[list, list]] = {}
+    names = []
     for file in args.files:
         for (run, y), points in read_points(file, args).items():
-            name = f"{run} {y}" if "," in args.y else run
+            names.append(run)
+            if args.only not in ("", run):
+                continue
             x, score = np.array(sorted(points)).T
             keep = (x > 0) & (x >= args.start)
             num_early = (keep & (x <= args.fit_until * x.max())).sum()
             if num_early < 4 and not args.pool:
                 raise ValueError(
-                    f"{name} has {num_early} points to fit and needs at least 4: "
-                    "lower --start, raise --fit-until, or leave it out"
+                    f"{run} has {num_early} points to fit and needs at least 4: lower "
+                    "--start, raise --fit-until, or leave it out"
                 )
-            r0 = args.r0
-            if r0 is None and x[0] == 0:
-                r0 = float(score[x == 0].mean())
-            found.setdefault(y, []).append(Curve(name, [(x[keep], score[keep])], r0))
-    if not args.pool:
-        return [curve for curves in found.values() for curve in curves]
+            name = f"{run} {y}" if "," in args.y else run
+            key = ("", y) if args.pool else (file, name)
+            runs, starts = found.setdefault(key, ([], []))
+            runs.append((x[keep], score[keep]))
+            starts += [args.r0] if args.r0 is not None else score[x == 0].tolist()
+    if not found:
+        have = ", ".join(dict.fromkeys(names))
+        raise ValueError(f"no run {args.only!r}; there are {have}")
     return [
-        Curve(y, [run for curve in curves for run in curve.runs], curves[0].r0)
-        for y, curves in found.items()
+        Curve(name, runs, float(np.mean(starts)) if starts else None)
+        for (_, name), (runs, starts) in found.items()
     ]
 
 
 def read_points(file: str, args: argparse.Namespace) -> dict[tuple[str, str], list]:
     """{(run, y): points} of a CSV or a run's folder; points are (compute, score).
 
-    ValueError, with its line, for a column that is not there or a cell out of range.
+    ValueError for a column that is not there or a cell out of range, with its line.
     """
+    is_run = Path(file).is_dir()
+    columns = args.y.split(",")
     try:
-        if Path(file).is_dir():
+        if is_run:
             rows = read_rows(Path(file), "eval")
         else:
             with open(file, newline="", encoding="utf-8-sig") as lines:
@@ -1056,25 +1028,25 @@ def read_points(file: str, args: argparse.Namespace) -> dict[tuple[str, str], li
         raise ValueError(f"{file} cannot be read: {error.strerror}") from error
     if not rows:
         raise ValueError(f"{file} has no rows under its header")
-    x = args.x or ("rl_flops" if Path(file).is_dir() else "compute")
-    for name in filter(None, [x, *args.y.split(","), args.run]):
+    x = args.x or ("rl_flops" if is_run else "compute")
+    for name in [x, *columns] + [args.run] * bool(args.run):
         if name not in rows[0]:
             have = ", ".join(map(str, rows[0]))
             raise ValueError(f"{file} has no column {name!r}; it has {have}")
     points: dict[tuple[str, str], list] = {}
     for number, row in enumerate(rows, 2):
-        run = str(row[args.run]) if args.run else file.removesuffix(".csv")
-        for y in args.y.split(",") if args.only in ("", run) else ():
+        run = str(row[args.run]) if args.run else file if is_run else Path(file).stem
+        for y in columns:
             try:
-                point = float(row[x]), float(row[y])
+                compute, score = float(row[x]), float(row[y])
             except (TypeError, ValueError):
-                point = np.nan, np.nan
-            if not (0 <= point[0] < np.inf and 0 <= point[1] <= 1):
+                compute = score = np.nan
+            if not (0 <= compute < np.inf and 0 <= score <= 1):
                 raise ValueError(
-                    f"{file} line {number}: {x} must be a number from 0 and {y} one "
+                    f"{file} line {number}: {x} must be a number from 0 on and {y} one "
                     f"between 0 and 1, got {row[x]} and {row[y]}"
                 )
-            points.setdefault((run, y), []).append(point)
+            points.setdefault((run, y), []).append((compute, score))
     return points
 
 
@@ -1085,18 +1057,17 @@ def fit_files(args: argparse.Namespace) -> None:
     if not 0 < args.fit_until <= 1:
         raise ValueError(f"--fit-until is a share of the compute, got {args.fit_until}")
     forecasts = [forecast(curve, args.fit_until) for curve in read_curves(args)]
-    start = "fitted, or that of no compute" if args.r0 is None else f"held at {args.r0}"
     unit = args.x or "compute"
+    start = "measured or fitted" if args.r0 is None else f"held at {args.r0}"
+    together = "runs are seeds of one setting" if args.pool else "each run by itself"
     text = (
         f"Assumed: {unit} is compute, {args.y} a pass rate; points from {args.start:g} "
         f"up to {args.fit_until:.0%} of\nthe largest compute are fitted, unweighted; "
-        f"{'runs are seeds of one setting' if args.pool else 'each run by itself'}; "
-        f"R_0 is {start}.\n\n{fit_table(forecasts, unit)}\n"
+        f"{together}; R_0 is {start}.\n\n{fit_table(forecasts, unit)}\n"
     )
-    later = {f.curve.name: scores(f) for f in forecasts}
-    misses = [f"{k} by {v['forecast'].rmse:.3f}" for k, v in later.items() if v]
-    if misses:
-        text += f"\nLater points:\n\n{score_table(list(later.values()))}\n"
+    later = [scores(f) for f in forecasts]
+    if any(later):
+        text += f"\nLater points, mean over curves:\n\n{score_table(later)}\n"
     folder = Path(args.out or "out/fit")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "fit.md").write_text(text)
@@ -1105,8 +1076,6 @@ def fit_files(args: argparse.Namespace) -> None:
     axes.set_ylabel(args.y)
     ends = [f"A of {f.curve.name} {f.fit.a:.3f}" for f in forecasts if not refusal(f)]
     title = "; ".join(ends) or "The data cannot say where any curve ends"
-    if misses:
-        title += ". Later points miss the forecast (RMSE): " + ", ".join(misses)
     save_figure(figure, title, folder / "fit.png")
     print(f"{text}\nwrote {folder}/fit.md and {folder}/fit.png")
 
@@ -1124,7 +1093,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
-    """The command line. ValueError for a malformed --shard."""
+    """The command line. ValueError for a malformed --shard or a number out of range."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -1154,32 +1123,24 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     fit.add_argument("--r0", type=float, help="pass rate at no compute, else fitted")
     args = parser.parse_args(argv)
     args.shard = parse_shard(args.shard)
+    if args.workers < 1 or args.seeds < 0:
+        raise ValueError("--workers and --seeds must be at least 1")
     return args
-
-
-def dispatch(args: argparse.Namespace) -> None:
-    """Run what the command line asked for. ValueError for an unknown study."""
-    if args.study == "fit":
-        fit_files(args)
-    elif args.study == "redraw":
-        load(STUDIES / "redraw.py").redraw(Path(args.studies))
-    elif args.study == "plan":
-        if bool(args.target) == bool(args.budget):
-            raise ValueError("give plan either --target or --budget")
-        if args.target and not 0 < args.target < 1:
-            raise ValueError(f"--target is a pass rate below 1, got {args.target}")
-        planner = load(STUDIES / "plan.py")
-        print(planner.plan(Path(args.studies), args.target, args.budget))
-    else:
-        if args.workers < 1 or args.seeds < 0:
-            raise ValueError("--workers and --seeds must be at least 1")
-        run_study(find_study(args.study), args)
 
 
 def main(argv: list[str]) -> int:
     """Exit status: 0 done, 1 a run failed, 2 bad input, 130 stopped after saving."""
     try:
-        dispatch(parse_args(argv))
+        args = parse_args(argv)
+        if args.study == "fit":
+            fit_files(args)
+        elif args.study == "redraw":
+            load(STUDIES / "redraw.py").redraw(Path(args.studies))
+        elif args.study == "plan":
+            planner = load(STUDIES / "plan.py")
+            print(planner.plan(Path(args.studies), args.target, args.budget))
+        else:
+            run_study(find_study(args.study), args)
     except KeyboardInterrupt:
         print("\nstopped; the runs have saved, the same command goes on with them")
         return 130

@@ -15,10 +15,9 @@ from scaling import (
     Report,
     Result,
     draw_curves,
-    finals,
-    fit_arms,
     fit_sigmoid,
     fit_table,
+    forecast,
     panels,
     pool_runs,
     refusal,
@@ -61,7 +60,20 @@ def compare_arms(arms: Arms) -> Report:
     figure, (axes,) = panels(1)
     draw_curves(axes, list(fits.values()))
     verdict = f"Beside {reference}, {words}. {permutation_test(arms)}"
-    return Report(verdict, tables, figure)
+    return verdict, tables, figure
+
+
+def fit_arms(arms: Arms) -> dict[str, Forecast]:
+    """Every arm as one curve, all of it fitted."""
+    return {name: forecast(pool_runs(name, runs), 1.0) for name, runs in arms.items()}
+
+
+def finals(runs: list[Result]) -> str:
+    """Mean and standard deviation over seeds of the pass rate at the end."""
+    rates = [r.final() for r in runs]
+    if len(rates) == 1:
+        return f"{rates[0]:.3f}, one seed"
+    return f"{np.mean(rates):.3f} ± {np.std(rates, ddof=1):.3f}"
 
 
 def multiplier(base: list[Result], arm: list[Result], target: float) -> Array:
@@ -109,7 +121,7 @@ def ceiling_sd(f: Forecast) -> float:
     """Standard error of A: by its profile or, if larger, by how its seeds end."""
     ends = [y[-1] for _, y in f.curve.runs]
     by_seeds = np.std(ends, ddof=1) / len(ends) ** 0.5 if len(ends) > 1 else 0.0
-    return float(max(np.diff(f.interval("a"))[0] / 3.29, by_seeds))
+    return float(max(np.diff(f.bounds["a"])[0] / 3.29, by_seeds))
 
 
 def what_changes(arm: Forecast, reference: Forecast, speed: Array) -> str:

@@ -31,8 +31,12 @@ def plan(folder: Path, target: float, budget: float) -> str:
     """What a target costs, or what a budget buys if there is no target, in Markdown.
 
     A setting is a base and the RL on it, and compute counts both. ValueError if neither
-    study is there.
+    study is there, or for both or none of the two numbers.
     """
+    if bool(target) == bool(budget):
+        raise ValueError("give plan either --target or --budget")
+    if target and not 0 < target < 1:
+        raise ValueError(f"--target is a pass rate below 1, got {target}")
     rows = []
     for name, runs in settings_of(folder).items():
         fit = forecast(pool_runs(name, runs), 1.0)

@@ -49,7 +49,7 @@ def report(arms: Arms) -> Report:
         f"forecast from the first with an RMSE of {near}, from a quarter with {far}; "
         f"evaluation noise alone is {noise:.3f}"
     )
-    return Report(verdict, tables, figure)
+    return verdict, tables, figure
 
 
 STUDY = Study(

@@ -137,7 +137,7 @@ def report(arms: Arms) -> Report:
     if "random reward" in arms:
         gained = curves["pass", "after RL, random reward"][0] - base[0]
         verdict += f"; a random reward changes pass@1 by {gained:+.2f}"
-    return Report(verdict, text, figure)
+    return verdict, text, figure
 
 
 STUDY = Study(

@@ -8,8 +8,6 @@ from scaling import (
     Report,
     Study,
     draw_curves,
-    finals,
-    fit_arms,
     load,
     panels,
     table,
@@ -43,7 +41,7 @@ def report(arms: Arms) -> Report:
     """Ceilings and compute against the gold reward; proxy and gold over distance."""
     verdict, tables, _ = compare.compare_arms(arms)
     figure, (left, right) = panels(2)
-    draw_curves(left, list(fit_arms(arms).values()))
+    draw_curves(left, list(compare.fit_arms(arms).values()))
     rows = []
     for i, (name, runs) in enumerate(arms.items()):
         best = np.mean([max(row["pass_rate"] for row in r.rows) for r in runs])
@@ -52,7 +50,16 @@ def report(arms: Arms) -> Report:
         far = np.mean([distance(row) for row in last])
         quality = [r.measured["auc"] for r in runs if "auc" in r.measured]
         auc = f"{np.mean(quality):.3f}" if quality else "-"
-        rows += [[name, f"{best:.3f}", finals(runs), f"{paid:.3f}", f"{far:.2f}", auc]]
+        rows += [
+            [
+                name,
+                f"{best:.3f}",
+                compare.finals(runs),
+                f"{paid:.3f}",
+                f"{far:.2f}",
+                auc,
+            ]
+        ]
         for r in runs:
             away = [distance(row) for row in r.rows]
             for key, style in (("pass_rate", "-"), ("reward", ":")):
@@ -63,7 +70,7 @@ def report(arms: Arms) -> Report:
     right.set(ylabel="solid: true pass rate; dotted: reward paid")
     header = "reward | gold at its best | gold at the end | paid at the end"
     tables += "\n\n" + table(header + " | sqrt(KL) at the end | AUC", rows)
-    return Report(verdict, tables, figure)
+    return verdict, tables, figure
 
 
 def distance(row: dict) -> float:

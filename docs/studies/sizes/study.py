@@ -11,8 +11,6 @@ from scaling import (
     Study,
     draw_curves,
     failure_law,
-    finals,
-    fit_arms,
     fit_table,
     forecast,
     load,
@@ -24,6 +22,7 @@ from scaling import (
 from train import Config
 
 bases = load(STUDIES / "bases.py")
+compare = load(STUDIES / "compare.py")
 
 
 def arms(quick: bool) -> dict[str, dict]:
@@ -40,7 +39,7 @@ def count_parameters(result: Result) -> int:
 
 def report(arms: Arms) -> Report:
     """Ceiling and C_mid over parameters, beside the base's pretraining loss."""
-    fits, rows = fit_arms(arms), []
+    fits, rows = compare.fit_arms(arms), []
     sizes = np.array([count_parameters(runs[0]) for runs in arms.values()])
     losses = np.array([runs[0].measured["base_loss"] for runs in arms.values()])
     for i, (name, runs) in enumerate(arms.items()):
@@ -48,7 +47,9 @@ def report(arms: Arms) -> Report:
         fall = 1 - failure_law(x, y)(x.max() * np.array([0.1, 1.0]))
         k = f"{np.log10(fall[0] / fall[1]):.2f}"
         start = f"{fits[name].fit.r0:.3f}"
-        rows += [[name, f"{sizes[i]:,}", f"{losses[i]:.3f}", start, finals(runs), k]]
+        rows += [
+            [name, f"{sizes[i]:,}", f"{losses[i]:.3f}", start, compare.finals(runs), k]
+        ]
     header = "model | parameters | loss of the base | R_0 | final pass rate"
     text = table(header + " | k of Tan et al.", rows)
     text += "\n\n" + fit_table(list(fits.values()), "FLOPs")
@@ -73,7 +74,7 @@ def report(arms: Arms) -> Report:
         f"{mean[-1]:.2f} after RL; the second half is missed by {ours:.3f} "
         f"(sigmoid) and {tan:.3f} (late power law in 1 - R)"
     )
-    return Report(verdict, text, figure)
+    return verdict, text, figure
 
 
 STUDY = Study(

@@ -11,8 +11,6 @@ from scaling import (
     Report,
     Sigmoid,
     Study,
-    finals,
-    fit_arms,
     fit_sigmoid,
     fit_table,
     load,
@@ -23,6 +21,7 @@ from scaling import (
 )
 
 bases = load(STUDIES / "bases.py")
+compare = load(STUDIES / "compare.py")
 
 # Of each base, cheapest first: its cost, the largest RL compute on it, a fit a seed.
 Bases = list[tuple[float, float, list[Sigmoid]]]
@@ -100,9 +99,9 @@ def report(arms: Arms) -> Report:
     costs = np.array([cost for cost, *_ in fitted])
     losses = np.array([runs[0].measured["base_loss"] for runs in arms.values()])
     text += bases.loss_law("pretraining FLOPs", costs, losses)
-    text += "\n\n" + fit_table(list(fit_arms(arms).values()), "FLOPs")
+    text += "\n\n" + fit_table(list(compare.fit_arms(arms).values()), "FLOPs")
     verdict += "; RL gains less than 0.1 on " + (", ".join(failing) or "none of these")
-    return Report(verdict, text, figure)
+    return verdict, text, figure
 
 
 def measure_bases(arms: Arms) -> Bases:
@@ -125,7 +124,7 @@ def gain_table(arms: Arms) -> tuple[str, list[str]]:
         failing += [name] if rise < 0.1 else []
         cost, loss = runs[0].rows[0]["pretrain_flops"], runs[0].measured["base_loss"]
         cells = [name, f"{cost:.2e}", f"{loss:.3f}", f"{before:.3f}"]
-        rows += [[*cells, finals(runs), f"{rise:+.3f}"]]
+        rows += [[*cells, compare.finals(runs), f"{rise:+.3f}"]]
     header = "base | pretraining FLOPs | its loss | R_0 | final | gain"
     return table(header, rows), failing
 
