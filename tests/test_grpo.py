@@ -191,11 +191,6 @@ def test_clip_by_hand(advantage, high, loss, grad, cut):
     assert got[3] == cut
 
 
-@pytest.mark.parametrize("ratio, high, value", [(1.25, 0.2, 1.2), (1.25, 0.28, 1.25)])
-def test_clip_higher_leaves_more_room(ratio, high, value):
-    assert loss_of([ratio], 1.0, clip_high=high)[0] == pytest.approx(-value, abs=1e-10)
-
-
 def test_defaults_are_dapos():
     """0.8 to 1.28; 5 is the middle of what ScaleRL tried."""
     assert loss_of([2.0], 1.0)[0] == pytest.approx(-1.28)
@@ -381,16 +376,6 @@ def test_gradient_of_kl_by_hand(kind, place, expected):
     k = k.detach() * logp if place == "reward" else k
     (logp.detach().exp() * k).sum().backward()
     assert logits.grad[0].item() == pytest.approx(expected, abs=1e-6)
-
-
-def test_k3_rises_with_logp_above_the_reference():
-    """logp = ln .5 over ref = ln .25: value .193147, slope +.5; a wrong sign of x or of
-    the loss turns it."""
-    logp = doubles(0.5).log().requires_grad_()
-    k = kl_estimate(logp, doubles(0.25).log(), "k3")
-    k.sum().backward()
-    assert k.item() == pytest.approx(0.1931471806, abs=1e-10)
-    assert logp.grad.item() == pytest.approx(0.5)
 
 
 def bandit_gradient(z, estimator, place, ratio):
@@ -720,41 +705,22 @@ def test_expected_gradient_of_a_bandit(p, size, kind, expected):
 
     Centring scales it by 1 - 1/G; dividing by the std is something else again.
     """
-    z = torch.tensor(p, dtype=torch.float64).logit().requires_grad_()
-    logps = torch.stack([-torch.nn.functional.softplus(z), z.sigmoid().log()])
-    total = 0.0
-    for group in itertools.product((0, 1), repeat=size):
-        rewards = torch.tensor([group], dtype=torch.float64)
-        advantages = group_advantages(rewards, kind)[0]
-        logp = logps[list(group)][:, None]
-        weights = torch.full((size,), 1 / size, dtype=torch.float64)
-        ones = torch.ones(size, 1)
-        loss, _, _ = policy_loss(logp, logp.detach(), advantages, ones, weights)
-        (grad,) = torch.autograd.grad(loss, z, retain_graph=True)
-        total -= grad.item() * logps[list(group)].sum().exp().item()
+
+    def bandit(z):
+        return torch.stack([logsigmoid(-z), logsigmoid(z)])[:, None], torch.ones(2, 1)
+
+    z = doubles(p)[0].logit()
+    got = expected_gradient(bandit, z, doubles(0, 1), (1, size), kind)
     # GRPO adds 1e-6 to a std of about 0.5.
-    assert total == pytest.approx(expected, abs=2e-6)
+    assert got.item() == pytest.approx(expected, abs=2e-6)
 
 
 def test_a_sampler_that_is_off_shows_in_the_ratio():
     """Top-k 2 of (.5, .3, .2) leaves (.625, .375): ratio 0.8, the mass it keeps, on
-    every token. Logits [2, 0] sampled at temperature .5 and scored at 1: .896929."""
+    every token."""
     kept = doubles(0.5, 0.3) / doubles(0.625, 0.375)
     _, _, ratio, _ = loss_of(kept.tolist(), 1.0)
     assert ratio[0].tolist() == pytest.approx([0.8, 0.8])
-    logits = doubles([[2, 0], [0, 0]])
-    tokens = torch.zeros(1, 2, dtype=torch.long)
-    new, old = token_logprobs(logits, tokens), token_logprobs(2 * logits, tokens)
-    assert new[0].tolist() == pytest.approx([0, -0.126928], abs=1e-6)
-    args = torch.ones(1), torch.tensor([[0.0, 1.0]]), torch.ones(1)
-    _, ratio, _ = policy_loss(new, old, *args)
-    assert ratio[0].tolist() == pytest.approx([1, 0.896929], abs=1e-6)
-
-
-def test_entropy_of_a_uniform_policy():
-    """ln 8 = 2.079442 at each token, the log of the vocabulary of a fresh model."""
-    entropy = token_entropy(torch.zeros(2, 4, 8))
-    assert entropy[:, 1:].flatten().tolist() == pytest.approx([2.079442] * 6, abs=1e-6)
 
 
 def test_recipes_are_lines_of_config():
