@@ -63,13 +63,10 @@ def off_policy_gradient(kind, limit):
         ("dr_grpo", [1, 0, 0, 0], [0.75, -0.25, -0.25, -0.25]),
         ("grpo", [1, 0, 0, 0], [1.732051, -0.577350, -0.577350, -0.577350]),
         ("grpo", [1, 0, 0, 1], [1.0, -1.0, -1.0, 1.0]),
-        ("dr_grpo", [1, 0, 0, 1], [0.5, -0.5, -0.5, 0.5]),
         ("none", [1, 0, 0, 0.5], [1, 0, 0, 0.5]),
-        ("none", [1, 1, 1, 1], [1, 1, 1, 1]),
         ("batch_mean", [1, 0, 0, 0], [0.75, -0.25, -0.25, -0.25]),
         ("rloo", [1, 0, 0.5, 0.5], [2 / 3, -2 / 3, 0, 0]),
         ("maxrl", [1, 0, 0, 0], [3, -1, -1, -1]),
-        ("maxrl", [1, 1, 0, 0], [1, 1, -1, -1]),
     ],
 )
 def test_advantages_by_hand(kind, rewards, expected):
@@ -179,7 +176,6 @@ def loss_of(ratios, advantage, kind="clip", mask=None, **clip):
         (-1.0, 0.20, +1.1, [0.5, 1 / 3, 0], [0, 0, 1]),  # 0.5 is raised to 0.8
         (+1.0, 0.28, -2.78 / 3, [0, -1 / 3, -1 / 6], [1, 0, 0]),
         (-1.0, 0.28, +1.1, [0.5, 1 / 3, 0], [0, 0, 1]),
-        (+2.0, 0.28, -5.56 / 3, [0, -2 / 3, -1 / 3], [1, 0, 0]),
         (-0.5, 0.20, +0.55, [0.25, 1 / 6, 0], [0, 0, 1]),
     ],
 )
@@ -465,12 +461,6 @@ def test_aggregations_by_hand(kind, expected):
     assert got == pytest.approx(expected, abs=1e-10)
 
 
-def test_token_mean_is_not_the_mean_of_micro_batch_means():
-    """[1, 1] and [4, 4, 4, 4]: 3.0 by tokens; the mean of the two means is 2.5."""
-    sums = doubles(2, 16)
-    assert (weights_of([2, 4], "token") * sums).sum() == pytest.approx(3.0)
-
-
 @pytest.mark.parametrize("aggregation", grpo.AGGREGATIONS)
 def test_two_unequal_ranks_sum_to_one(aggregation):
     """One prompt here and three there, the counts of both: the same loss and gradient.
@@ -687,17 +677,12 @@ def test_kl_to_go_is_the_whole_gradient_of_the_kl():
     [
         (0.5, 2, "dr_grpo", 0.125),
         (0.5, 4, "dr_grpo", 0.1875),
-        (0.25, 4, "dr_grpo", 0.140625),
         (0.5, 2, "grpo", 0.25),
         (0.5, 4, "grpo", 0.404006),
-        (0.25, 4, "grpo", 0.308443),
         (0.1, 4, "grpo", 0.152125),
         (0.5, 8, "grpo", 0.463914),
-        (0.5, 8, "dr_grpo", 0.21875),
         (0.5, 4, "rloo", 0.25),
-        (0.1, 4, "rloo", 0.09),
         (0.5, 4, "maxrl", 0.4375),
-        (0.25, 4, "maxrl", 0.433594),
     ],
 )
 def test_expected_gradient_of_a_bandit(p, size, kind, expected):
