@@ -125,8 +125,6 @@ FORBIDDEN = (
     "_local_scalar_dense nonzero masked_select unique equal multinomial lift_fresh "
     "is_nonzero"
 ).split()
-
-
 VIEWS = (
     "view _unsafe_view unsqueeze select slice t transpose expand alias unbind split "
     "split_with_sizes"

@@ -63,13 +63,10 @@ def off_policy_gradient(kind, limit):
         ("dr_grpo", [1, 0, 0, 0], [0.75, -0.25, -0.25, -0.25]),
         ("grpo", [1, 0, 0, 0], [1.732051, -0.577350, -0.577350, -0.577350]),
         ("grpo", [1, 0, 0, 1], [1.0, -1.0, -1.0, 1.0]),
-        ("dr_grpo", [1, 0, 0, 1], [0.5, -0.5, -0.5, 0.5]),
         ("none", [1, 0, 0, 0.5], [1, 0, 0, 0.5]),
-        ("none", [1, 1, 1, 1], [1, 1, 1, 1]),
         ("batch_mean", [1, 0, 0, 0], [0.75, -0.25, -0.25, -0.25]),
         ("rloo", [1, 0, 0.5, 0.5], [2 / 3, -2 / 3, 0, 0]),
         ("maxrl", [1, 0, 0, 0], [3, -1, -1, -1]),
-        ("maxrl", [1, 1, 0, 0], [1, 1, -1, -1]),
     ],
 )
 def test_advantages_by_hand(kind, rewards, expected):
@@ -179,7 +176,6 @@ def loss_of(ratios, advantage, kind="clip", mask=None, **clip):
         (-1.0, 0.20, +1.1, [0.5, 1 / 3, 0], [0, 0, 1]),  # 0.5 is raised to 0.8
         (+1.0, 0.28, -2.78 / 3, [0, -1 / 3, -1 / 6], [1, 0, 0]),
         (-1.0, 0.28, +1.1, [0.5, 1 / 3, 0], [0, 0, 1]),
-        (+2.0, 0.28, -5.56 / 3, [0, -2 / 3, -1 / 3], [1, 0, 0]),
         (-0.5, 0.20, +0.55, [0.25, 1 / 6, 0], [0, 0, 1]),
     ],
 )
@@ -189,11 +185,6 @@ def test_clip_by_hand(advantage, high, loss, grad, cut):
     assert got[0] == pytest.approx(loss, abs=1e-10)
     assert got[1] == pytest.approx(grad, abs=1e-10)
     assert got[3] == cut
-
-
-@pytest.mark.parametrize("ratio, high, value", [(1.25, 0.2, 1.2), (1.25, 0.28, 1.25)])
-def test_clip_higher_leaves_more_room(ratio, high, value):
-    assert loss_of([ratio], 1.0, clip_high=high)[0] == pytest.approx(-value, abs=1e-10)
 
 
 def test_defaults_are_dapos():
@@ -383,16 +374,6 @@ def test_gradient_of_kl_by_hand(kind, place, expected):
     assert logits.grad[0].item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_k3_rises_with_logp_above_the_reference():
-    """logp = ln .5 over ref = ln .25: value .193147, slope +.5; a wrong sign of x or of
-    the loss turns it."""
-    logp = doubles(0.5).log().requires_grad_()
-    k = kl_estimate(logp, doubles(0.25).log(), "k3")
-    k.sum().backward()
-    assert k.item() == pytest.approx(0.1931471806, abs=1e-10)
-    assert logp.grad.item() == pytest.approx(0.5)
-
-
 def bandit_gradient(z, estimator, place, ratio):
     """Mean gradient on z of two arms, p = sigmoid(z), rewards 1 and 0, and a KL to 1/2
     times 0.5 in the reward or the loss; there perhaps times pi / old."""
@@ -478,12 +459,6 @@ def test_aggregations_by_hand(kind, expected):
     sums = doubles(2, 16, 6, 0)
     got = (weights_of([2, 4, 1, 0], kind) * sums).sum().item()
     assert got == pytest.approx(expected, abs=1e-10)
-
-
-def test_token_mean_is_not_the_mean_of_micro_batch_means():
-    """[1, 1] and [4, 4, 4, 4]: 3.0 by tokens; the mean of the two means is 2.5."""
-    sums = doubles(2, 16)
-    assert (weights_of([2, 4], "token") * sums).sum() == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize("aggregation", grpo.AGGREGATIONS)
@@ -702,17 +677,12 @@ def test_kl_to_go_is_the_whole_gradient_of_the_kl():
     [
         (0.5, 2, "dr_grpo", 0.125),
         (0.5, 4, "dr_grpo", 0.1875),
-        (0.25, 4, "dr_grpo", 0.140625),
         (0.5, 2, "grpo", 0.25),
         (0.5, 4, "grpo", 0.404006),
-        (0.25, 4, "grpo", 0.308443),
         (0.1, 4, "grpo", 0.152125),
         (0.5, 8, "grpo", 0.463914),
-        (0.5, 8, "dr_grpo", 0.21875),
         (0.5, 4, "rloo", 0.25),
-        (0.1, 4, "rloo", 0.09),
         (0.5, 4, "maxrl", 0.4375),
-        (0.25, 4, "maxrl", 0.433594),
     ],
 )
 def test_expected_gradient_of_a_bandit(p, size, kind, expected):
@@ -720,41 +690,22 @@ def test_expected_gradient_of_a_bandit(p, size, kind, expected):
 
     Centring scales it by 1 - 1/G; dividing by the std is something else again.
     """
-    z = torch.tensor(p, dtype=torch.float64).logit().requires_grad_()
-    logps = torch.stack([-torch.nn.functional.softplus(z), z.sigmoid().log()])
-    total = 0.0
-    for group in itertools.product((0, 1), repeat=size):
-        rewards = torch.tensor([group], dtype=torch.float64)
-        advantages = group_advantages(rewards, kind)[0]
-        logp = logps[list(group)][:, None]
-        weights = torch.full((size,), 1 / size, dtype=torch.float64)
-        ones = torch.ones(size, 1)
-        loss, _, _ = policy_loss(logp, logp.detach(), advantages, ones, weights)
-        (grad,) = torch.autograd.grad(loss, z, retain_graph=True)
-        total -= grad.item() * logps[list(group)].sum().exp().item()
+
+    def bandit(z):
+        return torch.stack([logsigmoid(-z), logsigmoid(z)])[:, None], torch.ones(2, 1)
+
+    z = doubles(p)[0].logit()
+    got = expected_gradient(bandit, z, doubles(0, 1), (1, size), kind)
     # GRPO adds 1e-6 to a std of about 0.5.
-    assert total == pytest.approx(expected, abs=2e-6)
+    assert got.item() == pytest.approx(expected, abs=2e-6)
 
 
 def test_a_sampler_that_is_off_shows_in_the_ratio():
     """Top-k 2 of (.5, .3, .2) leaves (.625, .375): ratio 0.8, the mass it keeps, on
-    every token. Logits [2, 0] sampled at temperature .5 and scored at 1: .896929."""
+    every token."""
     kept = doubles(0.5, 0.3) / doubles(0.625, 0.375)
     _, _, ratio, _ = loss_of(kept.tolist(), 1.0)
     assert ratio[0].tolist() == pytest.approx([0.8, 0.8])
-    logits = doubles([[2, 0], [0, 0]])
-    tokens = torch.zeros(1, 2, dtype=torch.long)
-    new, old = token_logprobs(logits, tokens), token_logprobs(2 * logits, tokens)
-    assert new[0].tolist() == pytest.approx([0, -0.126928], abs=1e-6)
-    args = torch.ones(1), torch.tensor([[0.0, 1.0]]), torch.ones(1)
-    _, ratio, _ = policy_loss(new, old, *args)
-    assert ratio[0].tolist() == pytest.approx([1, 0.896929], abs=1e-6)
-
-
-def test_entropy_of_a_uniform_policy():
-    """ln 8 = 2.079442 at each token, the log of the vocabulary of a fresh model."""
-    entropy = token_entropy(torch.zeros(2, 4, 8))
-    assert entropy[:, 1:].flatten().tolist() == pytest.approx([2.079442] * 6, abs=1e-6)
 
 
 def test_recipes_are_lines_of_config():

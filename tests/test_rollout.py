@@ -51,12 +51,11 @@ def test_other_keys_give_other_samples(gpt, problems):
     """Seed, step, prompt and sample each matter; shared noise would ruin the groups."""
     same = [problems[0]] * 4
     batch = rollout(gpt, same, 4, MAX_NEW, (0, 0))
-    assert len({batch.text(i) for i in range(16)}) == 16
+    texts = {batch.text(i) for i in range(16)}
+    assert len(texts) == 16
     for key in ((1, 0), (0, 1)):
         other = rollout(gpt, same, 4, MAX_NEW, key)
-        assert not {other.text(i) for i in range(16)} & {
-            batch.text(i) for i in range(16)
-        }
+        assert not {other.text(i) for i in range(16)} & texts
 
 
 def test_uniforms_do_not_depend_on_how_many_are_drawn():
@@ -84,25 +83,6 @@ def test_inverse_cdf_at_the_ends():
     for u in ends:
         choice = inverse_cdf(logprobs, u.expand(1000))
         assert choice.min() >= 3 and choice.max() < 91
-
-
-def test_first_tokens_follow_the_model(gpt, problems):
-    """Chi-square of 4,000 first tokens; one shared by a group would fail by far."""
-    batch = rollout(gpt, [problems[0]], 4000, 1, (0, 0))
-    start = batch.prompt_lengths[0]
-    with torch.no_grad():
-        probs = gpt(batch.tokens[:1, :start])[0, -1].softmax(-1).double()
-    counts = torch.bincount(batch.tokens[:, start], minlength=96).double()
-    assert counts[probs == 0].sum() == 0
-    common = probs * 4000 >= 5
-
-    def chi_square(p):
-        return ((counts - 4000 * p)[common] ** 2 / (4000 * p)[common]).sum()
-
-    df = int(common.sum()) - 1
-    assert chi_square(probs) < df + 4 * (2 * df) ** 0.5
-    tilted = probs * (1 + 0.2 * (-1) ** torch.arange(96))  # it can tell
-    assert chi_square(tilted / tilted.sum()) > df + 4 * (2 * df) ** 0.5
 
 
 def test_whole_answers_follow_the_model(gpt, problems):
@@ -180,7 +160,7 @@ def test_train_mode_and_gradients_do_not_leak(gpt, problems):
     gpt.train()
     with torch.enable_grad():
         batch = rollout(gpt, problems[:2], 4, 8, (0, 0))
-    assert torch.equal(before.tokens, batch.tokens)
+    assert torch.equal(before.tokens, batch.tokens) and not batch.logp.requires_grad
     logp = grpo.token_logprobs(gpt(batch.tokens), batch.tokens)
     ((logp - batch.logp) * batch.mask).sum().backward()  # an inference tensor raises
 
@@ -266,11 +246,6 @@ def test_every_place_of_the_end_token(gpt, problems, at, truncated):
 def test_a_prompt_that_does_not_fit(gpt, problems):
     with pytest.raises(ValueError, match="do not fit the context of 256"):
         rollout(gpt, problems, 2, 250, (0, 0))
-
-
-def test_no_gradient_is_recorded(gpt, problems):
-    batch = rollout(gpt, problems[:1], 2, 5, (0, 0))
-    assert not batch.logp.requires_grad and not batch.logp.is_inference()
 
 
 class Talker(Env):
