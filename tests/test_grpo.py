@@ -9,9 +9,12 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import logsigmoid
 
 import grpo
 from grpo import (
+    exact_gradient,
+    expected_gradient,
     group_advantages,
     importance_weights,
     kl_estimate,
@@ -21,11 +24,37 @@ from grpo import (
     sequence_weights,
     token_entropy,
     token_logprobs,
+    weighted_sum,
 )
 
 
 def doubles(*values):
     return torch.tensor(values, dtype=torch.float64)
+
+
+# Two tokens, each 0 or 1: logits of the first, of the second after 0, and after 1.
+THETA = doubles([0.3, -0.2], [0.1, 0.4], [-0.5, 0.2])
+SAMPLER = doubles([-0.7, 0.8], [1.0, -0.6], [-0.9, 0.9])  # a policy far from THETA
+REWARDS = doubles(0, 1, 0, 0.5)  # of 00, 01, 10, 11
+
+
+def two_tokens(theta):
+    """Log-probabilities and mask (4, 2) of the four answers."""
+    logp = theta.log_softmax(-1)
+    rows = [torch.stack([logp[0, a], logp[1 + a, b]]) for a in (0, 1) for b in (0, 1)]
+    return torch.stack(rows), torch.ones(4, 2)
+
+
+def off_policy_gradient(kind, limit):
+    """Mean gradient when SAMPLER wrote the answers, with importance_weights."""
+    theta = THETA.clone().requires_grad_()
+    logp, mask = two_tokens(theta)
+    old, _ = two_tokens(SAMPLER)
+    correction = importance_weights(logp - old, mask, kind, limit)
+    loss, _, _ = policy_loss(
+        logp, old, REWARDS, mask, old.sum(1).exp(), "reinforce", correction=correction
+    )
+    return -torch.autograd.grad(loss, theta)[0]
 
 
 @pytest.mark.parametrize(
@@ -364,21 +393,42 @@ def test_k3_rises_with_logp_above_the_reference():
     assert logp.grad.item() == pytest.approx(0.5)
 
 
+def bandit_gradient(z, estimator, place, ratio):
+    """Mean gradient on z of two arms, p = sigmoid(z), rewards 1 and 0, and a KL to 1/2
+    times 0.5 in the reward or the loss; there perhaps times pi / old."""
+    z = z.clone().requires_grad_()
+    logp = torch.stack([logsigmoid(z), logsigmoid(-z)])[:, None]
+    k = kl_estimate(logp, torch.full_like(logp, 0.5).log(), estimator)
+    if ratio:
+        k = k * (logp - logp.detach()).exp()
+    reward = doubles([1], [0]) - 0.5 * k.detach() * (place == "reward")
+    p, ones = logp.detach().exp()[:, 0], torch.ones(2, 1)
+    loss, _, _ = policy_loss(logp, logp.detach(), reward, ones, p, "reinforce")
+    if place == "loss":
+        loss = loss + 0.5 * weighted_sum(k, ones, p)
+    return -torch.autograd.grad(loss, z)[0]
+
+
 @pytest.mark.parametrize(
-    "kl, p",
+    "estimator, place, ratio, end",
     [
-        ("k1_reward", 0.880797078),
-        ("k2_loss", 0.880797078),
-        ("k3_loss_rho", 0.880797078),
-        ("k3_loss", 0.809016994),
-        ("k1_loss", 1.0),
-        ("k2_reward", 1.0),
-        ("k3_reward", 1.0),
+        ("k1", "reward", False, 0.880797078),
+        ("k2", "loss", False, 0.880797078),
+        ("k3", "loss", True, 0.880797078),
+        ("k3", "loss", False, 0.809016994),
+        ("k1", "loss", False, 1.0),
+        ("k2", "reward", False, 1.0),
+        ("k3", "reward", False, 1.0),
     ],
 )
-def test_where_the_kl_bandit_ends(kl, p):
+def test_where_the_kl_bandit_ends(estimator, place, ratio, end):
     """The optimum is sigmoid(1 / 0.5); k3 in the loss stops at the golden section."""
-    assert grpo.fixed_point(kl) == pytest.approx(p, abs=1e-8)
+    low, high = doubles(0, 20)
+    for _ in range(50):
+        middle = (low + high) / 2
+        up = bandit_gradient(middle, estimator, place, ratio) > 0
+        low, high = (middle, high) if up else (low, middle)
+    assert low.sigmoid().item() == pytest.approx(end, abs=1e-8)
 
 
 def test_returns_to_go_by_hand():
@@ -511,7 +561,7 @@ def test_entropy_by_hand():
 def test_the_loss_has_the_exact_policy_gradient():
     """E[R] and its gradient, known to ten digits, through token_logprobs and
     policy_loss: a sign, a shifted column, a lost token or a detached ratio show."""
-    theta = grpo.THETA.clone().requires_grad_()
+    theta = THETA.clone().requires_grad_()
     sequences = list(itertools.product((0, 1), repeat=2))
     rows = torch.tensor([[0, 1 + a] for a, _ in sequences])
     tokens = torch.tensor([[0, a, b] for a, b in sequences])
@@ -519,14 +569,14 @@ def test_the_loss_has_the_exact_policy_gradient():
     logp = token_logprobs(logits, tokens)
     mask = torch.tensor([[0.0, 1.0, 1.0]] * 4)
     p = (logp * mask).sum(1).exp().detach()
-    assert (p @ grpo.REWARDS).item() == pytest.approx(0.4837011340, abs=1e-10)
+    assert (p @ REWARDS).item() == pytest.approx(0.4837011340, abs=1e-10)
     for kind in grpo.LOSSES:
         if kind == "gspo":  # its ratio is a mean over tokens: 1 / T of the gradient
             continue
-        args = p * grpo.REWARDS, mask, torch.ones(4), kind
+        args = p * REWARDS, mask, torch.ones(4), kind
         loss, _, _ = policy_loss(logp, logp.detach(), *args)
         (grad,) = torch.autograd.grad(-loss, theta, retain_graph=True)
-        exact = grpo.exact_gradient(grpo.two_tokens, grpo.THETA, grpo.REWARDS)
+        exact = exact_gradient(two_tokens, THETA, REWARDS)
         torch.testing.assert_close(grad, exact, rtol=0, atol=1e-12)
         expected = [0.0564828, -0.1521654, -0.0418528]
         assert grad[:, 0].tolist() == pytest.approx(expected, abs=1e-7)
@@ -537,8 +587,8 @@ def similarity(a, b):
     return torch.cosine_similarity(a.flatten(), b.flatten(), dim=0).item()
 
 
-TWO = (grpo.two_tokens, grpo.THETA, grpo.REWARDS)
-STOP = (grpo.until_stop, grpo.PHI, grpo.STOP_REWARDS)
+TWO = (two_tokens, THETA, REWARDS)
+STOP = (grpo.until_stop, grpo.PHI, doubles(0, 1, 1, 0))
 
 
 @pytest.mark.parametrize(
@@ -555,15 +605,15 @@ STOP = (grpo.until_stop, grpo.PHI, grpo.STOP_REWARDS)
 def test_baselines_that_keep_the_gradient(kind, shape, share):
     """All batches there are, each with its chance: leave-one-out is unbiased, centring
     by a mean of n answers scales the gradient by exactly 1 - 1/n."""
-    exact = grpo.exact_gradient(*TWO)
-    got = grpo.expected_gradient(*TWO, shape, kind)
+    exact = exact_gradient(*TWO)
+    got = expected_gradient(*TWO, shape, kind)
     torch.testing.assert_close(got, share * exact, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["grpo", "reinforce_pp", "scalerl", "maxrl"])
 def test_normalisers_bend_the_gradient(kind):
     """No multiple of the exact one, yet uphill."""
-    got, exact = grpo.expected_gradient(*TWO, (2, 2), kind), grpo.exact_gradient(*TWO)
+    got, exact = expected_gradient(*TWO, (2, 2), kind), exact_gradient(*TWO)
     assert 0.9 < similarity(got, exact) < 1 - 1e-6
 
 
@@ -581,10 +631,10 @@ def test_only_a_constant_keeps_the_direction(kind, cosine):
     logp, mask = grpo.until_stop(grpo.PHI)
     chances = logp.sum(1).exp()
     assert chances.sum().item() == pytest.approx(1, abs=1e-12)
-    assert (chances @ grpo.STOP_REWARDS).item() == pytest.approx(0.327328, abs=1e-6)
-    exact = grpo.exact_gradient(*STOP)
+    assert (chances @ STOP[2]).item() == pytest.approx(0.327328, abs=1e-6)
+    exact = exact_gradient(*STOP)
     assert exact.tolist() == pytest.approx([-0.179976, 0.052275, 0.064487], abs=1e-6)
-    got = grpo.expected_gradient(*STOP, (1, 2), "rloo", kind)
+    got = expected_gradient(*STOP, (1, 2), "rloo", kind)
     assert similarity(got, exact) == pytest.approx(cosine, abs=1e-6)
     if kind == "constant":
         torch.testing.assert_close(got, exact, rtol=0, atol=1e-12)
@@ -606,8 +656,7 @@ def test_only_a_constant_keeps_the_direction(kind, cosine):
 def test_corrections_of_a_stale_sampler(kind, limit, cosine, gradient):
     """Answers from a policy that differs a lot: only the whole sequence's weight gives
     the truth, weights by token are a trust region and not a correction."""
-    args = grpo.THETA, grpo.SAMPLER, grpo.REWARDS, kind, limit
-    got, exact = grpo.off_policy_gradient(*args), grpo.exact_gradient(*TWO)
+    got, exact = off_policy_gradient(kind, limit), exact_gradient(*TWO)
     assert similarity(got, exact) == pytest.approx(cosine, abs=1e-6)
     if gradient:
         assert got[:, 0].tolist() == pytest.approx(gradient, abs=1e-6)
@@ -615,9 +664,9 @@ def test_corrections_of_a_stale_sampler(kind, limit, cosine, gradient):
 
 def test_the_ratio_of_the_clip_loss_is_by_token():
     """Unclipped PPO on the same stale answers is the token-level correction."""
-    theta = grpo.THETA.clone().requires_grad_()
-    (logp, mask), (old, _) = grpo.two_tokens(theta), grpo.two_tokens(grpo.SAMPLER)
-    args = old, grpo.REWARDS, mask, old.sum(1).exp()
+    theta = THETA.clone().requires_grad_()
+    (logp, mask), (old, _) = two_tokens(theta), two_tokens(SAMPLER)
+    args = old, REWARDS, mask, old.sum(1).exp()
     loss, _, _ = policy_loss(logp, *args, "clip", 99.0, 99.0)
     loss.backward()
     expected = [0.061358, 0.044595, 0.090633]
@@ -627,17 +676,17 @@ def test_the_ratio_of_the_clip_loss_is_by_token():
 def test_kl_to_go_is_the_whole_gradient_of_the_kl():
     """Two tokens, uniform reference: KL in the reward credits the first token with the
     KL it leads to; a token's own k2 in the loss does not."""
-    exact_theta = grpo.THETA.clone().requires_grad_()
-    ref, _ = grpo.two_tokens(torch.zeros(3, 2, dtype=torch.float64))
-    logp, mask = grpo.two_tokens(exact_theta)
+    exact_theta = THETA.clone().requires_grad_()
+    ref, _ = two_tokens(torch.zeros(3, 2, dtype=torch.float64))
+    logp, mask = two_tokens(exact_theta)
     (logp.sum(1).exp() * (logp - ref).sum(1)).sum().backward()
     found = {}
     for kl in ("k1_reward", "k2_loss"):
-        theta = grpo.THETA.clone().requires_grad_()
-        logp, _ = grpo.two_tokens(theta)
+        theta = THETA.clone().requires_grad_()
+        logp, _ = two_tokens(theta)
         p, k = logp.detach().sum(1).exp(), kl_estimate(logp, ref, kl[:2])
         if kl == "k2_loss":
-            loss = grpo.weighted_sum(k, mask, p)
+            loss = weighted_sum(k, mask, p)
         else:
             togo = -returns_to_go(k.detach(), mask)
             loss, _, _ = policy_loss(logp, logp.detach(), togo, mask, p, "reinforce")
@@ -710,7 +759,7 @@ def test_entropy_of_a_uniform_policy():
 
 def test_recipes_are_lines_of_config():
     """Every paper's choices exist under their names here."""
-    kinds = {"advantage": grpo.BASELINES, "loss": grpo.LOSSES, "kl": grpo.KLS}
+    kinds = {"advantage": grpo.BASELINES, "loss": grpo.LOSSES, "kl": tuple(grpo.KLS)}
     kinds["aggregation"] = grpo.AGGREGATIONS
     assert len(grpo.RECIPES) == 9
     for recipe in grpo.RECIPES.values():
