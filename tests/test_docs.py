@@ -132,7 +132,7 @@ def test_the_published_curve_in_the_readme(monkeypatch):
     found = scaling.forecast(curve, 0.5)
     fit, score = found.fit, scaling.scores(found)["forecast"]
     later = len(curve.points(found.until)[0])
-    low, high = found.interval("a")
+    low, high = found.bounds["a"]
     text = f"A {fit.a:.3f} [{low:.3f}, {high:.3f}], B {fit.b:.2f}, "
     text += f"C_mid {fit.c_mid:.1f}k GPU-hours; the {later} later points are forecast "
     text += f"to {score.rmse:.3f} (RMSE), {score.covered * later:.0f} in "
