@@ -107,7 +107,7 @@ def test_every_file_shows_its_concept(name):
         [sys.executable, f"{name}.py"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) > 5
+    assert len(done.stdout.splitlines()) > 3
     assert max(map(len, done.stdout.splitlines())) <= 88
 
 
