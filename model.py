@@ -342,6 +342,43 @@ def with_weights(model: GPT, weights: dict[str, Tensor]) -> Iterator[None]:
         model.load_state_dict(own)
 
 
+# ---- second evening ------------------------------------------------------------------
+# What a token costs: FLOPs of matmuls only, a multiply-add counting two; N is the
+# number of parameters that multiply every token, d = H * D the width of attention.
+
+
+def matmul_params(config: GPTConfig) -> int:
+    """N: parameters that multiply each token; the embedding's count as the head's."""
+    c = config
+    attn = c.dim * c.head_dim * (2 * c.heads + 2 * c.kv_heads)
+    return c.layers * (attn + 3 * c.dim * c.hidden) + c.vocab_size * c.dim
+
+
+def attention_flops(config: GPTConfig, keys: int) -> int:
+    """Scores and weighted values over `keys` (query, key) pairs: 4 d L each."""
+    return 4 * config.heads * config.head_dim * config.layers * keys
+
+
+def prefill_flops(config: GPTConfig, tokens: int) -> int:
+    """Prefill or scoring of one sequence: 2 N T + 4 d L T (T + 1) / 2."""
+    pairs = tokens * (tokens + 1) // 2  # causal: no token attends to a later one
+    return 2 * matmul_params(config) * tokens + attention_flops(config, pairs)
+
+
+def decode_flops(config: GPTConfig, context: int, tokens: int = 1) -> int:
+    """`tokens` new tokens: 2 N + 4 d L t for one that attends to t tokens.
+
+    The first attends to `context` tokens, itself included.
+    """
+    pairs = tokens * context + tokens * (tokens - 1) // 2
+    return 2 * matmul_params(config) * tokens + attention_flops(config, pairs)
+
+
+def train_flops(config: GPTConfig, tokens: int) -> int:
+    """Forward and backward over one sequence: backward costs two forwards."""
+    return 3 * prefill_flops(config, tokens)
+
+
 # --------------------------------------------------------------------------------------
 # The ledger: what every phase of a run cost
 
@@ -399,43 +436,6 @@ class Ledger:
             "pretrain_flops": self.flops["pretrain"],
             "rl_flops": sum(self.flops[phase] for phase in RL_PHASES),
         }
-
-
-# ---- second evening ------------------------------------------------------------------
-# What a token costs: FLOPs of matmuls only, a multiply-add counting two; N is the
-# number of parameters that multiply every token, d = H * D the width of attention.
-
-
-def matmul_params(config: GPTConfig) -> int:
-    """N: parameters that multiply each token; the embedding's count as the head's."""
-    c = config
-    attn = c.dim * c.head_dim * (2 * c.heads + 2 * c.kv_heads)
-    return c.layers * (attn + 3 * c.dim * c.hidden) + c.vocab_size * c.dim
-
-
-def attention_flops(config: GPTConfig, keys: int) -> int:
-    """Scores and weighted values over `keys` (query, key) pairs: 4 d L each."""
-    return 4 * config.heads * config.head_dim * config.layers * keys
-
-
-def prefill_flops(config: GPTConfig, tokens: int) -> int:
-    """Prefill or scoring of one sequence: 2 N T + 4 d L T (T + 1) / 2."""
-    pairs = tokens * (tokens + 1) // 2  # causal: no token attends to a later one
-    return 2 * matmul_params(config) * tokens + attention_flops(config, pairs)
-
-
-def decode_flops(config: GPTConfig, context: int, tokens: int = 1) -> int:
-    """`tokens` new tokens: 2 N + 4 d L t for one that attends to t tokens.
-
-    The first attends to `context` tokens, itself included.
-    """
-    pairs = tokens * context + tokens * (tokens - 1) // 2
-    return 2 * matmul_params(config) * tokens + attention_flops(config, pairs)
-
-
-def train_flops(config: GPTConfig, tokens: int) -> int:
-    """Forward and backward over one sequence: backward costs two forwards."""
-    return 3 * prefill_flops(config, tokens)
 
 
 def main() -> None:

@@ -94,27 +94,6 @@ class Demo(NamedTuple):
     right: bool  # does the verifier accept it?
 
 
-def demo_batch(
-    task: Task, levels: list[int], corpus: Corpus, count: int, rng: Random
-) -> tuple[Tensor, Tensor, list[int]]:
-    """`count` demonstrations: tokens (B, T), mask (B, T), 1 on what a policy wrote, and
-    lengths (B,)."""
-    rows, masks = [], []
-    for _ in range(count):
-        problem = task.draw(draw_level(levels, corpus, rng), "base", rng)
-        demo = task.demonstrate(problem, corpus, rng)
-        rows.append(encode(problem.prompt + "".join(demo.segments)))
-        mask = [0.0] * len(problem.prompt)
-        for i, segment in enumerate(demo.segments):  # the policy's turn is first
-            mask += [1.0 - i % 2] * len(segment)
-        masks.append(mask)
-    lengths = [len(row) for row in rows]
-    T = max(lengths)
-    tokens = torch.tensor([row + [PAD] * (T - len(row)) for row in rows])
-    mask = torch.tensor([m + [0.0] * (T - len(m)) for m in masks])
-    return tokens, mask, lengths
-
-
 def draw_level(levels: list[int], corpus: Corpus, rng: Random) -> int:
     """A level for one demonstration: P(l) proportional to exp(-skew * l)."""
     weights = [math.e ** (-corpus.skew * level) for level in levels]
@@ -212,28 +191,6 @@ class Task:
     def test_levels(self, levels: list[int]) -> list[int]:
         """Those of `levels` with enough problems to test on."""
         return [level for level in levels if level >= self.tested_from]
-
-    def choose_levels(self, text: str) -> list[int]:
-        """The levels that a text such as 1-6 or 2,4 names, all for "". ValueError if
-        there is no such level, or not enough problems for a split or a test."""
-        levels = set() if text else set(self.levels)
-        for part in text.split(",") if text else ():
-            first, _, last = part.partition("-")
-            if not first.isdecimal() or not (last or first).isdecimal():
-                raise ValueError(f"levels must look like 1-6 or 2,4; got {text!r}")
-            levels |= set(range(int(first), int(last or first) + 1))
-        for level in sorted(levels):
-            if level not in self.levels:
-                low, high = self.levels[0], self.levels[-1]
-                raise ValueError(f"{self.name} has levels {low}-{high}, not {level}")
-            for split in SPLITS:
-                self.draw(level, split, Random(0))
-        if not self.test_levels(sorted(levels)):
-            raise ValueError(
-                f"levels {text} of {self.name} have too few problems to hold some out "
-                "for a test; add a harder level"
-            )
-        return sorted(levels)
 
     @functools.cache  # noqa: B019 (tasks live as long as the program)
     def longest(self, level: int) -> tuple[int, int]:
@@ -368,6 +325,53 @@ def rewards(
     return verdicts
 
 
+# ---- second evening ------------------------------------------------------------------
+
+
+def choose_levels(task: Task, text: str) -> list[int]:
+    """The levels that a text such as 1-6 or 2,4 names, all for "". ValueError if there
+    is no such level, or not enough problems for a split or a test."""
+    levels = set() if text else set(task.levels)
+    for part in text.split(",") if text else ():
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise ValueError(f"levels must look like 1-6 or 2,4; got {text!r}")
+        levels |= set(range(int(first), int(last or first) + 1))
+    for level in sorted(levels):
+        if level not in task.levels:
+            low, high = task.levels[0], task.levels[-1]
+            raise ValueError(f"{task.name} has levels {low}-{high}, not {level}")
+        for split in SPLITS:
+            task.draw(level, split, Random(0))
+    if not task.test_levels(sorted(levels)):
+        raise ValueError(
+            f"levels {text} of {task.name} have too few problems to hold some out "
+            "for a test; add a harder level"
+        )
+    return sorted(levels)
+
+
+def demo_batch(
+    task: Task, levels: list[int], corpus: Corpus, count: int, rng: Random
+) -> tuple[Tensor, Tensor, list[int]]:
+    """`count` demonstrations: tokens (B, T), mask (B, T), 1 on what a policy wrote, and
+    lengths (B,)."""
+    rows, masks = [], []
+    for _ in range(count):
+        problem = task.draw(draw_level(levels, corpus, rng), "base", rng)
+        demo = task.demonstrate(problem, corpus, rng)
+        rows.append(encode(problem.prompt + "".join(demo.segments)))
+        mask = [0.0] * len(problem.prompt)
+        for i, segment in enumerate(demo.segments):  # the policy's turn is first
+            mask += [1.0 - i % 2] * len(segment)
+        masks.append(mask)
+    lengths = [len(row) for row in rows]
+    T = max(lengths)
+    tokens = torch.tensor([row + [PAD] * (T - len(row)) for row in rows])
+    mask = torch.tensor([m + [0.0] * (T - len(m)) for m in masks])
+    return tokens, mask, lengths
+
+
 def pass_at(right: Tensor) -> dict[int, float]:
     """pass@k for k = 1, 2, 4, 8, 16, as far as the verdicts (P, n) go."""
     n, correct = right.shape[1], right.sum(1).int().tolist()
@@ -394,9 +398,6 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
     center = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
     return center - half, center + half
-
-
-# ---- second evening ------------------------------------------------------------------
 
 
 def record(env: Env, act: Callable[[str], str]) -> Demo:

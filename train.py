@@ -1079,7 +1079,7 @@ class Config:
     @cached_property
     def level_list(self) -> list[int]:
         """The levels as numbers. ValueError for levels that the task cannot have."""
-        return find_task(self.task).choose_levels(self.levels)
+        return reward.choose_levels(find_task(self.task), self.levels)
 
     @cached_property
     def longest(self) -> tuple[int, int]:
