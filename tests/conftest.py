@@ -51,8 +51,9 @@ def gpt():
 def problems():
     """Prompts of many lengths, of one turn and of several."""
     rng = random.Random(0)
+    levels = {"chain": (3, 1, 4), "guess": (3, 1, 4), "count": (3, 2, 4)}
     return [
         reward.TASKS[task].draw(level, "rl", rng)
-        for task in ("chain", "guess", "add")
-        for level in (3, 1, 4)
+        for task in levels
+        for level in levels[task]
     ]

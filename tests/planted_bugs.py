@@ -94,7 +94,8 @@ def main() -> int:
     parser.add_argument("--file", help="only this one")
     args = parser.parse_args()
     bugs = read_bugs()
-    sources = {file: (ROOT / file).read_text() for file, *_ in bugs}
+    paths = {file: ROOT / file for file, *_ in bugs}
+    sources = {file: p.read_text() if p.exists() else "" for file, p in paths.items()}
     gone = [bug for bug in bugs if sources[bug[0]].count(bug[2]) != 1]
     for file, what, old, _ in gone:
         print(f"{file} | {what}\n     {sources[file].count(old)} times {old!r}")
