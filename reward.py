@@ -39,7 +39,7 @@ from fractions import Fraction
 from operator import add, mul, sub, truediv
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -47,6 +47,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model import GPT, PAD, GPTConfig, by_length, encode, prefill_flops, train_flops
+
+if TYPE_CHECKING:  # train.py imports this file
+    from train import Config
 
 
 @dataclass(frozen=True)
@@ -351,14 +354,15 @@ def choose_levels(task: Task, text: str) -> list[int]:
     return sorted(levels)
 
 
-def demo_batch(
-    task: Task, levels: list[int], corpus: Corpus, count: int, rng: Random
-) -> tuple[Tensor, Tensor, list[int]]:
-    """`count` demonstrations: tokens (B, T), mask (B, T), 1 on what a policy wrote, and
-    lengths (B,)."""
+def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
+    """Demonstrations of one pretraining step: tokens (B, T), mask (B, T), 1 on what a
+    policy wrote, and lengths (B,). `cfg` is a train.Config."""
+    task = find_task(cfg.task)
+    corpus = Corpus(cfg.think_share, cfg.noise, cfg.skew, cfg.weak)
+    rng = Random(f"{cfg.seed} pretrain {step}")
     rows, masks = [], []
-    for _ in range(count):
-        problem = task.draw(draw_level(levels, corpus, rng), "base", rng)
+    for _ in range(cfg.pretrain_batch):
+        problem = task.draw(draw_level(cfg.level_list, corpus, rng), "base", rng)
         demo = task.demonstrate(problem, corpus, rng)
         rows.append(encode(problem.prompt + "".join(demo.segments)))
         mask = [0.0] * len(problem.prompt)

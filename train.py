@@ -46,7 +46,7 @@ from tqdm import tqdm
 import grpo
 import reward
 from model import GPT, PHASES, GPTConfig, Ledger, by_length, trim, with_weights
-from reward import Problem, find_task, pass_at, wilson
+from reward import Problem, demo_batch, find_task, pass_at, wilson
 from rollout import Batch, Buffers, describe_answers, join, replay, rollout
 
 # Streams of random numbers: a key is (seed, stream, step), then prompt and sample.
@@ -190,14 +190,6 @@ def apply_gradients(run: Run, lr: float) -> float | None:
 # Pretraining
 
 
-def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
-    """Tokens (B, T), mask (B, T) of what a policy wrote, and lengths, of one step."""
-    rng = random.Random(f"{cfg.seed} pretrain {step}")
-    corpus = reward.Corpus(cfg.think_share, cfg.noise, cfg.skew, cfg.weak)
-    task = find_task(cfg.task)
-    return reward.demo_batch(task, cfg.level_list, corpus, cfg.pretrain_batch, rng)
-
-
 def pretrain(run: Run, stop: Stop) -> None:
     """Next-token training on demonstrations, loss on what a policy would write.
 
@@ -246,8 +238,7 @@ def reinforce(run: Run, stop: Stop) -> None:
         # 2. grade every answer
         paid = pay(run, batch)
         stats = batch_stats(run, batch, paid)
-        if cfg.retire:
-            count_tries(run, batch, paid)
+        count_tries(run, batch, paid)
         if cfg.flat == "resample":
             batch, paid = resample(run, batch, paid)
         # 3. compare the answers within each group
@@ -642,8 +633,9 @@ def resample(run: Run, batch: Batch, paid: Pay) -> tuple[Batch, Pay]:
 def count_tries(run: Run, batch: Batch, paid: Pay) -> None:
     """How often each problem was solved, for --retire."""
     for env, amount in zip(batch.envs, paid.rewards.tolist(), strict=True):
-        right, tried = run.tries.get(env.problem.key, (0, 0))
-        run.tries[env.problem.key] = [right + amount, tried + 1]
+        if run.cfg.retire:
+            right, tried = run.tries.get(env.problem.key, (0, 0))
+            run.tries[env.problem.key] = [right + amount, tried + 1]
 
 
 RM_STEPS = 150  # optimizer steps of a learned reward
@@ -682,8 +674,6 @@ SENTENCES = {
     "contrast": f"no group had any contrast for {WINDOW} steps; {{why}}",
     "identical": "all samples of every group are identical; entropy has collapsed, or "
     "samples share their random numbers",
-    "endless": "every answer ran out of tokens; the policy never writes the end, or "
-    "its room is too short",
     "gradient": "the gradient is exactly 0 although groups have contrast; everything "
     "is masked or clipped, or the loss is cut off from the model",
     "mismatch": "the ratio of the first update is off 1 by {mismatch:.2g}; sampler and "
@@ -695,7 +685,8 @@ SENTENCES = {
     "answer_tokens": "answers shrank below a half while they are still wrong; short "
     "guesses beat long attempts of a weak base: pretrain longer",
     "think_share": "half of the thoughts are gone; what is paid can be had without",
-    "truncated": "a tenth more of the answers than at first runs out of tokens",
+    "truncated": "many answers run out of tokens, a tenth more than at first or all; "
+    "the policy writes no end, or its room is too short",
     "gap": "what is paid grew by 0.1 more than what is right: the reward is hacked",
     "kl_base": "the policy is 10 nats an answer from its base; --kl-coef holds it",
 }
@@ -718,18 +709,18 @@ def alarms_ringing(rows: list[dict], lag: int = 0) -> dict[str, str]:
     full = len(rows) >= WINDOW
     # A policy that is nearly always right may well be sure of itself and brief.
     wrong = full and now["gold"] < 0.7
+    more = now["truncated"] - start["truncated"]
     grown = (now["reward"] - now["gold"]) - (start["reward"] - start["gold"])
     rings = {
         "contrast": full and now["live_groups"] == 0,
         "identical": full and now["identical"] == 1,
-        "endless": last["truncated"] == 1,
         "gradient": last["grad_norm"] == 0 and last["live_groups"] > 0,
         "mismatch": last["mismatch"] > 1e-3 and not lag,
         "skipped": last["skipped"] > 0,
         "entropy": wrong and now["entropy"] < start["entropy"] / 20,
         "answer_tokens": wrong and now["answer_tokens"] < start["answer_tokens"] / 2,
         "think_share": full and now["think_share"] < start["think_share"] / 2,
-        "truncated": full and now["truncated"] > start["truncated"] + 0.1,
+        "truncated": last["truncated"] == 1 or full and more > 0.1,
         "gap": full and grown > 0.1,
         "kl_base": full and now["kl_base"] > 10,
     }
@@ -757,6 +748,13 @@ def ring_alarms(run: Run) -> None:
 # The report of a run
 
 
+# Columns of evaluations that are compared before and after RL.
+COMPARED = (
+    "pass_rate pass_rate_greedy answer_tokens think_share pass_rate_think "
+    "pass_rate_direct turns recovery"
+).split()
+
+
 def plot_curve(run: Run) -> None:
     """curve.png: pass rate and answer length over RL compute, from metrics.jsonl."""
     start, *rows = read_rows(run.folder, "eval")
@@ -778,9 +776,8 @@ def plot_curve(run: Run) -> None:
     for y, text in ((ceiling, "ceiling"), (chance, "chance"), (base, "base model")):
         top.axhline(y, color="gray", lw=0.8, ls=":")
         side = "top" if text == "base model" else "bottom"
-        label = f"{text} {y:.4g}" if text == "ceiling" else f"{text} {y:.2f}"
-        place = ("axes fraction", "data")
-        top.annotate(label, (0.8, y), xycoords=place, fontsize=8, color="gray", va=side)
+        where = {"xycoords": ("axes fraction", "data"), "va": side, "fontsize": 8}
+        top.annotate(f"{text} {y:.3g}", (0.8, y), color="gray", **where)
     top.set(ylim=(0, 1.06), ylabel="held-out pass rate", xscale="log")
     top.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     title = f"{run.cfg.task}, seed {run.cfg.seed}: {base:.2f} to {rates[-1]:.2f}"
@@ -798,18 +795,13 @@ def report(run: Run) -> None:
     nothing must not end looking fine."""
     rows = read_rows(run.folder, "eval")
     before, after = rows[0], rows[-1]
-    columns = "pass_rate pass_rate_greedy answer_tokens think_share pass_rate_think "
-    columns += "pass_rate_direct turns recovery"
-    pairs = {name: (before.get(name), after.get(name)) for name in columns.split()}
-    most = max(before["pass_at"], key=int)
-    pairs[f"pass@{most}"] = (before["pass_at"][most], after["pass_at"].get(most))
-    for level, rate in before["by_level"].items():
-        pairs[f"level {level}"] = (rate, after["by_level"][level])
     print(f"\n{'held out':26}{'base':>10}{'after RL':>10}")
-    for name, values in pairs.items():
-        cells = [f"{'-' if x is None else format(x, '.3f'):>10}" for x in values]
-        if values != (None, None):
-            print(f"{name:26}{''.join(cells)}")
+    for name in COMPARED:
+        cells = [f"{row[name]:10.3f}" if name in row else "-" for row in rows]
+        if name in before or name in after:
+            print(f"{name:26}{cells[0]:>10}{cells[-1]:>10}")
+    for level, rate in before["by_level"].items():
+        print(f"{'level ' + level:26}{rate:10.3f}{after['by_level'][level]:10.3f}")
     num = after["problems"] * after["samples"]
     print(f"({after['problems']} problems never trained on, {num} samples)")
     print(f"\n{'phase':12}{'FLOPs':>10}{'tokens':>12}{'seconds':>10}")
@@ -820,14 +812,10 @@ def report(run: Run) -> None:
     print()
     for first, count, sentence in run.alarms.values():
         print(f"WARNING: {sentence} (from step {first}, in {count} steps)")
+    change = f"{before['pass_rate']:.3f} before and {after['pass_rate']:.3f} after"
     if run.rows and after["pass_rate"] <= before["high"]:
-        print(
-            f"WARNING: RL taught nothing measurable: pass rate "
-            f"{before['pass_rate']:.3f} before and {after['pass_rate']:.3f} after"
-        )
-    names = ("curve.png", "samples.txt", "metrics.jsonl", "checkpoint.pt")
-    there = ", ".join(name for name in names if (run.folder / name).exists())
-    print(f"wrote {run.folder}/{there}")
+        print(f"WARNING: RL taught nothing measurable: pass rate {change}")
+    print(f"wrote {run.folder}/{', '.join(sorted(os.listdir(run.folder)))}")
 
 
 # --------------------------------------------------------------------------------------
@@ -906,13 +894,13 @@ def open_run(cfg: Config) -> Run:
             f"--out {folder} cannot be written ({error.strerror}); choose another"
         ) from error
     ours, theirs = asdict(cfg), state.get("config", {})
-    changed = [n for n in ours if state and ours[n] != theirs[n]]
+    changed = [n for n in ours if state and ours[n] != theirs.get(n)]
     if begun and set(changed) <= {"steps", "out", "base"}:
         load(run, state)
     else:
         # A base of one's own must be the very same; a borrowed one must fit.
         needed = BASE_FIELDS if begun else "task dim layers heads kv_heads".split()
-        detail = [f"{n} {theirs[n]!r} there, {ours[n]!r} here" for n in changed]
+        detail = [f"{n} {theirs.get(n)!r} there, {ours[n]!r} here" for n in changed]
         if set(changed) & set(needed):
             raise ValueError(
                 f"{lender} holds a run of another config ({', '.join(detail)}); choose "
@@ -1137,10 +1125,9 @@ def check_numbers(cfg: Config) -> None:
             raise ValueError(f"{name} must be from {low} to {high:g}, got {value}")
     if cfg.dim % cfg.heads:
         raise ValueError(f"dim ({cfg.dim}) must be a multiple of heads ({cfg.heads})")
-    if cfg.device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device must be auto, cpu or cuda; got {cfg.device!r}")
-    if cfg.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda was asked for but torch sees no GPU")
+    devices = ["auto", "cpu"] + ["cuda"] * torch.cuda.is_available()
+    if cfg.device not in devices:
+        raise ValueError(f"device must be one of {devices} here, got {cfg.device!r}")
 
 
 def make_config(**given: object) -> Config:
@@ -1155,7 +1142,7 @@ def parse_flags(argv: list[str]) -> dict:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="python train.py [--flag value ...]",
+        usage="train.py [--flag value ...]",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
