@@ -28,19 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model import GPT, by_length, trim
+
 if TYPE_CHECKING:  # train.py imports this file
     from train import Config
 
-BASELINES = (
-    "none",
-    "batch_mean",
-    "dr_grpo",
-    "rloo",
-    "grpo",
-    "reinforce_pp",
-    "scalerl",
-    "maxrl",
-)
+BASELINES = ("none", "batch_mean", "dr_grpo", "rloo", "grpo", "reinforce_pp")
+BASELINES += ("scalerl", "maxrl")
 AGGREGATIONS = ("sequence", "token", "prompt", "constant")
 LOSSES = ("reinforce", "clip", "dual_clip", "cispo", "gspo")
 RATIO_MAX = 5.0  # for cispo, dual_clip and corrections; ScaleRL finds 4, 5, 8 alike
@@ -113,6 +107,16 @@ def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     logprobs = logits[:, :-1].log_softmax(-1)  # (B, T-1, V)
     chosen = logprobs.gather(2, tokens[:, 1:, None])[..., 0]  # (B, T-1)
     return F.pad(chosen, (1, 0))
+
+
+@torch.no_grad()
+def score(model: GPT, tokens: Tensor, lengths: list[int], rows: int) -> Tensor:
+    """token_logprobs (B, T) of tokens (B, T), `rows` sequences at a time."""
+    logp = torch.zeros(tokens.shape, device=tokens.device)
+    for part in by_length(lengths, rows):
+        own = trim(lengths, part, {"tokens": tokens})["tokens"]
+        logp[part, : own.shape[1]] = token_logprobs(model(own), own)
+    return logp
 
 
 def sequence_weights(

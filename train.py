@@ -383,14 +383,9 @@ def logprobs_under(
     run: Run, batch: Batch, weights: dict[str, Tensor], phase: str = "logprob"
 ) -> Tensor:
     """Log-probabilities (B, T) of a batch under other weights, without gradient."""
-    logp = torch.zeros_like(batch.logp)
-    with run.ledger.timed(phase), torch.no_grad(), with_weights(run.model, weights):
-        for rows in by_length(batch.lengths, MICRO_BATCH):
-            tokens = trim(batch.lengths, rows, {"tokens": batch.tokens})["tokens"]
-            scored = grpo.token_logprobs(run.model(tokens), tokens)
-            logp[rows, : scored.shape[1]] = scored
+    with run.ledger.timed(phase), with_weights(run.model, weights):
         run.ledger.charge(phase, run.model.config, batch.lengths)
-    return logp
+        return grpo.score(run.model, batch.tokens, batch.lengths, MICRO_BATCH)
 
 
 def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
