@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 
 from model import decode_flops
+from reward import pass_at_k
 from scaling import (
     STUDIES,
     Arms,
@@ -22,7 +23,6 @@ from scaling import (
 from train import (
     Config,
     new_run,
-    pass_at_k,
     read_checkpoint,
     sample_and_score,
     test_set,

@@ -1,25 +1,30 @@
 """Speed against Hugging Face `generate` with the same weights. Needs transformers.
 
-    python tests/compare_hf.py
+    python docs/benchmarks/huggingface.py
 
 0.8M parameters, 256 rows, 32 + 64 tokens, one thread, sampling from the full
 distribution, log-probabilities returned by both; correctness first.
 """
 
-import random
-import statistics
+from __future__ import annotations
+
 import sys
-import time
 from pathlib import Path
 
 import torch
-import transformers
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+try:
+    import transformers
+except ImportError:
+    transformers = None
 
-from model import GPT  # noqa: E402
-from reward import Problem  # noqa: E402
-from rollout import Buffers, bench_model, rollout  # noqa: E402
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+from sampling import random_model, random_prompts  # noqa: E402
+
+from model import BANNED, END, GPT, PAD  # noqa: E402
+from rollout import Buffers, compare_speed, rollout  # noqa: E402
 
 
 def as_qwen3(net: GPT) -> transformers.Qwen3ForCausalLM:
@@ -64,21 +69,22 @@ def as_qwen3(net: GPT) -> transformers.Qwen3ForCausalLM:
 
 @torch.no_grad()
 def main() -> None:
+    """Equality of log-probabilities first, then speed; or a sentence and no more."""
+    if transformers is None:
+        print("skipped: transformers is not installed (pip install transformers)")
+        return
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    net = bench_model(0)
+    net = random_model(0)
     net.norm.weight.data.fill_(1.0)
     theirs, buffers = as_qwen3(net), Buffers()
-    rng = random.Random(0)
-    texts = ["".join(rng.choices("abc", k=32)) for _ in range(16)]
-    problems = [Problem("chain", 0, text, "", ("",)) for text in texts]
+    problems = random_prompts()
     batch = rollout(net, problems, 16, 64, (0,), buffers)
     logits = theirs(batch.tokens).logits.float() + net.ban
     full = logits[:, :-1].log_softmax(-1).gather(2, batch.tokens[:, 1:, None])[..., 0]
     worst = ((full - batch.logp[:, 1:]) * batch.mask[:, 1:]).abs().max().item()
     assert worst < 1e-4, worst
     print(f"our log-probabilities equal theirs on our samples within {worst:.0e}")
-    banned = [i for i in range(96) if net.ban[i] < -1]
 
     def ours() -> int:
         return int(rollout(net, problems, 16, 64, (1,), buffers).mask.sum())
@@ -91,8 +97,8 @@ def main() -> None:
             top_k=0,
             max_new_tokens=64,
             min_new_tokens=64,
-            suppress_tokens=banned,
-            pad_token_id=91,
+            suppress_tokens=[*BANNED, END],
+            pad_token_id=PAD,
             return_dict_in_generate=True,
             output_scores=True,
             **cache,
@@ -102,24 +108,14 @@ def main() -> None:
         )
         return 64 * len(done.sequences)
 
-    calls = {
-        "this sampler": ours,
-        "generate, dynamic cache": generate,
-        "generate, static cache": lambda: generate(cache_implementation="static"),
-    }
-    rates: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(5):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            rates[name].append(call() / (time.perf_counter() - began))
-    best = statistics.median(rates["this sampler"])
-    print(
-        f"transformers {transformers.__version__}, torch {torch.__version__}, 1 thread"
+    print(f"transformers {transformers.__version__}, torch {torch.__version__}")
+    compare_speed(
+        {
+            "this sampler": ours,
+            "generate, dynamic cache": generate,
+            "generate, static cache": lambda: generate(cache_implementation="static"),
+        }
     )
-    print("tokens a second, median of 5 in turn, log-probabilities returned by all")
-    for name, values in rates.items():
-        rate = statistics.median(values)
-        print(f"  {name:28}{rate:9,.0f}   this sampler: {best / rate:.2f} times")
 
 
 if __name__ == "__main__":
