@@ -104,7 +104,9 @@ def project(g: Array, score: Array, r0: float | None) -> tuple[Array, Array, Arr
     solved again and kept there too.
     """
     h = 1 - g
-    gg, gh, hh = ((one * other).sum(1) for one, other in ((g, g), (g, h), (h, h)))
+    gg = (g * g).sum(1)
+    gh = (g * h).sum(1)
+    hh = (h * h).sum(1)
     gy, hy = g @ score, h @ score
     if r0 is None:
         det = np.maximum(gg * hh - gh * gh, 1e-12)
@@ -212,6 +214,13 @@ def dependence(curve: Curve, fit: Sigmoid) -> float:
     return float(np.clip((plain + missing) / (1 - min(3 / count, 0.5)), 0, 0.9))
 
 
+def student(degrees: float) -> float:
+    """The 95 % quantile of Student's t, by the Cornish-Fisher series in 1 / degrees."""
+    z, v = 1.6449, max(degrees, 2.0)
+    series = (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+    return z + series + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+
+
 # --------------------------------------------------------------------------------------
 # A forecast: fitted on a first part
 
@@ -317,13 +326,6 @@ def search(
         low = np.maximum(near.min(1) - step, low)
         high = np.minimum(near.max(1) + step, high)
     return b, c, g, a, start, error
-
-
-def student(degrees: float) -> float:
-    """The 95 % quantile of Student's t, by the Cornish-Fisher series in 1 / degrees."""
-    z, v = 1.6449, max(degrees, 2.0)
-    series = (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-    return z + series + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
 
 
 def form_error(slope: float, rise: float, ratio: Array) -> Array:
