@@ -71,7 +71,7 @@ def group_advantages(rewards: Tensor, kind: str = "grpo") -> Tensor:
     divides by G, not G - 1, so a balanced group of 0 and 1 gets -1 and 1. The 1e-6 is
     what others add against 0 / 0, which cannot happen here: a group without contrast
     gets exact zeros (under batch_mean: a whole batch without contrast).
-    ValueError for G below 2, for rewards that are not finite, for maxrl below 0.
+    ValueError for G below 2, for a reward that is not finite or, in maxrl, below 0.
     """
     check_choice("advantage", kind, BASELINES)
     if rewards.dim() != 2 or rewards.shape[1] < 2:
@@ -112,12 +112,12 @@ def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def sequence_weights(
-    lengths: Tensor,  # (B,) answer tokens in the loss; 0: left out
+    lengths: Tensor,  # (B,) answer tokens, groups together; 0: left out of the loss
     kind: str,
     group_size: int,
     max_tokens: int,
-    num_tokens: int,  # in the whole step: all micro-batches, all ranks,
-    num_sequences: int,  # without what is left out
+    num_tokens: int,  # these three count the whole step (all micro-batches and ranks),
+    num_sequences: int,  # and only what is not left out
     num_prompts: int,
 ) -> Tensor:
     """Weight of one token of each sequence in the loss, (B,), float64.
@@ -172,7 +172,7 @@ def policy_loss(
         loss = - sum_i w_i sum_t c_it J_it
         reinforce  J = A log pi                             no ratio at all
         clip       J = min(r A, clip(r, 1 - low, 1 + high) A)   PPO; DAPO: high > low
-        dual_clip  the same, but J >= ratio_max A where A < 0   1912.09729
+        dual_clip  the same, but J >= ratio_max A if A < 0      1912.09729
         cispo      J = stop_gradient(min(r, ratio_max)) A log pi    2506.13585
         gspo       clip, with r = (prod_t r_it)^(1 / n_i)           2507.18071
 
