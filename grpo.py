@@ -69,7 +69,7 @@ def group_advantages(rewards: Tensor, kind: str = "grpo") -> Tensor:
     divides by G, not G - 1, so a balanced group of 0 and 1 gets -1 and 1. The 1e-6 is
     what others add against 0 / 0, which cannot happen here: a group without contrast
     gets exact zeros (under batch_mean: a whole batch without contrast).
-    ValueError for G below 2, for rewards that are not finite, for maxrl below 0.
+    ValueError for G below 2, for a reward that is not finite or, in maxrl, below 0.
     """
     check_choice("advantage", kind, BASELINES)
     if rewards.dim() != 2 or rewards.shape[1] < 2:
@@ -120,12 +120,12 @@ def score(model: GPT, tokens: Tensor, lengths: list[int], rows: int) -> Tensor:
 
 
 def sequence_weights(
-    lengths: Tensor,  # (B,) answer tokens in the loss; 0: left out
+    lengths: Tensor,  # (B,) answer tokens, groups together; 0: left out of the loss
     kind: str,
     group_size: int,
     max_tokens: int,
-    num_tokens: int = 0,  # in the whole step, on all ranks, without what is left
-    num_sequences: int = 0,  # out; 0: as `lengths` say
+    num_tokens: int = 0,  # these three count the whole step (all micro-batches and
+    num_sequences: int = 0,  # ranks), and only what is not left out; 0: as `lengths`
     num_prompts: int = 0,
 ) -> Tensor:
     """Weight of one token of each sequence in the loss, (B,), float64.
@@ -184,7 +184,7 @@ def policy_loss(
         loss = - sum_i w_i sum_t c_it J_it
         reinforce  J = A log pi                             no ratio at all
         clip       J = min(r A, clip(r, 1 - low, 1 + high) A)   PPO; DAPO: high > low
-        dual_clip  the same, but J >= ratio_max A where A < 0   1912.09729
+        dual_clip  the same, but J >= ratio_max A if A < 0      1912.09729
         cispo      J = stop_gradient(min(r, ratio_max)) A log pi    2506.13585
         gspo       clip, with r = (prod_t r_it)^(1 / n_i)           2507.18071
 

@@ -133,9 +133,8 @@ def rollout(
     while work.busy():
         if work.sparse():
             compact(work)
-        # An upper bound that the host knows: the longest text, and what a burst adds.
-        live = int(work.known[work.busy()].max()) + burst
-        decode_burst(work, live, burst)
+        # No text is longer than the longest that the host saw and what a burst adds.
+        decode_burst(work, work.longest + burst, burst)
         row_steps += burst * len(work.working)
         harvest(work)
     out = work.out
@@ -165,7 +164,7 @@ class Work:
     state: Tensor  # (7, W)
     # What the host knows of them:
     working: list[int]  # (W,) sample of each slot, -1: none
-    known: np.ndarray  # (W,) tokens of that sample when last seen
+    longest: int  # tokens of the longest of these samples when last seen
     starts: list[int]  # (N,) where the present turn of each sample began
     stops: list[int]  # (N,) lengths at which they are truncated
     queue: deque[int]  # samples not begun
@@ -267,7 +266,6 @@ def harvest(work: Work) -> None:
     out = work.out
     # These two reads (state here, texts below) are the only ones from the device.
     table = work.state.to("cpu", copy=True).numpy()  # (7, W)
-    work.known = table[KNOWN]
     ended = table[ENDED].nonzero()[0].tolist()
     ended = [slot for slot in ended if work.working[slot] >= 0 or work.queue]
     texts = out.tokens[[work.working[slot] for slot in ended]].cpu()  # (ended, T)
@@ -303,6 +301,7 @@ def harvest(work: Work) -> None:
             table[KNOWN, slot] = work.starts[i] = known
             table[LEFT, slot] = min(out.envs[i].turn_tokens or room, room)
             table[ENDED, slot] = 0
+    work.longest = int(table[KNOWN, work.busy()].max(initial=0))
     if ended:
         write_back(work, table, ended, said, filled)
 
@@ -426,7 +425,7 @@ def allocate(
         cache=take("cache", c.layers, 2, width, c.kv_heads, room, c.head_dim),
         state=state,
         working=[-1] * width,
-        known=np.zeros(width, np.int64),
+        longest=0,
         starts=list(batch.prompt_lengths),
         stops=[n + max_new for n in batch.prompt_lengths],
         queue=deque(range(num)),
@@ -479,7 +478,6 @@ def compact(work: Work) -> None:
     state = work.buffers.take("state", moved.shape, moved.dtype, moved.device)
     work.state = state.copy_(moved)
     work.working = [work.working[slot] for slot in keep]
-    work.known = work.known[keep]
 
 
 def graph_of_step(work: Work, live: int) -> torch.cuda.CUDAGraph:

@@ -47,7 +47,7 @@ def setting(device):
         cache=net.new_cache(W, S),
         state=state,
         working=[0, 1, 2] + [-1] * 13,
-        known=np.zeros(W, np.int64),
+        longest=0,
         starts=[0] * N,
         stops=[T] * N,
         queue=deque(),

@@ -79,6 +79,7 @@ def test_cached_decoding_equals_a_full_pass(gpt):
     for row, start in enumerate(starts):
         padded[row, start:] = model.PAD
     full = gpt(tokens)
+    torch.testing.assert_close(gpt(tokens, last=starts), full[range(3), starts])
     with torch.no_grad():
         cache = gpt.new_cache(4, 32)  # one slot more than rows
         gpt(padded, cache[:, :, :3])

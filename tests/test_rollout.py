@@ -282,9 +282,9 @@ def test_an_environment_may_say_anything(
 def test_a_thought_over_budget_is_closed(gpt, problems, burst):
     """Forced interruption: the environment writes ']', which is never trained on, and
     the policy answers in what room is left; what holds no open thought just goes on."""
-    problem = replace(problems[0], budget=4)
-    gpt.ban.fill_(-1e9)
-    for allowed, text in (("[", "[[[[][["), ("7", "7777777")):
+    cases = (4, "[", "[[[[][["), (4, "7", "7777777"), (9, "[", "[[[[[[[")
+    for budget, allowed, text in cases:
+        problem = replace(problems[0], budget=budget)
         gpt.ban.fill_(-1e9)
         gpt.ban[model.encode(allowed)] = 0
         batch = rollout(gpt, [problem], 3, 7, (0, 0), width=8, burst=burst)
