@@ -188,7 +188,7 @@ def test_what_rl_remembers_survives_a_stop(tmp_path, monkeypatch):
 
     def stop_at_two(stop, run):
         if run.step == 2:
-            run.save()
+            train.save(run)
             raise SystemExit
 
     plain = train.Stop.save_sometimes
