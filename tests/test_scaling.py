@@ -99,13 +99,17 @@ def test_the_authors_own_procedure():
     assert theirs.c_mid == pytest.approx(ours.c_mid, rel=0.06)
 
 
-@pytest.mark.parametrize("shape", ["falling", "flat"])
-def test_a_curve_that_gains_nothing(shape):
-    """No crash, no gain promised."""
-    y = np.linspace(0.4, 0.1 if shape == "falling" else 0.4, 30)
-    result = forecast(Curve(shape, [(COMPUTE, y)], 0.4), 0.5, num_draws=20)
-    assert result.fit.a <= 0.41 and refusal(result) == "flat"
-    assert "flat or falls" in scaling.fit_table([result], "FLOPs")
+UP = Sigmoid(0.8, 2.0, 5.0, 0.4)(COMPUTE)
+SHAPED = [("flat", 0.4 - COMPUTE / 400), ("flat", 0 * COMPUTE + 0.4), ("", UP)]
+SHAPED += [("falls", np.where(COMPUTE < 60, UP, lost)) for lost in (0.05, 0.62)]
+
+
+@pytest.mark.parametrize("code, y", SHAPED)
+def test_curves_that_promise_no_ceiling(code, y):
+    """Falling and flat ones gain nothing; a hacked reward's falls, and is not flat."""
+    result = forecast(Curve("x", [(COMPUTE, y)], 0.4), 1.0, 20)
+    assert refusal(result) == code
+    assert ("at least" in scaling.fit_table([result], "FLOPs")) == bool(code)
 
 
 def truth_of(family: str, truth: Sigmoid):
@@ -184,7 +188,7 @@ def test_coverage_on_many_curves(num_runs, kind):
 
 @pytest.mark.slow
 def test_bootstraps_are_too_narrow():
-    """Why intervals are profiles: with 3 runs drawn again they hold A far less often."""
+    """Why intervals are profiles: from 3 runs drawn again they hold A less often."""
     held = []
     for kind in ("independent", "seeds"):
         inside = []
@@ -260,15 +264,6 @@ def test_rivals_do_not_see_what_they_forecast():
         assert found[name].bias == pytest.approx(-0.6, abs=0.001)
 
 
-def test_a_curve_that_rises_and_falls():
-    """The hacked reward's: no ceiling is told, and it is not called flat."""
-    up = Sigmoid(0.8, 2.0, 5.0, 0.2)(COMPUTE)
-    for lost, fallen in ((0.05, True), (0.7, False), (0.62, True)):
-        y = np.where(COMPUTE < 60, up, lost)
-        result = forecast(Curve("x", [(COMPUTE, y)], 0.2), 1.0, 2)
-        assert (refusal(result) == "falls") == fallen
-
-
 def test_scores_by_hand():
     """Width 0.2; one of two points lies 0.05 above: (0.2 + 0.2 + 20 * 0.05) / 2."""
     predicted, truth = np.array([0.5, 0.5]), np.array([0.5, 0.65])
@@ -317,14 +312,11 @@ def test_more_compute_than_fitted_is_not_seen():
 
 def test_a_band_holds_its_own_middle():
     """Also of curves that fall, stand still, go up all the way, or have few points."""
-    curves = [0.9 - 0.8 * gain for gain in (COMPUTE / 100, 1 - 1 / COMPUTE)]
-    curves += [0 * COMPUTE + 0.3, 0.1 + 0.008 * COMPUTE, COMPUTE**-1.0]
-    far = np.geomspace(1, 1e6, 60)
-    for y in curves:
-        for step in (1, 5):
-            x, rates = COMPUTE[::step], y[::step]
-            result = forecast(Curve("x", [(x, rates)], y[0]), 1, 20)
-            low, middle, high = result.outlook(far)
+    curves = [0.9 - 0.008 * COMPUTE, 0.1 + 0.8 / COMPUTE, 0 * COMPUTE + 0.3]
+    for y in (*curves, 0.1 + 0.008 * COMPUTE, 1 / COMPUTE):
+        for part in (slice(None), slice(None, None, 5)):
+            result = forecast(Curve("x", [(COMPUTE[part], y[part])], y[0]), 1, 20)
+            low, middle, high = result.outlook(np.geomspace(1, 1e6, 60))
             assert (0 <= low).all() and (low <= middle).all()
             assert (middle <= high).all() and (high <= 1).all()
 
@@ -419,16 +411,20 @@ def test_bad_tables_are_one_sentence(text, flags, message, tmp_path, capsys):
     assert message in err and len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "words, message",
-    [
-        ("fit none.csv", "No such file"),
-        ("fit", "give fit"),
-        ("magic", "no study 'magic'"),
-    ],
-)
-def test_what_is_not_there(words, message, capsys):
-    """Files, studies and missing arguments, each in a sentence."""
+WRONG = [
+    ("fit none.csv", "No such file"),
+    ("fit", "give fit a CSV file"),
+    ("magic", "there is no study 'magic'; choose from curve, group"),
+    ("curve --shard 3/3", "--shard must look like 0/4"),
+    ("curve --workers 0", "must be at least 1"),
+    ("plan", "either --target or --budget"),
+    ("plan --target 2", "a pass rate below 1"),
+]
+
+
+@pytest.mark.parametrize("words, message", WRONG)
+def test_wrong_commands_are_one_sentence(words, message, capsys):
+    """What is not there, missing or out of range."""
     assert scaling.main(words.split()) == 2 and message in capsys.readouterr().err
 
 
