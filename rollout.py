@@ -190,7 +190,7 @@ def new_batch(
         for g in range(group_size):
             tokens[len(batch.envs), : len(prompt)] = prompt
             seed = " ".join(map(str, (*key, number, g)))
-            batch.envs.append(TASKS[problem.task].env(problem, seed))
+            batch.envs.append(problem.task.env(problem, seed))
             batch.prompt_lengths.append(len(prompt))
             # One more than can be used: a slot that waits points past its last.
             draws.append(uniforms((*key, number, g), max_new + 1))
