@@ -70,12 +70,6 @@ def decode(ids: list[int]) -> str:
     return encoding().decode(ids)
 
 
-def by_length(lengths: list[int], rows: int) -> list[list[int]]:
-    """Indices in micro-batches of at most `rows`, like lengths together."""
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    return [order[i : i + rows] for i in range(0, len(order), rows)]
-
-
 # --------------------------------------------------------------------------------------
 # The network
 
