@@ -1,12 +1,11 @@
 """The policy: a GPT in the shape of Qwen3, its tokens, and what a token costs.
 
-Read first. Every other file builds on three things from here:
-encode and decode (text <-> token ids), GPT (token ids -> logits), FLOP formulas.
+Read first. Every other file builds on four things from here: encode and decode
+(text <-> token ids), GPT (token ids -> logits), by_length and trim, FLOP formulas.
 
-The architecture is today's common one: RMSNorm before each sublayer, rotary positions,
-QK-norm, grouped-query attention, SwiGLU, no biases, tied embeddings. Training, prefill
-and cached decoding run through the same blocks, so a sampled token and a trained token
-see the same arithmetic.
+Today's common architecture: RMSNorm before each sublayer, rotary positions, QK-norm,
+grouped-query attention, SwiGLU, tied embeddings, no biases. Training, prefill and
+decoding share the blocks, so sampler and trainer see the same arithmetic.
 
 Shapes    B rows, T tokens, S cache positions, L layers, V vocabulary, D head dim,
           H query heads, K key-value heads, C = `dim` channels
@@ -15,15 +14,24 @@ Papers    Qwen3 arXiv:2505.09388, RMSNorm 1910.07467, rotary positions 2104.0986
 Left out  dropout (sampler and trainer must agree), biases, sliding windows
 """
 
+from __future__ import annotations
+
 import functools
-from dataclasses import dataclass
-from typing import NamedTuple
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import tiktoken
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:  # rollout.py imports this file
+    from rollout import Batch
 
 # --------------------------------------------------------------------------------------
 # Tokens: one character, one token. No merges, so a digit is always one token and
@@ -34,7 +42,7 @@ CHARS = (
     " +-*/%=<>()[]{}.,:;?!#@&|^~_\n"
 )
 PAD = len(CHARS)  # 91, fills the right of short rows; never sampled, never trained on
-VOCAB_SIZE = 96  # a multiple of 32: the four ids above PAD are spare
+VOCAB_SIZE = 96  # a multiple of 32; a learned judge uses the first spare id above PAD
 END = CHARS.index("\n")  # ends a turn
 ENV_ONLY = "{}<>"  # only an environment may write these, so a policy cannot fake them
 BANNED = tuple(CHARS.index(c) for c in ENV_ONLY) + tuple(range(PAD, VOCAB_SIZE))
@@ -57,10 +65,8 @@ def encode(text: str) -> list[int]:
     """Token ids of `text`. ValueError names the first character without a token."""
     for char in text:
         if char not in CHARS:
-            raise ValueError(
-                f"character {char!r} (U+{ord(char):04X}) has no token; the vocabulary "
-                f"is {CHARS!r}"
-            )
+            code = f"U+{ord(char):04X}"
+            raise ValueError(f"no token for {char!r} ({code}); there are {CHARS!r}")
     # disallowed_special=(): text that spells "<|pad|>" stays text.
     return encoding().encode(text, disallowed_special=())
 
@@ -92,9 +98,7 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
-            raise ValueError(
-                f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})"
-            )
+            raise ValueError(f"heads must be a multiple of kv_heads ({self.kv_heads})")
         if self.head_dim % 2:
             raise ValueError(f"head_dim must be even for rotary, got {self.head_dim}")
 
@@ -123,11 +127,9 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 class Decode(NamedTuple):
     """What every layer needs to know in a cached decode step, computed once a step."""
 
-    write: (
-        Tensor  # (2 * B * K,) where this step's keys, then values, go in the flat cache
-    )
-    bias: Tensor  # (B * K, 1, live) 0 on positions a row may attend to, else -inf
-    live: int  # cache positions attended to; none of the rows is longer
+    write: Tensor  # (2 B K,) where the new keys, then values, go in the flat cache
+    bias: Tensor  # (B K, 1, live) 0 on positions that a row may attend to, else -inf
+    live: int  # cache positions attended to; no row is longer
 
 
 class Attention(nn.Module):
@@ -155,7 +157,7 @@ class Attention(nn.Module):
         cache: Tensor | None,  # (2, B, K, S, D)
         step: Decode | None,
     ) -> Tensor:
-        """What x gets added, (B, T, C). With `step` a row is one token: T = 1."""
+        """Attention output to add to x, (B, T, C). With `step`, T is 1."""
         c = self.config
         B, T, _ = x.shape
         H, K, D = c.heads, c.kv_heads, c.head_dim
@@ -167,8 +169,8 @@ class Attention(nn.Module):
         if step is not None:
             new = torch.stack([qk[:, 0, H:], v[:, 0].to(qk.dtype)]).view(-1, D)
             cache.view(-1, D).index_copy_(0, step.write, new.to(cache.dtype))
-            y = self.attend(qk[:, 0, :H], cache[:, :B, :, : step.live], step.bias)
-            return self.out(y)
+            kv = cache[:, :B, :, : step.live]
+            return self.out(self.attend_cached(qk[:, 0, :H], kv, step.bias))
         q, k = qk.transpose(1, 2).split([H, K], dim=1)  # (B, H or K, T, D)
         v = v.transpose(1, 2)
         if cache is not None:
@@ -179,12 +181,11 @@ class Attention(nn.Module):
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=H != K)
         return self.out(y.transpose(1, 2).reshape(B, T, H * D))
 
-    def attend(self, q: Tensor, kv: Tensor, bias: Tensor) -> Tensor:
-        """One query token a row against the cache: softmax(q k^T / sqrt(D) + bias) v.
+    def attend_cached(self, q: Tensor, kv: Tensor, bias: Tensor) -> Tensor:
+        """One new token a row: softmax(q k^T / sqrt(D) + bias) v, (B, 1, H D).
 
         The H / K queries that share a key-value head become the rows of one small
         matrix, so no key is ever copied: q (B, H, D) -> (B K, H / K, D).
-        Returns (B, 1, H D).
         """
         c = self.config
         rows = q.reshape(-1, c.heads // c.kv_heads, c.head_dim)
@@ -238,8 +239,7 @@ class GPT(nn.Module):
         """Normal weights of std 1 / sqrt(fan-in); embedding 0.05.
 
         Layers that write to the residual stream get another 1 / sqrt(2 L) (GPT-2). The
-        usual 0.02 for all is too small at these widths: in the time that chain takes
-        to be learned with this, it was not learned at all.
+        usual 0.02 for all is too small at these widths: chain was not learned at all.
         """
         for name, weight in self.named_parameters():
             if weight.dim() == 2 and "norm" not in name:
@@ -258,10 +258,9 @@ class GPT(nn.Module):
         Zeros, not empty: a NaN left in a masked position would survive as 0 * NaN.
         """
         c = self.config
+        device = self.embed.weight.device
         shape = (c.layers, 2, rows, c.kv_heads, length, c.head_dim)
-        return torch.zeros(
-            shape, dtype=self.precision(), device=self.embed.weight.device
-        )
+        return torch.zeros(shape, dtype=self.precision(), device=device)
 
     def forward(
         self,
@@ -276,24 +275,22 @@ class GPT(nn.Module):
         Raises ValueError for more tokens than the context.
         """
         B, T = tokens.shape
-        if T > self.config.context:
-            raise ValueError(
-                f"{T} tokens do not fit the context of {self.config.context}"
-            )
+        if T > (room := self.config.context):
+            raise ValueError(f"{T} tokens do not fit the context of {room}")
         step = None
         if positions is None:
             rope = self.rope[None, :T, :, None]  # (1, T, 2, 1, D)
         else:
             assert T == 1 and cache is not None
             rope = self.rope[positions][:, None, :, None]  # (B, 1, 2, 1, D)
-            step = self.decode_step(cache, positions, live)
+            step = self.addresses(cache, positions, live)
             last = torch.zeros_like(positions)
         x = self.embed(tokens)  # (B, T, C)
         # Weights, norms and the residual stream stay fp32; without autocast's own cache
         # of cast weights, a CUDA graph sees them change.
-        low = dict(dtype=torch.bfloat16, enabled=self.precision() != torch.float32)
         device = "cuda" if x.is_cuda else "cpu"
-        with torch.autocast(device, **low, cache_enabled=False):
+        low = self.precision() == torch.bfloat16
+        with torch.autocast(device, torch.bfloat16, low, cache_enabled=False):
             for i, block in enumerate(self.blocks):
                 x = block(x, rope, cache[i] if cache is not None else None, step)
         if last is not None:
@@ -303,32 +300,55 @@ class GPT(nn.Module):
         x, head = self.norm(x).float(), self.embed.weight.float()
         return F.linear(x, head) + self.ban
 
-    def decode_step(self, cache: Tensor, positions: Tensor, live: int) -> Decode:
+    def addresses(self, cache: Tensor, positions: Tensor, live: int) -> Decode:
         """Write addresses and attention bias of a decode step, for all layers."""
         _, _, slots, K, S, _ = cache.shape
         B = len(positions)
         heads = torch.arange(2 * slots * K, device=cache.device).view(2, slots, K)
         write = heads[:, :B] * S + positions[:, None]
-        hidden = (
-            torch.arange(live, device=cache.device) > positions[:, None]
-        )  # (B, live)
-        bias = torch.zeros_like(hidden, dtype=cache.dtype).masked_fill_(
-            hidden, -torch.inf
-        )
-        bias = bias[:, None].expand(B, K, live).reshape(B * K, 1, live)
-        return Decode(write.flatten(), bias, live)
+        places = torch.arange(live, device=cache.device)
+        hidden = places > positions[:, None]  # (B, live)
+        bias = torch.zeros_like(hidden, dtype=cache.dtype)
+        bias = bias.masked_fill_(hidden, -torch.inf)[:, None].expand(B, K, live)
+        return Decode(write.flatten(), bias.reshape(B * K, 1, live), live)
 
 
 # --------------------------------------------------------------------------------------
-# What a token costs. FLOPs of matmuls alone, a multiply-add counting two; N is the
+# Rows of like length together, so that little of a batch is padding
+
+
+def by_length(lengths: list[int], rows: int) -> list[list[int]]:
+    """Indices in micro-batches of at most `rows`, shortest first."""
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    return [order[i : i + rows] for i in range(0, len(order), rows)]
+
+
+def trim(
+    lengths: list[int], rows: list[int], columns: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """`rows` of each tensor (B, ...); those (B, T) are cut to the longest of them."""
+    T = max(lengths[i] for i in rows)
+    return {n: x[rows, :T] if x.dim() > 1 else x[rows] for n, x in columns.items()}
+
+
+@contextmanager
+def with_weights(model: GPT, weights: dict[str, Tensor]) -> Iterator[None]:
+    """The model with other weights for a while, in place: nothing else notices."""
+    own = {name: w.clone() for name, w in model.state_dict().items()}
+    model.load_state_dict(weights)
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
+
+
+# ---- second evening ------------------------------------------------------------------
+# What a token costs: FLOPs of matmuls only, a multiply-add counting two; N is the
 # number of parameters that multiply every token, d = H * D the width of attention.
 
 
 def matmul_params(config: GPTConfig) -> int:
-    """N: parameters used in matmuls for each token, output head included.
-
-    The embedding look-up multiplies nothing; its weights count once, as the head.
-    """
+    """N: parameters that multiply each token; the embedding's count as the head's."""
     c = config
     attn = c.dim * c.head_dim * (2 * c.heads + 2 * c.kv_heads)
     return c.layers * (attn + 3 * c.dim * c.hidden) + c.vocab_size * c.dim
@@ -340,18 +360,15 @@ def attention_flops(config: GPTConfig, keys: int) -> int:
 
 
 def prefill_flops(config: GPTConfig, tokens: int) -> int:
-    """Forward pass over one sequence: 2 N T + 4 d L T (T + 1) / 2, causal pairs only.
-
-    Also the cost of scoring a sequence that has been written already.
-    """
-    pairs = tokens * (tokens + 1) // 2
+    """Prefill or scoring of one sequence: 2 N T + 4 d L T (T + 1) / 2."""
+    pairs = tokens * (tokens + 1) // 2  # causal: no token attends to a later one
     return 2 * matmul_params(config) * tokens + attention_flops(config, pairs)
 
 
 def decode_flops(config: GPTConfig, context: int, tokens: int = 1) -> int:
-    """`tokens` new tokens, the first attending to `context` tokens and itself one.
+    """`tokens` new tokens: 2 N + 4 d L t for one that attends to t tokens.
 
-    2 N + 4 d L t for the token that attends to t.
+    The first attends to `context` tokens, itself included.
     """
     pairs = tokens * context + tokens * (tokens - 1) // 2
     return 2 * matmul_params(config) * tokens + attention_flops(config, pairs)
@@ -362,29 +379,72 @@ def train_flops(config: GPTConfig, tokens: int) -> int:
     return 3 * prefill_flops(config, tokens)
 
 
+# --------------------------------------------------------------------------------------
+# The ledger: what every phase of a run cost
+
+PHASES = ("pretrain", "prefill", "decode", "reward", "logprob", "update", "evaluation")
+RL_PHASES = PHASES[1:-1]
+
+
+@dataclass
+class Ledger:
+    """FLOPs, tokens and seconds of each phase, as running totals.
+
+    `reward` stays at 0 FLOPs as long as rewards come from a program; `logprob` is what
+    scoring samples under other weights costs: a reference, a correction for lag.
+    """
+
+    flops: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Charge the seconds of a block to a phase, less what is charged inside it."""
+        charged = self.seconds.total()
+        began = time.perf_counter()
+        yield
+        inside = self.seconds.total() - charged
+        self.seconds[phase] += time.perf_counter() - began - inside
+
+    def charge(
+        self, phase: str, config: GPTConfig, lengths: list[int], train: bool = False
+    ) -> None:
+        """Charge one pass over sequences, forwards only or with its gradient."""
+        cost = train_flops if train else prefill_flops
+        self.flops[phase] += sum(cost(config, n) for n in lengths)
+        self.tokens[phase] += sum(lengths)
+
+    def charge_rollout(
+        self, config: GPTConfig, batch: Batch, group_size: int, phase: str = ""
+    ) -> None:
+        """Charge a batch of samples: each prompt once, each token after it once.
+
+        To `phase` if it is given, else to prefill and decode.
+        """
+        prompts = [n - 1 for n in batch.prompt_lengths[::group_size]]
+        self.charge(phase or "prefill", config, prompts)
+        self.seconds[phase or "prefill"] += batch.prefill_seconds
+        for start, end in zip(batch.prompt_lengths, batch.lengths, strict=True):
+            self.flops[phase or "decode"] += decode_flops(config, start, end - start)
+            self.tokens[phase or "decode"] += end - start
+
+    def totals(self) -> dict[str, float]:
+        """The columns that every row of metrics.jsonl carries."""
+        return {
+            "seconds": round(self.seconds.total(), 3),
+            "pretrain_flops": self.flops["pretrain"],
+            "rl_flops": sum(self.flops[phase] for phase in RL_PHASES),
+        }
+
+
 def main() -> None:
-    """Print sizes and costs of three models."""
-    ladder = {
-        "default": GPTConfig(),
-        "1M": GPTConfig(dim=128, layers=4, heads=8, kv_heads=4, hidden=384),
-        "10M": GPTConfig(
-            dim=320, layers=8, heads=10, kv_heads=5, head_dim=32, hidden=896
-        ),
-    }
-    tokens = 64
-    print(f"FLOPs of one sequence of {tokens} tokens, and of the token after it\n")
-    print(
-        f"{'model':8} {'parameters':>11} {'forward':>9} {'training':>9} {'decode':>9}"
-    )
-    for name, config in ladder.items():
-        params = sum(p.numel() for p in GPT(config).parameters())
-        print(
-            f"{name:8} {params:11,} {prefill_flops(config, tokens):9.2e} "
-            f"{train_flops(config, tokens):9.2e} "
-            f"{decode_flops(config, tokens + 1):9.2e}"
-        )
-    text = "C3a+5b-9:9\n"
-    print(f"\n{text!r} is {len(encode(text))} tokens: {encode(text)}")
+    """Print the size of the default model, and what its tokens cost."""
+    config = GPTConfig()
+    print(f"{sum(p.numel() for p in GPT(config).parameters()):,} parameters")
+    print(f"{prefill_flops(config, 64):.1e} FLOPs to score 64 tokens")
+    print(f"{train_flops(config, 64):.1e} FLOPs to train on them")
+    print(f"{decode_flops(config, 65):.1e} FLOPs to write one more")
 
 
 if __name__ == "__main__":

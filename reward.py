@@ -39,14 +39,17 @@ from fractions import Fraction
 from operator import add, mul, sub, truediv
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model import GPT, GPTConfig, by_length, prefill_flops, train_flops
+from model import GPT, PAD, GPTConfig, by_length, encode, prefill_flops, train_flops
+
+if TYPE_CHECKING:  # train.py imports this file
+    from train import Config
 
 
 @dataclass(frozen=True)
@@ -326,6 +329,79 @@ def rewards(
 
 
 # ---- second evening ------------------------------------------------------------------
+
+
+def choose_levels(task: Task, text: str) -> list[int]:
+    """The levels that a text such as 1-6 or 2,4 names, all for "". ValueError if there
+    is no such level, or not enough problems for a split or a test."""
+    levels = set() if text else set(task.levels)
+    for part in text.split(",") if text else ():
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise ValueError(f"levels must look like 1-6 or 2,4; got {text!r}")
+        levels |= set(range(int(first), int(last or first) + 1))
+    for level in sorted(levels):
+        if level not in task.levels:
+            low, high = task.levels[0], task.levels[-1]
+            raise ValueError(f"{task.name} has levels {low}-{high}, not {level}")
+        for split in SPLITS:
+            task.draw(level, split, Random(0))
+    if not task.test_levels(sorted(levels)):
+        raise ValueError(
+            f"levels {text} of {task.name} have too few problems to hold some out "
+            "for a test; add a harder level"
+        )
+    return sorted(levels)
+
+
+def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
+    """Demonstrations of one pretraining step: tokens (B, T), mask (B, T), 1 on what a
+    policy wrote, and lengths (B,). `cfg` is a train.Config."""
+    task = find_task(cfg.task)
+    corpus = Corpus(cfg.think_share, cfg.noise, cfg.skew, cfg.weak)
+    rng = Random(f"{cfg.seed} pretrain {step}")
+    rows, masks = [], []
+    for _ in range(cfg.pretrain_batch):
+        problem = task.draw(draw_level(cfg.level_list, corpus, rng), "base", rng)
+        demo = task.demonstrate(problem, corpus, rng)
+        rows.append(encode(problem.prompt + "".join(demo.segments)))
+        mask = [0.0] * len(problem.prompt)
+        for i, segment in enumerate(demo.segments):  # the policy's turn is first
+            mask += [1.0 - i % 2] * len(segment)
+        masks.append(mask)
+    lengths = [len(row) for row in rows]
+    T = max(lengths)
+    tokens = torch.tensor([row + [PAD] * (T - len(row)) for row in rows])
+    mask = torch.tensor([m + [0.0] * (T - len(m)) for m in masks])
+    return tokens, mask, lengths
+
+
+def pass_at(right: Tensor) -> dict[int, float]:
+    """pass@k for k = 1, 2, 4, 8, 16, as far as the verdicts (P, n) go."""
+    n, correct = right.shape[1], right.sum(1).int().tolist()
+    ks = [k for k in (1, 2, 4, 8, 16) if k <= n]
+    return {k: float(np.mean([pass_at_k(n, c, k) for c in correct])) for k in ks}
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Chance that k of n samples, c of them right, hold a right one (2107.03374).
+
+        1 - C(n - c, k) / C(n, k) = 1 - prod_{i<k} (n - c - i) / (n - i)
+
+    Unbiased, unlike 1 - (1 - c/n)^k.
+    """
+    wrong = 1.0
+    for i in range(k):
+        wrong *= max(n - c - i, 0) / (n - i)
+    return 1.0 - wrong
+
+
+def wilson(rate: float, n: int) -> tuple[float, float]:
+    """95 % interval of a binomial rate from n trials (Wilson's score interval)."""
+    z = 1.96
+    center = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
+    return center - half, center + half
 
 
 def record(env: Env, act: Callable[[str], str]) -> Demo:

@@ -11,16 +11,18 @@ evaluation; one loop serves puzzles and environments of several turns.
               environments answer, and gives slots of finished samples to waiting ones;
               when none waits, the busy slots move together and the rest is not run
 
-A sample depends on (seed, step, prompt, sample) alone: its random numbers are drawn
+A sample depends only on (seed, step, prompt, sample): its random numbers are drawn
 before it starts, so batch width, slots, order and burst cannot change it.
 
 Shapes    P prompts, G samples of each, N = P * G samples, W slots, S cache positions,
           T tokens of the longest sequence, V vocabulary
+Papers    a slot refilled as soon as it is free: Orca (Yu et al., OSDI 2022)
 Left out  paging, prefix trees, speculation, top-k and top-p (they bias the gradient)
 """
 
+from __future__ import annotations
+
 import math
-import os
 import random
 import time
 from collections import deque
@@ -29,12 +31,26 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from model import END, GPT, PAD, VOCAB_SIZE, GPTConfig, decode, encode
-from reward import TASKS, Env, Problem
+from model import END, GPT, PAD, GPTConfig, decode, encode
+from reward import Env, Problem, Puzzle, find_task
 
 BUCKET = 16  # attention covers the live part of the cache, rounded up to this
+MIN_SLOTS = 8  # with fewer, a CPU's matmul rounds its rows in another way
+BUSY_SHARE = 0.75  # when no more of the slots are busy, these move together
+
+# `state` (7, W) says what each slot is doing. Its rows:
+#   SAMPLE    which sample the slot works on
+#   TOKEN     the token to feed, which stands at
+#   POSITION  this place of its sequence
+#   KNOWN     tokens of the sequence written so far, by whomever
+#   DRAWN     random numbers used so far
+#   LEFT      tokens the policy may still write in this turn
+#   ENDED     1: the turn is over, wait for the host; the slot then feeds the same token
+#             again, which changes nothing
+SAMPLE, TOKEN, POSITION, KNOWN, DRAWN, LEFT, ENDED = range(7)
 
 
 @dataclass
@@ -54,38 +70,138 @@ class Batch:
     prefill_seconds: float = 0.0
     row_steps: int = 0  # decode steps x slots; what exceeds the tokens written is waste
 
-    def stop(self, i: int, max_new: int) -> int:
-        """Length at which sample i is truncated."""
-        return self.prompt_lengths[i] + max_new
-
     def text(self, i: int) -> str:
         """Everything written after the prompt in sample i."""
         return decode(self.tokens[i, self.prompt_lengths[i] : self.lengths[i]].tolist())
 
+    def verdicts(self) -> Tensor:
+        """The environments' verdicts (N,): 1 right, 0 wrong."""
+        return torch.tensor([env.score() for env in self.envs])
 
-class Buffers:
-    """Memory that calls share: allocated once, zeroed, and reused at the same address.
 
-    Fresh memory costs page faults on a CPU, and a CUDA graph is bound to addresses.
+@torch.no_grad()
+def rollout(
+    model: GPT,
+    problems: list[Problem],
+    group_size: int,
+    max_new: int,
+    key: tuple[int, ...],
+    buffers: Buffers | None = None,
+    greedy: bool = False,
+    width: int = 256,
+    burst: int = 0,
+    numbers: list[int] | None = None,
+) -> Batch:
+    """Sample `group_size` answers to each problem at temperature 1.
+
+    max_new   tokens after the prompt, observations included; then a sample is truncated
+    key       (seed, step, ...) of this batch, completed by prompt and sample number
+    buffers   memory to reuse between calls
+    greedy    the likeliest token instead of a sampled one
+    width     slots decoded side by side
+    burst     decode steps between host reads; 0: 1 on a CPU, 8 on a GPU
+    numbers   number of each problem in its samples' keys, else its place in the list
+
+    ValueError if a prompt and its answer do not fit the context.
     """
+    numbers = numbers or list(range(len(problems)))
+    batch, draws = new_batch(problems, group_size, max_new, key, numbers)
+    num, length = batch.tokens.shape
+    if length > model.config.context:
+        raise ValueError(
+            f"{length - max_new} + {max_new} tokens do not fit the context of "
+            f"{model.config.context}; raise --context or choose easier --levels"
+        )
+    work = allocate(
+        model,
+        batch,
+        draws,
+        group_size=group_size,
+        max_new=max_new,
+        width=min(width, num),
+        greedy=greedy,
+        buffers=buffers or Buffers(),
+    )
+    # All of a prompt but its last token, which its slots feed themselves: so one decode
+    # step samples every token there is, the first included.
+    began = time.perf_counter()
+    model(work.out.tokens[::group_size, : length - max_new - 1], work.prefix)
+    prefill_seconds = time.perf_counter() - began
+    burst = burst or (8 if work.state.is_cuda else 1)
+    row_steps = 0
+    harvest(work)
+    while work.busy():
+        if work.sparse():
+            compact(work)
+        # No text is longer than the longest that the host saw and what a burst adds.
+        decode_burst(work, work.longest + burst, burst)
+        row_steps += burst * len(work.working)
+        harvest(work)
+    out = work.out
+    end = max(out.lengths)
+    return replace(
+        out,
+        tokens=out.tokens[:, :end].clone(),
+        mask=out.mask[:, :end].to(out.tokens.device),
+        logp=out.logp[:, :end].clone(),
+        prefill_seconds=prefill_seconds,
+        row_steps=row_steps,
+    )
 
-    def __init__(self) -> None:
-        self.flat: dict[str, Tensor] = {}
-        self.graphs: dict[tuple, torch.cuda.CUDAGraph] = {}
 
-    def take(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> Tensor:
-        """A tensor of this shape in the buffer `name`, contents as they were left."""
-        size, held, kind = math.prod(shape), self.flat.get(name), (dtype, device)
-        if held is None or held.numel() < size or (held.dtype, held.device) != kind:
-            self.flat[name] = torch.zeros(size, dtype=dtype, device=device)
-            self.graphs.clear()  # they hold the old address
-        return self.flat[name][:size].view(shape)
+@dataclass
+class Work:
+    """A rollout in progress. Its tensors stay at their addresses."""
+
+    model: GPT
+    group_size: int
+    greedy: bool
+    buffers: Buffers
+    out: Batch
+    u: Tensor  # (N, max_new + 1) float64, the random numbers of each sample
+    prefix: Tensor  # (L, 2, P, K, longest prompt - 1, D) keys and values of the prompts
+    cache: Tensor  # (L, 2, W, K, S, D)
+    state: Tensor  # (7, W)
+    # What the host knows of them:
+    working: list[int]  # (W,) sample of each slot, -1: none
+    longest: int  # tokens of the longest of these samples when last seen
+    starts: list[int]  # (N,) where the present turn of each sample began
+    stops: list[int]  # (N,) lengths at which they are truncated
+    queue: deque[int]  # samples not begun
+
+    def busy(self) -> list[int]:
+        """The slots at work."""
+        return [slot for slot, i in enumerate(self.working) if i >= 0]
+
+    def sparse(self) -> bool:
+        """True if no sample waits and at least a quarter of the slots are idle."""
+        busy, num = len(self.busy()), len(self.working)
+        return not self.queue and num > MIN_SLOTS and busy <= BUSY_SHARE * num
+
+
+def new_batch(
+    problems: list[Problem],
+    group_size: int,
+    max_new: int,
+    key: tuple[int, ...],
+    numbers: list[int],
+) -> tuple[Batch, Tensor]:
+    """Samples that hold their prompts, and their random numbers (N, max_new + 1)."""
+    prompts = [encode(problem.prompt) for problem in problems]
+    shape = (len(problems) * group_size, max(map(len, prompts)) + max_new)
+    tokens, draws = np.full(shape, PAD), []
+    batch = Batch(torch.from_numpy(tokens), torch.zeros(shape), torch.zeros(shape))
+    for problem, prompt, number in zip(problems, prompts, numbers, strict=True):
+        for g in range(group_size):
+            tokens[len(batch.envs), : len(prompt)] = prompt
+            seed = " ".join(map(str, (*key, number, g)))
+            batch.envs.append(problem.task.env(problem, seed))
+            batch.prompt_lengths.append(len(prompt))
+            # One more than can be used: a slot that waits points past its last.
+            draws.append(uniforms((*key, number, g), max_new + 1))
+    batch.lengths = list(batch.prompt_lengths)
+    batch.truncated = [False] * len(batch.envs)
+    return batch, torch.from_numpy(np.stack(draws))
 
 
 def uniforms(key: tuple[int, ...], length: int) -> np.ndarray:
@@ -96,42 +212,24 @@ def uniforms(key: tuple[int, ...], length: int) -> np.ndarray:
     return np.minimum(np.random.default_rng(key).random(length), 1 - 2.0**-52)
 
 
-def inverse_cdf(logprobs: Tensor, u: Tensor) -> Tensor:
-    """The token whose stretch of the cumulative distribution contains u.
+def decode_burst(work: Work, live: int, burst: int) -> None:
+    """`burst` decode steps over `live` cache positions, without a host read."""
+    live = min(-(-live // BUCKET) * BUCKET, work.cache.shape[4])
+    graph = graph_of_step(work, live) if work.state.is_cuda else None
+    for _ in range(burst):
+        if graph is None:
+            decode_step(work, live)
+        else:
+            graph.replay()
 
-    logprobs (W, V), u (W,) float64 in [0, 1) -> (W,). One random number a row, against
-    V for Gumbel or exponential races. right=True: u = 0 cannot hit a token of
-    probability 0.
-    """
-    cdf = logprobs.double().exp().cumsum(-1)  # (W, V)
-    return torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True)[:, 0]
 
-
-def decode_step(
-    model: GPT,
-    cache: Tensor,  # (L, 2, W or more, K, S, D)
-    state: Tensor,  # (7, W) int64, what each slot is doing
-    out: Batch,
-    u: Tensor,  # (N, max_new + 1) float64
-    live: int,
-    greedy: bool,
-) -> None:
-    """Feed one token in each slot and write the next, all in place, no host read.
-
-    The rows of `state`, each (W,):
-        sample    which sample the slot works on
-        token     the token to feed, which stands at
-        position  this place of its sequence
-        known     tokens of the sequence written so far, by whomever
-        drawn     random numbers used so far
-        left      tokens the policy may still write in this turn
-        ended     1: the turn is over, wait for the host; the slot then feeds the same
-                  token again, which changes nothing
-    """
-    sample, token, position, known, drawn, left, ended = state
-    logits = model(token[:, None], cache, position, live)  # (W, V)
+def decode_step(work: Work, live: int) -> None:
+    """Feed one token in each slot and write the next, all in place, no host read."""
+    out, u = work.out, work.u
+    sample, token, position, known, drawn, left, ended = work.state  # (W,) each
+    logits = work.model(token[:, None], work.cache, position, live)  # (W, V)
     logprobs = logits.log_softmax(-1)
-    if greedy:
+    if work.greedy:
         choice = logprobs.argmax(-1)
     else:
         choice = inverse_cdf(logprobs, u.view(-1)[sample * u.shape[1] + drawn])
@@ -152,231 +250,146 @@ def decode_step(
     ended |= policy & ((token == END) | (left == 0)).long()
 
 
-@dataclass
-class Work:
-    """A rollout in progress: its tensors, at addresses that do not change."""
+def inverse_cdf(logprobs: Tensor, u: Tensor) -> Tensor:
+    """The token whose stretch of the cumulative distribution contains u.
 
-    model: GPT
-    out: Batch
-    u: Tensor  # (N, max_new + 1) float64
-    prefix: Tensor  # (L, 2, P, K, longest prompt - 1, D) keys and values of the prompts
-    cache: Tensor  # (L, 2, W, K, S, D)
-    state: Tensor  # (7, W)
-    buffers: Buffers
-    group_size: int
-    max_new: int
-    greedy: bool
+    logprobs (W, V), u (W,) float64 in [0, 1) -> (W,). One random number a row, against
+    V for Gumbel or exponential races. right=True: u = 0 cannot hit a token of
+    probability 0.
+    """
+    cdf = logprobs.double().exp().cumsum(-1)  # (W, V)
+    return torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True)[:, 0]
 
 
-@dataclass
-class Schedule:
-    """What the host knows of the slots and samples."""
+def harvest(work: Work) -> None:
+    """The host's turn: environments answer, finished samples leave, others begin."""
+    out = work.out
+    # These two reads (state here, texts below) are the only ones from the device.
+    table = work.state.to("cpu", copy=True).numpy()  # (7, W)
+    ended = table[ENDED].nonzero()[0].tolist()
+    ended = [slot for slot in ended if work.working[slot] >= 0 or work.queue]
+    texts = out.tokens[[work.working[slot] for slot in ended]].cpu()  # (ended, T)
+    said: list[tuple[int, int, int]] = []  # (sample, column, token) of environments
+    filled: dict[int, int] = {}  # slots that begin a sample, and its prompt
+    for slot, text in zip(ended, texts, strict=True):
+        i = work.working[slot]
+        known = int(table[KNOWN, slot])
+        # 1. The turn that ended: the environment answers it, or the sample is over.
+        if i >= 0:
+            start = work.starts[i]
+            out.mask[i, start:known] = 1.0
+            reply = end_turn(work, i, text[start:known].tolist(), known)
+            if reply is None:
+                out.lengths[i] = known
+                i = -1
+            else:
+                said += [(i, known + j, token) for j, token in enumerate(reply)]
+                known += len(reply)
+        # 2. A free slot takes the next sample, whose last prompt token it will feed.
+        if i < 0 and work.queue:
+            i = work.queue.popleft()
+            known = out.prompt_lengths[i]
+            table[SAMPLE, slot] = i
+            table[TOKEN, slot] = encode(out.envs[i].problem.prompt[-1])[0]
+            table[POSITION, slot] = known - 1
+            table[DRAWN, slot] = 0
+            filled[slot] = i // work.group_size
+        # 3. The next turn of the slot's sample, old or new.
+        work.working[slot] = i
+        if i >= 0:
+            room = work.stops[i] - known
+            table[KNOWN, slot] = work.starts[i] = known
+            table[LEFT, slot] = min(out.envs[i].turn_tokens or room, room)
+            table[ENDED, slot] = 0
+    work.longest = int(table[KNOWN, work.busy()].max(initial=0))
+    if ended:
+        write_back(work, table, ended, said, filled)
 
-    working: list[int]  # (W,) sample of each slot, -1: none
-    known: np.ndarray  # (W,) tokens of it when last seen
-    starts: list[int]  # (N,) where the present turn of each sample began
-    queue: deque[int]  # samples not begun
 
-    def busy(self) -> list[int]:
-        """The slots at work."""
-        return [slot for slot, i in enumerate(self.working) if i >= 0]
-
-    def sparse(self) -> bool:
-        """Do a quarter of the slots or more have nothing left to do?"""
-        num = len(self.working)
-        return not self.queue and num > 8 and len(self.busy()) <= 0.75 * num
-
-
-@dataclass
-class Look:
-    """The slots and texts on the host. From a GPU they arrive while it decodes on."""
-
-    state: Tensor  # (7, W)
-    tokens: Tensor  # (N, T)
-    arrived: torch.cuda.Event | None = None
-    stale: set[int] = field(default_factory=set)  # slots the host has changed since
-
-
-def look(work: Work) -> Look:
-    """Begin to copy what `harvest` reads; what a turn wrote is not written again."""
-    if work.state.device.type == "cpu":
-        return Look(work.state.clone(), work.out.tokens)
-    pinned = [
-        torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x, non_blocking=True)
-        for x in (work.state, work.out.tokens)
-    ]
-    arrived = torch.cuda.Event()
-    arrived.record()
-    return Look(*pinned, arrived)
-
-
-def end_turn(out: Batch, i: int, turn: list[int], known: int, stop: int) -> str | None:
+def end_turn(work: Work, i: int, turn: list[int], known: int) -> list[int] | None:
     """Let the environment of sample i answer a turn.
 
-    Returns the observation, or None where the sample is over: the episode is done, or
-    it would reach `stop` tokens and is truncated.
+    Returns the tokens it says, or None if the sample is over: the episode is done, or
+    it would reach its cap and is truncated.
     """
-    env = out.envs[i]
+    env = work.out.envs[i]
     if turn[-1] == END or len(turn) == env.turn_tokens:
         observation, done = env.step(decode(turn))
         if done:
             return None
-        if known + len(observation) < stop:
-            return observation
-    out.truncated[i] = True
+        if known + len(observation) < work.stops[i]:
+            return encode(observation)
+    work.out.truncated[i] = True
     return None
 
 
-def harvest(work: Work, schedule: Schedule, looks: deque[Look]) -> None:
-    """The host's turn: environments answer, finished samples leave, waiting ones begin.
+# ---- second evening ------------------------------------------------------------------
+# What a batch looks like to a reader, and two batches in one
 
-    Reads the oldest look and writes the columns of the slots that go on.
+
+def describe_answers(batch: Batch) -> dict[str, float]:
+    """How answers came about, in means.
+
+    Of a puzzle: the share with a thought, the pass rate with and without one. Of other
+    episodes: turns, and the pass rate of those in which the world went against the
+    policy, recovery.
     """
-    out, seen = work.out, looks.popleft()
-    if seen.arrived is not None:
-        seen.arrived.synchronize()
-    table = seen.state.numpy()  # (7, W), rows as in decode_step
-    fresh = np.ones(table.shape[1], dtype=bool)
-    fresh[list(seen.stale)] = False
-    schedule.known[fresh] = table[3, fresh]
-    changed, filled, said = [], [], []
-    for slot in (fresh & (table[6] == 1)).nonzero()[0].tolist():
-        i, known, reply = schedule.working[slot], int(table[3, slot]), None
-        if i >= 0:
-            start = schedule.starts[i]
-            out.mask[i, start:known] = 1.0
-            turn, stop = seen.tokens[i, start:known].tolist(), out.stop(i, work.max_new)
-            reply = end_turn(out, i, turn, known, stop)
-            if reply is None:
-                out.lengths[i], schedule.working[slot] = known, -1
-        if reply is None and schedule.queue:
-            i = schedule.working[slot] = schedule.queue.popleft()
-            reply, known = "", out.prompt_lengths[i]
-            last = encode(out.envs[i].problem.prompt[-1])[0]
-            table[:5, slot] = i, last, known - 1, known, 0
-            filled.append(slot)
-        if reply is not None:
-            said += [(i, known + j, token) for j, token in enumerate(encode(reply))]
-            schedule.starts[i] = schedule.known[slot] = known = known + len(reply)
-            room = out.stop(i, work.max_new) - known
-            table[3, slot], table[6, slot] = known, 0
-            table[5, slot] = min(out.envs[i].turn_tokens or room, room)
-            changed.append(slot)
-    resume(work, table, changed, said)
-    refill(work, filled, [schedule.working[slot] for slot in filled])
-    for other in looks:
-        other.stale.update(changed)
+    envs, right = batch.envs, batch.verdicts()
+    found = {
+        "answer_tokens": batch.mask.sum().item() / len(envs),
+        "truncated": float(np.mean(batch.truncated)),
+    }
+    if isinstance(envs[0].problem.task, Puzzle):
+        thought = torch.tensor([batch.text(i)[:1] == "[" for i in range(len(envs))])
+        found["think_share"] = thought.float().mean().item()
+        for name, rows in (("think", thought), ("direct", ~thought)):
+            if rows.any():
+                found[f"pass_rate_{name}"] = right[rows].mean().item()
+        return found
+    found["turns"] = float(np.mean([env.turns for env in envs]))
+    hit = [env.score() for env in envs if env.failed]
+    return found | ({"recovery": float(np.mean(hit))} if hit else {})
 
 
-def resume(work: Work, table: np.ndarray, slots: list[int], said: list[tuple]) -> None:
-    """Write what environments said, and the columns of the slots that go on."""
-    device = work.state.device
-    if said:
-        rows, columns, tokens = torch.tensor(said, device=device).T
-        work.out.tokens[rows, columns] = tokens
-    if slots:
-        columns = torch.from_numpy(table[:, slots]).to(device)
-        work.state[:, torch.tensor(slots, device=device)] = columns
+def replay(batch: Batch, i: int) -> str:
+    """Sample i on one line, what the environment wrote between '{' and '}'.
 
-
-def refill(work: Work, slots: list[int], samples: list[int]) -> None:
-    """Copy the prompts' keys and values into slots that begin a sample."""
-    if slots:
-        prompts = [i // work.group_size for i in samples]
-        length = work.prefix.shape[4]
-        work.cache[:, :, slots, :, :length] = work.prefix[:, :, prompts]
-
-
-def compact(work: Work, schedule: Schedule) -> None:
-    """Move the busy slots to the front; the rest is no longer run.
-
-    At least 8 stay: below that a CPU's matmul rounds its rows in another way.
+    Only environments can write these two, so nobody can fake who wrote what. Prompts
+    are the environment's too.
     """
-    busy = schedule.busy()
-    free = [slot for slot, i in enumerate(schedule.working) if i < 0]
-    keep = busy + free[: max(0, 8 - len(busy))]
-    work.cache[:, :, : len(keep)] = work.cache[:, :, keep]
-    moved = work.state[:, keep]
-    shape = (7, len(keep))
-    state = work.buffers.take("state", shape, moved.dtype, moved.device)
-    work.state = state.copy_(moved)
-    schedule.working = [schedule.working[slot] for slot in keep]
-    schedule.known = schedule.known[keep]
+    text = batch.envs[i].problem.prompt
+    theirs = False
+    for t in range(batch.prompt_lengths[i], batch.lengths[i]):
+        char = decode([int(batch.tokens[i, t])])
+        if bool(batch.mask[i, t]) == theirs and char not in "{}":
+            theirs = not theirs
+            text += "{" if theirs else "}"
+        text += repr(char)[1:-1] if char not in "{}" else ""
+    return text + "}" * theirs
 
 
-def new_batch(
-    problems: list[Problem],
-    group_size: int,
-    max_new: int,
-    key: tuple[int, ...],
-    numbers: list[int],
-) -> tuple[Batch, Tensor]:
-    """Samples that hold their prompts, and their random numbers (N, max_new + 1)."""
-    prompts = [encode(problem.prompt) for problem in problems]
-    shape = (len(problems) * group_size, max(map(len, prompts)) + max_new)
-    tokens, draws = np.full(shape, PAD), []
-    batch = Batch(torch.from_numpy(tokens), torch.zeros(shape), torch.zeros(shape))
-    for problem, prompt, number in zip(problems, prompts, numbers, strict=True):
-        for g in range(group_size):
-            tokens[len(batch.envs), : len(prompt)] = prompt
-            seed = " ".join(map(str, (*key, number, g)))
-            batch.envs.append(TASKS[problem.task].env(problem, seed))
-            batch.prompt_lengths.append(len(prompt))
-            # One more than can be used: a slot that waits points past its last.
-            draws.append(uniforms((*key, number, g), max_new + 1))
-    batch.lengths = list(batch.prompt_lengths)
-    batch.truncated = [False] * len(batch.envs)
-    return batch, torch.from_numpy(np.stack(draws))
+def join(one: Batch, rows: list[int], more: Batch) -> Batch:
+    """`rows` of a batch, or of another dataclass with an entry for each sample, then
+    all of `more`."""
+    joined = {}
+    for name, a in vars(one).items():
+        b = getattr(more, name)
+        if isinstance(a, list):
+            joined[name] = [a[i] for i in rows] + b
+        elif isinstance(a, Tensor):
+            if a.dim() == 2:  # (N, T): pad both to the wider
+                width = max(a.shape[1], b.shape[1])
+                pad = PAD if name == "tokens" else 0
+                a, b = (F.pad(x, (0, width - x.shape[1]), value=pad) for x in (a, b))
+            joined[name] = torch.cat([a[rows], b])
+    return type(one)(**joined)
 
 
-def check_memory(needed: int, what: str, device: torch.device) -> None:
-    """ValueError, with the numbers, where `needed` bytes are more than there are."""
-    if device.type == "cuda":
-        there = torch.cuda.get_device_properties(device).total_memory
-    elif device.type == "cpu" and hasattr(os, "sysconf"):
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    else:
-        return  # Windows does not tell
-    if needed > there:
-        raise ValueError(
-            f"the key-value cache of {what} positions needs {needed / 2**30:.1f} GiB "
-            f"of {there / 2**30:.1f}; lower the number of prompts, the context or the "
-            "model"
-        )
+# --------------------------------------------------------------------------------------
+# Memory, and what moves in it
 
 
-def decode_burst(work: Work, live: int, burst: int) -> None:
-    """`burst` decode steps without a host read; on a GPU replays of one CUDA graph.
-
-    A graph holds addresses, so all it touches lives in `buffers` and weights change in
-    place. One is captured for each shape: (slots, live positions, samples, tokens).
-    """
-    out, state, graphs = work.out, work.state, work.buffers.graphs
-    step = (work.model, work.cache, state, out, work.u, live, work.greedy)
-    if state.device.type == "cpu":
-        for _ in range(burst):
-            decode_step(*step)
-        return
-    shapes = [tuple(x.shape) for x in (work.cache, state, out.tokens, work.u)]
-    key = (*shapes, live, work.greedy)
-    if key not in graphs:
-        # A warm-up outside the graph, as CUDA asks, on state that is put back.
-        kept = [x.clone() for x in (state, out.tokens, out.logp)]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            decode_step(*step)
-        torch.cuda.current_stream().wait_stream(side)
-        for x, old in zip((state, out.tokens, out.logp), kept, strict=True):
-            x.copy_(old)
-        graphs[key] = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graphs[key]):
-            decode_step(*step)
-    for _ in range(burst):
-        graphs[key].replay()
-
-
-def begin(
+def allocate(
     model: GPT,
     batch: Batch,
     draws: Tensor,
@@ -386,152 +399,109 @@ def begin(
     greedy: bool,
     buffers: Buffers,
 ) -> Work:
-    """Take the memory of a rollout and prefill its prompts; every slot is free."""
-    device, c, dtype = model.embed.weight.device, model.config, model.precision()
+    """The tensors of a rollout, in `buffers`; all slots start empty."""
+    c = model.config
+    precision = model.precision()
     num, length = batch.tokens.shape
-    prompts, room = num // group_size, -(-length // BUCKET) * BUCKET
-    elements = 2 * c.layers * c.kv_heads * c.head_dim * (width + prompts) * room
-    what = f"{width} slots and {prompts} prompts x {room}"
-    check_memory(elements * dtype.itemsize, what, device)
+    prompts = num // group_size
+    before = length - max_new - 1
+    room = -(-length // BUCKET) * BUCKET
 
-    def take(name: str, *shape: int, dtype: torch.dtype = dtype) -> Tensor:
-        return buffers.take(name, shape, dtype, device)
+    def take(name: str, *shape: int, dtype: torch.dtype = precision) -> Tensor:
+        return buffers.take(name, shape, dtype, model.embed.weight.device)
 
-    heads, before = (c.kv_heads,), length - max_new - 1
-    work = Work(
-        model,
-        replace(
-            batch,
-            tokens=take("tokens", num, length, dtype=torch.int64).copy_(batch.tokens),
-            logp=take("logp", num, length, dtype=torch.float32).zero_(),
-        ),
-        take("u", *draws.shape, dtype=draws.dtype).copy_(draws),
-        take("prefix", c.layers, 2, prompts, *heads, before, c.head_dim),
-        take("cache", c.layers, 2, width, *heads, room, c.head_dim),
-        take("state", 7, width, dtype=torch.int64).zero_(),
-        buffers,
-        group_size,
-        max_new,
-        greedy,
-    )
-    work.state[6] = 1
-    # All of a prompt but its last token, which its slots feed themselves: so one decode
-    # step samples every token there is, the first included.
-    began = time.perf_counter()
-    model(work.out.tokens[::group_size, :before], work.prefix)
-    work.out.prefill_seconds = time.perf_counter() - began
-    return work
-
-
-def decode_all(work: Work, schedule: Schedule, burst: int, late: int) -> int:
-    """Decode, look and harvest in turn until every sample is finished.
-
-    A look waits for up to `late` more bursts. Returns decode steps x slots.
-    """
-    room, row_steps, looks = work.cache.shape[4], 0, deque([look(work)])
-    harvest(work, schedule, looks)
-    while busy := schedule.busy():
-        if schedule.sparse():
-            while looks:  # they number the slots as they are now
-                harvest(work, schedule, looks)
-            compact(work, schedule)
-            continue
-        # An upper bound that the host knows: the longest text, and what bursts add.
-        live = int(schedule.known[busy].max()) + burst * (len(looks) + 1)
-        decode_burst(work, min(-(-live // BUCKET) * BUCKET, room), burst)
-        row_steps += burst * len(schedule.working)
-        looks.append(look(work))
-        if len(looks) > late:
-            harvest(work, schedule, looks)
-    return row_steps
-
-
-@torch.no_grad()
-def rollout(
-    model: GPT,
-    problems: list[Problem],
-    group_size: int,
-    max_new: int,
-    key: tuple[int, ...],
-    buffers: Buffers | None = None,
-    greedy: bool = False,
-    width: int = 256,
-    burst: int = 0,
-    numbers: list[int] | None = None,
-    late: int | None = None,
-) -> Batch:
-    """Sample `group_size` answers to each problem at temperature 1.
-
-    max_new   tokens after the prompt, observations included; then a sample is truncated
-    key       (seed, step, ...) of this batch, completed by prompt and sample number
-    buffers   memory to reuse between calls
-    greedy    the likeliest token instead of a sampled one
-    width     slots decoded side by side
-    burst     decode steps between host reads; 0: 1 on a CPU, 8 on a GPU
-    numbers   number of each problem in its samples' keys, else its place in the list
-    late      bursts that a host read may lag behind; else 0 on a CPU, 1 on a GPU
-
-    ValueError where a prompt and its answer do not fit the context, or the cache the
-    machine.
-    """
-    on_cpu = model.embed.weight.device.type == "cpu"
-    burst = burst or (1 if on_cpu else 8)
-    late = (0 if on_cpu else 1) if late is None else late
-    numbers = numbers or list(range(len(problems)))
-    batch, draws = new_batch(problems, group_size, max_new, key, numbers)
-    num, length = batch.tokens.shape
-    if length > model.config.context:
-        raise ValueError(
-            f"a prompt of {length - max_new} tokens and {max_new} new ones do not fit "
-            f"the context of {model.config.context}; raise --context or choose easier "
-            "--levels"
-        )
-    width = min(width, num)
-    args = group_size, max_new, width, greedy, buffers or Buffers()
-    work = begin(model, batch, draws, *args)
-    known, starts = np.zeros(width, np.int64), list(batch.prompt_lengths)
-    schedule = Schedule([-1] * width, known, starts, deque(range(num)))
-    row_steps = decode_all(work, schedule, burst, late)
-    out, end = work.out, max(batch.lengths)
-    return replace(
-        out,
-        tokens=out.tokens[:, :end].clone(),
-        mask=out.mask[:, :end].to(out.tokens.device),
-        logp=out.logp[:, :end].clone(),
-        row_steps=row_steps,
+    tokens = take("tokens", num, length, dtype=torch.int64).copy_(batch.tokens)
+    logp = take("logp", num, length, dtype=torch.float32).zero_()
+    state = take("state", 7, width, dtype=torch.int64).zero_()
+    state[ENDED] = 1
+    return Work(
+        model=model,
+        group_size=group_size,
+        greedy=greedy,
+        buffers=buffers,
+        out=replace(batch, tokens=tokens, logp=logp),
+        u=take("u", *draws.shape, dtype=draws.dtype).copy_(draws),
+        prefix=take("prefix", c.layers, 2, prompts, c.kv_heads, before, c.head_dim),
+        cache=take("cache", c.layers, 2, width, c.kv_heads, room, c.head_dim),
+        state=state,
+        working=[-1] * width,
+        longest=0,
+        starts=list(batch.prompt_lengths),
+        stops=[n + max_new for n in batch.prompt_lengths],
+        queue=deque(range(num)),
     )
 
 
-# --------------------------------------------------------------------------------------
-# What each mechanism is worth on this machine: python rollout.py
+class Buffers:
+    """Memory that calls share: allocated once, zeroed, and reused at the same address.
+
+    Fresh memory costs page faults on a CPU, and a CUDA graph is bound to addresses.
+    """
+
+    def __init__(self) -> None:
+        self.flat: dict[str, Tensor] = {}
+        self.graphs: dict[tuple, torch.cuda.CUDAGraph] = {}
+
+    def take(
+        self, name: str, shape: tuple, dtype: torch.dtype, device: torch.device
+    ) -> Tensor:
+        """A tensor of this shape in the buffer `name`, contents as they were left."""
+        size, held, kind = math.prod(shape), self.flat.get(name), (dtype, device)
+        if held is None or held.numel() < size or (held.dtype, held.device) != kind:
+            self.flat[name] = torch.zeros(size, dtype=dtype, device=device)
+            self.graphs.clear()  # they hold the old address
+        return self.flat[name][:size].view(shape)
 
 
-def bench_model(mean_length: int) -> GPT:
-    """0.8M random parameters; answers of geometric length, or endless for 0."""
-    torch.manual_seed(0)
-    sizes = dict(dim=128, layers=4, heads=4, kv_heads=2, head_dim=32, hidden=384)
-    model = GPT(GPTConfig(**sizes, context=320))
-    model.norm.weight.data.mul_(0.01)  # all logits alike, so that the rate holds
-    others = VOCAB_SIZE - len(model.config.banned) - 1
-    model.ban[END] = math.log(others / (mean_length - 1)) if mean_length else -1e9
-    return model
+def write_back(
+    work: Work, table: np.ndarray, slots: list[int], said: list, filled: dict[int, int]
+) -> None:
+    """Copy to the device what `harvest` has changed."""
+    device = work.state.device
+    columns = torch.from_numpy(table[:, slots]).to(device)
+    work.state[:, torch.tensor(slots, device=device)] = columns
+    if said:
+        rows, places, tokens = torch.tensor(said, device=device).T
+        work.out.tokens[rows, places] = tokens
+    if filled:
+        prompts = work.prefix[:, :, list(filled.values())]
+        work.cache[:, :, list(filled), :, : prompts.shape[4]] = prompts
 
 
-def bench_problems() -> list[Problem]:
-    """16 prompts of 32 tokens."""
-    rng = random.Random(0)
-    texts = ["".join(rng.choices("abc", k=32)) for _ in range(16)]
-    return [Problem("chain", 0, text, "", ("",)) for text in texts]
+def compact(work: Work) -> None:
+    """Move the busy slots to the front; the rest is no longer run."""
+    busy = work.busy()
+    free = [slot for slot, i in enumerate(work.working) if i < 0]
+    keep = busy + free[: max(0, MIN_SLOTS - len(busy))]
+    work.cache[:, :, : len(keep)] = work.cache[:, :, keep]
+    moved = work.state[:, keep]
+    state = work.buffers.take("state", moved.shape, moved.dtype, moved.device)
+    work.state = state.copy_(moved)
+    work.working = [work.working[slot] for slot in keep]
 
 
-def check(model: GPT, batch: Batch) -> float:
-    """Largest difference of sampled log-probabilities from those of a full pass."""
-    full = model(batch.tokens)[:, :-1].log_softmax(-1)
-    full = full.gather(2, batch.tokens[:, 1:, None])[..., 0]
-    worst = ((full - batch.logp[:, 1:]) * batch.mask[:, 1:]).abs().max().item()
-    limit = 1e-5 if model.precision() == torch.float32 else 0.1
-    assert worst < limit, f"sampled and scored log-probabilities differ by {worst}"
-    return worst
+def graph_of_step(work: Work, live: int) -> torch.cuda.CUDAGraph:
+    """One decode step as a CUDA graph, captured once for each shape.
+
+    It holds addresses: what it touches lives in `buffers`, weights change in place.
+    """
+    out, state, graphs = work.out, work.state, work.buffers.graphs
+    shapes = [tuple(x.shape) for x in (work.cache, state, out.tokens, work.u)]
+    key = (*shapes, live, work.greedy)
+    if key not in graphs:
+        # A warm-up outside the graph, as CUDA asks, on state that is put back.
+        kept = [x.clone() for x in (state, out.tokens, out.logp)]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            decode_step(work, live)
+        torch.cuda.current_stream().wait_stream(side)
+        for x, old in zip((state, out.tokens, out.logp), kept, strict=True):
+            x.copy_(old)
+        graphs[key] = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graphs[key]):
+            decode_step(work, live)
+    return graphs[key]
 
 
 def no_cache(model: GPT, tokens: Tensor, max_new: int) -> int:
@@ -543,120 +513,42 @@ def no_cache(model: GPT, tokens: Tensor, max_new: int) -> int:
     return max_new * len(tokens)
 
 
-def matmuls_alone(model: GPT, cache: Tensor, live: int) -> int:
-    """The matmuls of one decode step and nothing else: the roofline."""
-    c, rows = model.config, cache.shape[2]
-    x = torch.ones(rows, max(c.dim, c.hidden))
-    q = torch.ones(rows * c.kv_heads, c.heads // c.kv_heads, c.head_dim)
-    for block, kv in zip(model.blocks, cache, strict=True):
-        k, v = kv[..., :live, :].flatten(1, 2)
-        torch.bmm(torch.bmm(q, k.transpose(1, 2)), v)
-        for layer in (block.attn.qkv, block.attn.out, block.gate_up, block.down):
-            torch.mm(x[:, : layer.in_features], layer.weight.t())
-    torch.mm(x[:, : c.dim], model.embed.weight.t())
-    return 1
-
-
-def in_turn(title: str, calls: dict[str, Callable[[], int]]) -> dict[str, float]:
-    """Median rate of each call over 5 rounds, run in turn; a call returns its count."""
+def compare_speed(calls: dict[str, Callable[[], int]]) -> None:
+    """Print the median rate of calls run in turn; each returns how many tokens."""
     rates: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(5):
         for name, call in calls.items():
             began = time.perf_counter()
             rates[name].append(call() / (time.perf_counter() - began))
-    medians = {name: float(np.median(values)) for name, values in rates.items()}
-    first = next(iter(medians.values()))
-    if title:
-        print(title)
-        for name, rate in medians.items():
-            print(f"  {name:38}{rate:9,.0f}   this sampler: {first / rate:5.2f} times")
-    return medians
-
-
-def bench_mechanisms(buffers: Buffers) -> None:
-    """This sampler, and the same with one mechanism taken out."""
-    endless, ending, problems = bench_model(0), bench_model(64), bench_problems()
-
-    def sample(model: GPT, group: int, new: int, copies: int = 1, **other: object):
-        """Tokens sampled, with `other` definitions in place of some of this file's."""
-        own = globals()
-        kept = {name: own[name] for name in other}
-        own.update(other)
-        batch = rollout(model, problems * copies, group, new, (0,), buffers)
-        own.update(kept)
-        return int(batch.mask.sum())
-
-    def multinomial(logprobs: Tensor, u: Tensor) -> Tensor:
-        return logprobs.exp().multinomial(1)[:, 0]
-
-    class Never(Schedule):
-        def sparse(self) -> bool:
-            return False
-
-    prompts = torch.tensor([encode(problem.prompt) for problem in problems]).repeat(
-        2, 1
-    )
-    in_turn(
-        "256 samples, 32 + 64 tokens, tokens a second",
-        {
-            "this sampler": lambda: sample(endless, 16, 64),
-            "a loop without cache": lambda: no_cache(endless, prompts, 64),
-            "a prefill for each sample": lambda: sample(endless, 1, 64, 16),
-            "attention to the whole cache": lambda: sample(endless, 16, 64, BUCKET=96),
-            "multinomial": lambda: sample(endless, 16, 64, inverse_cdf=multinomial),
-        },
-    )
-    half = {"Schedule": Never}  # two batches of 256, each to its very end
-    in_turn(
-        "512 samples in 256 slots, 64 tokens on average, 256 at most",
-        {
-            "this sampler": lambda: sample(ending, 32, 256),
-            "no compaction": lambda: sample(ending, 32, 256, Schedule=Never),
-            "no compaction, no refill": lambda: (
-                sample(ending, 16, 256, **half) + sample(ending, 16, 256, **half)
-            ),
-        },
-    )
-    batch = rollout(ending, problems, 32, 256, (0,), buffers)
-    print(f"  row-steps wasted {1 - batch.mask.sum() / batch.row_steps:.1%}\n")
-
-
-def bench_step(live: int = 64) -> None:
-    """One decode step of 256 slots against its matmuls alone."""
-    model = bench_model(0)
-    cache, logits = model.new_cache(256, 96), torch.randn(256, VOCAB_SIZE)
-    out = Batch(torch.zeros(256, 96).long(), torch.zeros(256, 96), torch.zeros(256, 96))
-    state, u = torch.zeros(7, 256).long(), torch.rand(256, 97, dtype=torch.float64)
-    state[0], state[5] = torch.arange(256), 10**9
-
-    def step() -> int:
-        state[2], state[3] = live - 1, live
-        decode_step(model, cache, state, out, u, live, False)
-        return 1
-
-    def choose() -> int:
-        return len(inverse_cdf(logits.log_softmax(-1), u[:, 0])) // 256
-
-    calls = {"step": step, "choose": choose}
-    rates = in_turn("", calls | {"mm": lambda: matmuls_alone(model, cache, live)})
-    print(f"one step of 256 slots, {live} live positions: {1e3 / rates['step']:.2f} ms")
-    print(f"  its matmuls alone take {rates['step'] / rates['mm']:.0%} of that")
-    print(f"  choosing the tokens    {rates['step'] / rates['choose']:.1%}")
+    best = np.median(rates[next(iter(calls))])
+    print(f"tokens a second, {torch.get_num_threads()} thread(s), median of 5 in turn")
+    for name, values in rates.items():
+        rate = np.median(values)
+        print(f"  {name:30}{rate:9,.0f}   this sampler: {best / rate:5.2f} times")
 
 
 @torch.no_grad()
 def main() -> None:
-    """Speed here, correctness first; rivals are run in turn, in one process."""
+    """Correctness first, then speed against a loop without cache."""
     torch.set_num_threads(1)
-    model, buffers = bench_model(64), Buffers()
-    worst = check(model, rollout(model, bench_problems(), 16, 64, (0,), buffers))
-    params = sum(p.numel() for p in model.parameters())
-    print(f"{params:,} parameters, 1 thread, median of 5 rounds in turn")
-    print(f"log-probabilities equal those of a full pass within {worst:.0e}\n")
-    bench_mechanisms(buffers)
-    bench_step()
-    held = sum(x.numel() * x.element_size() for x in buffers.flat.values())
-    print(f"memory held between calls {held / 2**20:.0f} MiB")
+    torch.manual_seed(0)
+    model, buffers = GPT(GPTConfig()), Buffers()
+    problems = [find_task("chain").draw(3, "rl", random.Random(i)) for i in range(16)]
+    prompts = torch.tensor([encode(problems[0].prompt)] * 32)
+    batch = rollout(model, problems, 16, 64, (0,), buffers)
+    full = model(batch.tokens)[:, :-1].log_softmax(-1)
+    full = full.gather(2, batch.tokens[:, 1:, None])[..., 0]
+    worst = ((full - batch.logp[:, 1:]) * batch.mask[:, 1:]).abs().max().item()
+    assert worst < 1e-5, worst
+    print(f"log-probabilities equal those of a full pass within {worst:.0e}")
+
+    def sample() -> int:
+        return int(rollout(model, problems, 16, 64, (0,), buffers).mask.sum())
+
+    def loop() -> int:
+        return no_cache(model, prompts, 64)
+
+    compare_speed({"this sampler": sample, "a loop without cache": loop})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,10 @@
-"""Shared by all tests: one thread, a small random model, the two markers."""
+"""Shared by all tests: one thread, a small random model, the two markers.
+
+test_X.py tests X.py. Besides: test_device.py rollout.py on a GPU, test_peers.py grpo.py
+beside other code, test_reinforce.py a step of RL in train.py, test_reward_models.py
+learned rewards, test_oracles.py tasks beside other solvers, test_studies.py studies,
+test_docs.py the pages, test_house.py the promises about all six files.
+"""
 
 import random
 import sys
@@ -45,8 +51,9 @@ def gpt():
 def problems():
     """Prompts of many lengths, of one turn and of several."""
     rng = random.Random(0)
+    levels = {"chain": (3, 1, 4), "guess": (3, 1, 4), "count": (3, 2, 4)}
     return [
         reward.TASKS[task].draw(level, "rl", rng)
-        for task in ("chain", "guess", "add")
-        for level in (3, 1, 4)
+        for task in levels
+        for level in levels[task]
     ]

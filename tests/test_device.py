@@ -17,54 +17,60 @@ import grpo
 import rollout
 from model import GPT, GPTConfig
 from reward import TASKS
-from rollout import Batch, Buffers, Schedule, Work, compact, decode_step, refill
+from rollout import KNOWN, LEFT, POSITION, SAMPLE, TOKEN, Batch, Buffers, Work
 
 W, N, T, S, LIVE = 16, 20, 40, 48, 32
-SHAPES = {"tokens": torch.int64, "mask": torch.float32, "logp": torch.float32}
 
 
-def setting(device, seed=0):
-    """A model, a cache half full, and everything else that a decode step touches."""
-    torch.manual_seed(seed)
+def setting(device):
+    """A rollout in progress, its cache half full: 4 prompts with 5 samples each."""
+    torch.manual_seed(0)
     net = GPT(GPTConfig(dim=32, head_dim=8, hidden=48)).to(device)
-    cache = net.new_cache(W, S)
-    out = Batch(*(torch.zeros(N, T, dtype=d, device=device) for d in SHAPES.values()))
+    tokens = torch.zeros(N, T, dtype=torch.int64, device=device)
     state = torch.zeros(7, W, dtype=torch.int64, device=device)
-    u = torch.rand(N, T + 1, dtype=torch.float64, device=device)
     if device != "meta":
-        out.tokens += torch.randint(0, 90, (N, T))
-        state[0] = torch.arange(W)  # each slot its own sample
-        state[1] = torch.randint(0, 90, (W,))
-        state[2] = torch.randint(3, 8, (W,))
-        state[3] = state[2] + 1
-        state[3, :3] += 2  # three slots are fed what an environment wrote
-        state[5] = 20
-    return net, cache, state, out, u
+        tokens += torch.randint(0, 90, (N, T)).to(device)
+        state[SAMPLE] = torch.arange(W)  # each slot its own sample
+        state[TOKEN] = torch.randint(0, 90, (W,))
+        state[POSITION] = torch.randint(3, 8, (W,))
+        state[KNOWN] = state[POSITION] + 1
+        state[KNOWN, :3] += 2  # three slots are fed what an environment wrote
+        state[LEFT] = 20
+    return Work(
+        model=net,
+        group_size=5,
+        greedy=False,
+        buffers=Buffers(),
+        out=Batch(tokens, torch.zeros(N, T), torch.zeros(N, T, device=device)),
+        u=torch.rand(N, T + 1, dtype=torch.float64, device=device),
+        prefix=net.new_cache(4, 9),
+        cache=net.new_cache(W, S),
+        state=state,
+        working=[0, 1, 2] + [-1] * 13,
+        longest=0,
+        starts=[0] * N,
+        stops=[T] * N,
+        queue=deque(),
+    )
 
 
-def step(net, cache, state, out, u):
+def step(work):
     with torch.no_grad():
-        decode_step(net, cache, state, out, u, LIVE, greedy=False)
-
-
-def work_of(net, cache, state, out, u):
-    """The same parts as a rollout in progress, of 4 prompts with 5 samples each."""
-    return Work(net, out, u, net.new_cache(4, 9), cache, state, Buffers(), 5, 20, False)
+        rollout.decode_step(work, LIVE)
 
 
 def test_no_value_is_read_while_decoding():
     """Prefill, refill, compaction and decode steps, all without values."""
-    parts = net, cache, state, out, u = setting("meta")
-    work = work_of(*parts)
+    work = setting("meta")
     with torch.no_grad():
-        net(out.tokens[:4, :9], work.prefix)
-    refill(work, [0, 3], [0, 7])
+        work.model(work.out.tokens[:4, :9], work.prefix)
+    table = np.zeros((7, W), np.int64)
+    rollout.write_back(work, table, [0, 3], [(0, 5, 7)], {0: 0, 3: 1})
     for _ in range(3):
-        step(*parts)
-    schedule = Schedule([0, 1, 2] + [-1] * 13, np.zeros(16), [], deque())
-    compact(work, schedule)
-    assert work.state.shape == (7, 8) and schedule.working[:3] == [0, 1, 2]
-    step(net, cache, work.state, out, u)
+        step(work)
+    rollout.compact(work)
+    assert work.state.shape == (7, 8) and work.working[:3] == [0, 1, 2]
+    step(work)
 
 
 FAULTS = {
@@ -88,7 +94,7 @@ def test_a_planted_read_is_caught(fault, monkeypatch):
 
     monkeypatch.setattr(rollout, "inverse_cdf", reads)
     with pytest.raises((RuntimeError, NotImplementedError, TypeError)):
-        step(*setting("meta"))
+        step(setting("meta"))
 
 
 class Recorder(TorchDispatchMode):
@@ -109,9 +115,9 @@ class Recorder(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def record(parts):
+def record(work):
     with Recorder() as seen:
-        step(*parts)
+        step(work)
     return seen
 
 
@@ -119,8 +125,6 @@ FORBIDDEN = (
     "_local_scalar_dense nonzero masked_select unique equal multinomial lift_fresh "
     "is_nonzero"
 ).split()
-
-
 VIEWS = (
     "view _unsafe_view unsqueeze select slice t transpose expand alias unbind split "
     "split_with_sizes"
@@ -133,14 +137,14 @@ def test_every_step_is_the_same_few_operations():
     At most 36 a layer and 60 more that are no views: on a GPU each is a launch. (Six of
     them are one RMSNorm on a CPU, where it is not fused.)
     """
-    parts = setting("cpu")
-    first, second = record(parts), record(parts)
+    work = setting("cpu")
+    first, second = record(work), record(work)
     assert first.ops == second.ops
     assert first.devices == {"cpu"}
     names = {name.split(".")[1] for name, _, _ in first.ops}
     assert not names & set(FORBIDDEN)
     launched = [name for name, _, _ in first.ops if name.split(".")[1] not in VIEWS]
-    assert len(launched) <= 36 * parts[0].config.layers + 60
+    assert len(launched) <= 36 * work.model.config.layers + 60
     meta = record(setting("meta"))
     assert meta.devices == {"meta"}, "an operand was made on another device"
 
@@ -157,22 +161,23 @@ def test_the_recorder_sees_a_host_read(monkeypatch):
     assert names & set(FORBIDDEN)
 
 
-def addresses(net, cache, state, out, u):
-    held = [*net.parameters(), *net.buffers(), cache, state, u]
-    return [x.data_ptr() for x in (*held, out.tokens, out.mask, out.logp)]
+def addresses(work):
+    held = [*work.model.parameters(), *work.model.buffers(), work.cache, work.state]
+    held += [work.u, work.prefix, work.out.tokens, work.out.logp]
+    return [x.data_ptr() for x in held]
 
 
 def test_addresses_stay():
     """Over decode steps, a refill and an optimizer step: a CUDA graph holds them."""
-    parts = net, cache, state, out, u = setting("cpu")
-    before = addresses(*parts)
+    work = setting("cpu")
+    before = addresses(work)
     for _ in range(3):
-        step(*parts)
-    refill(work_of(*parts), [1], [5])
-    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1, fused=True)
-    net(out.tokens).sum().backward()
+        step(work)
+    rollout.write_back(work, work.state.numpy().copy(), [1], [(5, 9, 3)], {1: 1})
+    optimizer = torch.optim.AdamW(work.model.parameters(), lr=0.1, fused=True)
+    work.model(work.out.tokens).sum().backward()
     optimizer.step()
-    assert addresses(*parts) == before
+    assert addresses(work) == before
 
 
 def test_buffers_keep_their_place_and_grow():
@@ -198,26 +203,25 @@ def test_memory_is_reused_between_calls(gpt, problems):
     assert held == {name: x.data_ptr() for name, x in buffers.flat.items()}
 
 
-def replayed(parts, steps=6):
-    """What steps write when one is traced and then replayed on the same buffers."""
-    net, cache, state, out, u = parts
-    changing = (cache, state, out.tokens, out.logp)
+def replayed(work, steps=6):
+    """Run a step once as a trace, then replay that on the same buffers."""
+    changing = (work.cache, work.state, work.out.tokens, work.out.logp)
     kept = [x.clone() for x in changing]
     with torch.no_grad():
-        graph = make_fx(lambda: step(*parts))()
+        graph = make_fx(lambda: step(work))()
         for x, old in zip(changing, kept, strict=True):
             x.copy_(old)
         for _ in range(steps):
             graph()
-    return out.tokens.clone(), out.logp.clone(), state.clone()
+    return changing
 
 
 def test_one_traced_step_replays_as_all_steps():
     """What a CUDA graph does: one recording, the same addresses, bit-equal results."""
-    parts = setting("cpu")
+    work = setting("cpu")
     for _ in range(6):
-        step(*parts)
-    eager = parts[3].tokens, parts[3].logp, parts[2]
+        step(work)
+    eager = (work.cache, work.state, work.out.tokens, work.out.logp)
     for a, b in zip(eager, replayed(setting("cpu")), strict=True):
         assert torch.equal(a, b)
 
@@ -231,42 +235,28 @@ def test_a_number_baked_into_the_step_fails_the_replay(monkeypatch):
         return (original(logprobs, u) + len(calls)) % 90
 
     monkeypatch.setattr(rollout, "inverse_cdf", counts)
-    parts = setting("cpu")
+    work = setting("cpu")
     for _ in range(6):
-        step(*parts)
+        step(work)
     calls.clear()
-    assert not torch.equal(parts[3].tokens, replayed(setting("cpu"))[0])
+    assert not torch.equal(work.out.tokens, replayed(setting("cpu"))[2])
 
 
-@pytest.mark.parametrize("burst, late", [(1, 0), (8, 0), (8, 1)])
-def test_the_host_reads_once_a_burst(gpt, burst, late, monkeypatch):
-    """`look` is the one place that reads; it runs at most once in `burst` steps."""
+@pytest.mark.parametrize("burst", [1, 8])
+def test_the_host_reads_once_a_burst(gpt, burst, monkeypatch):
+    """`harvest` is the one place that reads; it runs once in `burst` steps."""
     reads, steps = [], []
-    looks, burst_of = rollout.look, rollout.decode_burst
-    monkeypatch.setattr(rollout, "look", lambda w: (reads.append(1), looks(w))[1])
+    harvest, decode_step = rollout.harvest, rollout.decode_step
     monkeypatch.setattr(
-        rollout, "decode_burst", lambda *a: (steps.append(a[2]), burst_of(*a))[1]
+        rollout, "harvest", lambda w: (reads.append(len(steps)), harvest(w))
+    )
+    monkeypatch.setattr(
+        rollout, "decode_step", lambda *a: (steps.append(1), decode_step(*a))
     )
     problems = [TASKS["chain"].draw(3, "rl", random.Random(i)) for i in range(4)]
-    rollout.rollout(gpt, problems, 4, 24, (0, 0), burst=burst, late=late)
-    assert len(reads) == len(steps) + 1 and set(steps) == {burst}
-    assert sum(steps) <= 24 + burst * (1 + late)
-
-
-@pytest.mark.parametrize("width, burst", [(8, 1), (8, 3), (54, 8)])
-def test_reading_one_burst_late_changes_nothing(gpt, problems, width, burst):
-    """What a GPU does: the host acts on what it saw a burst ago.
-
-    A slot that the host has refilled since still looks ended in the older look; acting
-    on it again would lose a sample. Attention that trusted its length would be short.
-    """
-    now = rollout.rollout(gpt, problems, 6, 30, (0, 0))
-    late = rollout.rollout(
-        gpt, problems, 6, 30, (0, 0), width=width, burst=burst, late=1
-    )
-    assert torch.equal(now.tokens, late.tokens) and torch.equal(now.mask, late.mask)
-    torch.testing.assert_close(now.logp, late.logp, rtol=0, atol=1e-5)
-    assert now.lengths == late.lengths and now.truncated == late.truncated
+    rollout.rollout(gpt, problems, 4, 24, (0, 0), burst=burst)
+    assert reads == list(range(0, len(steps) + 1, burst)) and len(reads) > 2
+    assert len(steps) <= 24 + burst
 
 
 def test_bf16_sampler_and_trainer_stay_close(gpt, problems, monkeypatch):
@@ -283,19 +273,9 @@ def test_bf16_sampler_and_trainer_stay_close(gpt, problems, monkeypatch):
     assert gpt.blocks[0].attn.qkv.weight.grad.dtype == torch.float32
 
 
-def test_too_much_memory_is_refused(gpt, problems, monkeypatch):
-    """Before it is taken, with the numbers."""
-    monkeypatch.setattr(rollout.os, "sysconf", lambda name: 100)
-    with pytest.raises(ValueError, match=r"cache of 54 slots and 9 prompts x \d+ pos"):
-        rollout.rollout(gpt, problems, 6, 30, (0, 0))
-    with pytest.raises(ValueError, match="needs 3.0 GiB of 2.0"):
-        monkeypatch.setattr(rollout.os, "sysconf", lambda name: 2**15.5)
-        rollout.check_memory(3 * 2**30, "", torch.device("cpu"))
-
-
 @pytest.mark.gpu
-@pytest.mark.parametrize("burst, late", [(1, 0), (8, 0), (8, 1)])
-def test_graphs_equal_eager_on_a_gpu(problems, burst, late, monkeypatch):
+@pytest.mark.parametrize("burst", [1, 8])
+def test_graphs_equal_eager_on_a_gpu(problems, burst, monkeypatch):
     """Captured and replayed decode steps give what the CPU gives, in fp32."""
     monkeypatch.setattr(GPT, "precision", lambda self: torch.float32)
     torch.manual_seed(0)
@@ -303,9 +283,7 @@ def test_graphs_equal_eager_on_a_gpu(problems, burst, late, monkeypatch):
     expected = rollout.rollout(net, problems, 6, 30, (0, 0))
     net, buffers = net.cuda(), Buffers()
     for _ in range(2):  # the second call replays the first one's graphs
-        got = rollout.rollout(
-            net, problems, 6, 30, (0, 0), buffers, burst=burst, late=late
-        )
+        got = rollout.rollout(net, problems, 6, 30, (0, 0), buffers, burst=burst)
         assert buffers.graphs
         same = (got.tokens.cpu() == expected.tokens).float().mean()
         assert same > 0.98  # a rounding may turn a token, and with it the rest
@@ -316,7 +294,7 @@ def test_graphs_equal_eager_on_a_gpu(problems, burst, late, monkeypatch):
 
 @pytest.mark.gpu
 def test_bf16_on_a_gpu(problems):
-    """The default there: replayed graphs, late reads, bf16 cache, weights in place."""
+    """The default there: replayed graphs, bf16 cache, weights in place."""
     torch.manual_seed(0)
     net, buffers = GPT(GPTConfig()).cuda(), Buffers()
     for step in range(3):
@@ -331,12 +309,12 @@ def test_bf16_on_a_gpu(problems):
 
 @pytest.mark.gpu
 def test_no_step_waits_on_a_gpu():
-    parts = setting("cuda")
-    step(*parts)
+    work = setting("cuda")
+    step(work)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(8):
-            step(*parts)
+            step(work)
     finally:
         torch.cuda.set_sync_debug_mode("default")

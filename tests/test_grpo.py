@@ -9,9 +9,12 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import logsigmoid
 
 import grpo
 from grpo import (
+    exact_gradient,
+    expected_gradient,
     group_advantages,
     importance_weights,
     kl_estimate,
@@ -21,11 +24,37 @@ from grpo import (
     sequence_weights,
     token_entropy,
     token_logprobs,
+    weighted_sum,
 )
 
 
 def doubles(*values):
     return torch.tensor(values, dtype=torch.float64)
+
+
+# Two tokens, each 0 or 1: logits of the first, of the second after 0, and after 1.
+THETA = doubles([0.3, -0.2], [0.1, 0.4], [-0.5, 0.2])
+SAMPLER = doubles([-0.7, 0.8], [1.0, -0.6], [-0.9, 0.9])  # a policy far from THETA
+REWARDS = doubles(0, 1, 0, 0.5)  # of 00, 01, 10, 11
+
+
+def two_tokens(theta):
+    """Log-probabilities and mask (4, 2) of the four answers."""
+    logp = theta.log_softmax(-1)
+    rows = [torch.stack([logp[0, a], logp[1 + a, b]]) for a in (0, 1) for b in (0, 1)]
+    return torch.stack(rows), torch.ones(4, 2)
+
+
+def off_policy_gradient(kind, limit):
+    """Mean gradient when SAMPLER wrote the answers, with importance_weights."""
+    theta = THETA.clone().requires_grad_()
+    logp, mask = two_tokens(theta)
+    old, _ = two_tokens(SAMPLER)
+    correction = importance_weights(logp - old, mask, kind, limit)
+    loss, _, _ = policy_loss(
+        logp, old, REWARDS, mask, old.sum(1).exp(), "reinforce", correction=correction
+    )
+    return -torch.autograd.grad(loss, theta)[0]
 
 
 @pytest.mark.parametrize(
@@ -34,13 +63,10 @@ def doubles(*values):
         ("dr_grpo", [1, 0, 0, 0], [0.75, -0.25, -0.25, -0.25]),
         ("grpo", [1, 0, 0, 0], [1.732051, -0.577350, -0.577350, -0.577350]),
         ("grpo", [1, 0, 0, 1], [1.0, -1.0, -1.0, 1.0]),
-        ("dr_grpo", [1, 0, 0, 1], [0.5, -0.5, -0.5, 0.5]),
         ("none", [1, 0, 0, 0.5], [1, 0, 0, 0.5]),
-        ("none", [1, 1, 1, 1], [1, 1, 1, 1]),
         ("batch_mean", [1, 0, 0, 0], [0.75, -0.25, -0.25, -0.25]),
         ("rloo", [1, 0, 0.5, 0.5], [2 / 3, -2 / 3, 0, 0]),
         ("maxrl", [1, 0, 0, 0], [3, -1, -1, -1]),
-        ("maxrl", [1, 1, 0, 0], [1, 1, -1, -1]),
     ],
 )
 def test_advantages_by_hand(kind, rewards, expected):
@@ -150,7 +176,6 @@ def loss_of(ratios, advantage, kind="clip", mask=None, **clip):
         (-1.0, 0.20, +1.1, [0.5, 1 / 3, 0], [0, 0, 1]),  # 0.5 is raised to 0.8
         (+1.0, 0.28, -2.78 / 3, [0, -1 / 3, -1 / 6], [1, 0, 0]),
         (-1.0, 0.28, +1.1, [0.5, 1 / 3, 0], [0, 0, 1]),
-        (+2.0, 0.28, -5.56 / 3, [0, -2 / 3, -1 / 3], [1, 0, 0]),
         (-0.5, 0.20, +0.55, [0.25, 1 / 6, 0], [0, 0, 1]),
     ],
 )
@@ -160,11 +185,6 @@ def test_clip_by_hand(advantage, high, loss, grad, cut):
     assert got[0] == pytest.approx(loss, abs=1e-10)
     assert got[1] == pytest.approx(grad, abs=1e-10)
     assert got[3] == cut
-
-
-@pytest.mark.parametrize("ratio, high, value", [(1.25, 0.2, 1.2), (1.25, 0.28, 1.25)])
-def test_clip_higher_leaves_more_room(ratio, high, value):
-    assert loss_of([ratio], 1.0, clip_high=high)[0] == pytest.approx(-value, abs=1e-10)
 
 
 def test_defaults_are_dapos():
@@ -340,7 +360,6 @@ def test_kl_estimates_by_hand(kind, expected):
         ("k2", "loss", 0.274653),
         ("k3", "loss", 0.25),
         ("k1", "reward", 0.274653),
-        ("k2", "reward", 0.039506),
         ("k3", "reward", 0.024653),
     ],
 )
@@ -354,31 +373,42 @@ def test_gradient_of_kl_by_hand(kind, place, expected):
     assert logits.grad[0].item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_k3_rises_with_logp_above_the_reference():
-    """logp = ln .5 over ref = ln .25: value .193147, slope +.5; a wrong sign of x or of
-    the loss turns it."""
-    logp = doubles(0.5).log().requires_grad_()
-    k = kl_estimate(logp, doubles(0.25).log(), "k3")
-    k.sum().backward()
-    assert k.item() == pytest.approx(0.1931471806, abs=1e-10)
-    assert logp.grad.item() == pytest.approx(0.5)
+def bandit_gradient(z, estimator, place, ratio):
+    """Mean gradient on z of two arms, p = sigmoid(z), rewards 1 and 0, and a KL to 1/2
+    times 0.5 in the reward or the loss; there perhaps times pi / old."""
+    z = z.clone().requires_grad_()
+    logp = torch.stack([logsigmoid(z), logsigmoid(-z)])[:, None]
+    k = kl_estimate(logp, torch.full_like(logp, 0.5).log(), estimator)
+    if ratio:
+        k = k * (logp - logp.detach()).exp()
+    reward = doubles([1], [0]) - 0.5 * k.detach() * (place == "reward")
+    p, ones = logp.detach().exp()[:, 0], torch.ones(2, 1)
+    loss, _, _ = policy_loss(logp, logp.detach(), reward, ones, p, "reinforce")
+    if place == "loss":
+        loss = loss + 0.5 * weighted_sum(k, ones, p)
+    return -torch.autograd.grad(loss, z)[0]
 
 
 @pytest.mark.parametrize(
-    "kl, p",
+    "estimator, place, ratio, end",
     [
-        ("k1_reward", 0.880797078),
-        ("k2_loss", 0.880797078),
-        ("k3_loss_rho", 0.880797078),
-        ("k3_loss", 0.809016994),
-        ("k1_loss", 1.0),
-        ("k2_reward", 1.0),
-        ("k3_reward", 1.0),
+        ("k1", "reward", False, 0.880797078),
+        ("k2", "loss", False, 0.880797078),
+        ("k3", "loss", True, 0.880797078),
+        ("k3", "loss", False, 0.809016994),
+        ("k1", "loss", False, 1.0),
+        ("k2", "reward", False, 1.0),
+        ("k3", "reward", False, 1.0),
     ],
 )
-def test_where_the_kl_bandit_ends(kl, p):
+def test_where_the_kl_bandit_ends(estimator, place, ratio, end):
     """The optimum is sigmoid(1 / 0.5); k3 in the loss stops at the golden section."""
-    assert grpo.fixed_point(kl) == pytest.approx(p, abs=1e-8)
+    low, high = doubles(0, 20)
+    for _ in range(50):
+        middle = (low + high) / 2
+        up = bandit_gradient(middle, estimator, place, ratio) > 0
+        low, high = (middle, high) if up else (low, middle)
+    assert low.sigmoid().item() == pytest.approx(end, abs=1e-8)
 
 
 def test_returns_to_go_by_hand():
@@ -428,12 +458,6 @@ def test_aggregations_by_hand(kind, expected):
     sums = doubles(2, 16, 6, 0)
     got = (weights_of([2, 4, 1, 0], kind) * sums).sum().item()
     assert got == pytest.approx(expected, abs=1e-10)
-
-
-def test_token_mean_is_not_the_mean_of_micro_batch_means():
-    """[1, 1] and [4, 4, 4, 4]: 3.0 by tokens; the mean of the two means is 2.5."""
-    sums = doubles(2, 16)
-    assert (weights_of([2, 4], "token") * sums).sum() == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize("aggregation", grpo.AGGREGATIONS)
@@ -511,7 +535,7 @@ def test_entropy_by_hand():
 def test_the_loss_has_the_exact_policy_gradient():
     """E[R] and its gradient, known to ten digits, through token_logprobs and
     policy_loss: a sign, a shifted column, a lost token or a detached ratio show."""
-    theta = grpo.THETA.clone().requires_grad_()
+    theta = THETA.clone().requires_grad_()
     sequences = list(itertools.product((0, 1), repeat=2))
     rows = torch.tensor([[0, 1 + a] for a, _ in sequences])
     tokens = torch.tensor([[0, a, b] for a, b in sequences])
@@ -519,14 +543,14 @@ def test_the_loss_has_the_exact_policy_gradient():
     logp = token_logprobs(logits, tokens)
     mask = torch.tensor([[0.0, 1.0, 1.0]] * 4)
     p = (logp * mask).sum(1).exp().detach()
-    assert (p @ grpo.REWARDS).item() == pytest.approx(0.4837011340, abs=1e-10)
+    assert (p @ REWARDS).item() == pytest.approx(0.4837011340, abs=1e-10)
     for kind in grpo.LOSSES:
         if kind == "gspo":  # its ratio is a mean over tokens: 1 / T of the gradient
             continue
-        args = p * grpo.REWARDS, mask, torch.ones(4), kind
+        args = p * REWARDS, mask, torch.ones(4), kind
         loss, _, _ = policy_loss(logp, logp.detach(), *args)
         (grad,) = torch.autograd.grad(-loss, theta, retain_graph=True)
-        exact = grpo.exact_gradient(grpo.two_tokens, grpo.THETA, grpo.REWARDS)
+        exact = exact_gradient(two_tokens, THETA, REWARDS)
         torch.testing.assert_close(grad, exact, rtol=0, atol=1e-12)
         expected = [0.0564828, -0.1521654, -0.0418528]
         assert grad[:, 0].tolist() == pytest.approx(expected, abs=1e-7)
@@ -537,8 +561,8 @@ def similarity(a, b):
     return torch.cosine_similarity(a.flatten(), b.flatten(), dim=0).item()
 
 
-TWO = (grpo.two_tokens, grpo.THETA, grpo.REWARDS)
-STOP = (grpo.until_stop, grpo.PHI, grpo.STOP_REWARDS)
+TWO = (two_tokens, THETA, REWARDS)
+STOP = (grpo.until_stop, grpo.PHI, doubles(0, 1, 1, 0))
 
 
 @pytest.mark.parametrize(
@@ -555,15 +579,15 @@ STOP = (grpo.until_stop, grpo.PHI, grpo.STOP_REWARDS)
 def test_baselines_that_keep_the_gradient(kind, shape, share):
     """All batches there are, each with its chance: leave-one-out is unbiased, centring
     by a mean of n answers scales the gradient by exactly 1 - 1/n."""
-    exact = grpo.exact_gradient(*TWO)
-    got = grpo.expected_gradient(*TWO, shape, kind)
+    exact = exact_gradient(*TWO)
+    got = expected_gradient(*TWO, shape, kind)
     torch.testing.assert_close(got, share * exact, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["grpo", "reinforce_pp", "scalerl", "maxrl"])
 def test_normalisers_bend_the_gradient(kind):
     """No multiple of the exact one, yet uphill."""
-    got, exact = grpo.expected_gradient(*TWO, (2, 2), kind), grpo.exact_gradient(*TWO)
+    got, exact = expected_gradient(*TWO, (2, 2), kind), exact_gradient(*TWO)
     assert 0.9 < similarity(got, exact) < 1 - 1e-6
 
 
@@ -581,10 +605,10 @@ def test_only_a_constant_keeps_the_direction(kind, cosine):
     logp, mask = grpo.until_stop(grpo.PHI)
     chances = logp.sum(1).exp()
     assert chances.sum().item() == pytest.approx(1, abs=1e-12)
-    assert (chances @ grpo.STOP_REWARDS).item() == pytest.approx(0.327328, abs=1e-6)
-    exact = grpo.exact_gradient(*STOP)
+    assert (chances @ STOP[2]).item() == pytest.approx(0.327328, abs=1e-6)
+    exact = exact_gradient(*STOP)
     assert exact.tolist() == pytest.approx([-0.179976, 0.052275, 0.064487], abs=1e-6)
-    got = grpo.expected_gradient(*STOP, (1, 2), "rloo", kind)
+    got = expected_gradient(*STOP, (1, 2), "rloo", kind)
     assert similarity(got, exact) == pytest.approx(cosine, abs=1e-6)
     if kind == "constant":
         torch.testing.assert_close(got, exact, rtol=0, atol=1e-12)
@@ -606,8 +630,7 @@ def test_only_a_constant_keeps_the_direction(kind, cosine):
 def test_corrections_of_a_stale_sampler(kind, limit, cosine, gradient):
     """Answers from a policy that differs a lot: only the whole sequence's weight gives
     the truth, weights by token are a trust region and not a correction."""
-    args = grpo.THETA, grpo.SAMPLER, grpo.REWARDS, kind, limit
-    got, exact = grpo.off_policy_gradient(*args), grpo.exact_gradient(*TWO)
+    got, exact = off_policy_gradient(kind, limit), exact_gradient(*TWO)
     assert similarity(got, exact) == pytest.approx(cosine, abs=1e-6)
     if gradient:
         assert got[:, 0].tolist() == pytest.approx(gradient, abs=1e-6)
@@ -615,9 +638,9 @@ def test_corrections_of_a_stale_sampler(kind, limit, cosine, gradient):
 
 def test_the_ratio_of_the_clip_loss_is_by_token():
     """Unclipped PPO on the same stale answers is the token-level correction."""
-    theta = grpo.THETA.clone().requires_grad_()
-    (logp, mask), (old, _) = grpo.two_tokens(theta), grpo.two_tokens(grpo.SAMPLER)
-    args = old, grpo.REWARDS, mask, old.sum(1).exp()
+    theta = THETA.clone().requires_grad_()
+    (logp, mask), (old, _) = two_tokens(theta), two_tokens(SAMPLER)
+    args = old, REWARDS, mask, old.sum(1).exp()
     loss, _, _ = policy_loss(logp, *args, "clip", 99.0, 99.0)
     loss.backward()
     expected = [0.061358, 0.044595, 0.090633]
@@ -627,17 +650,17 @@ def test_the_ratio_of_the_clip_loss_is_by_token():
 def test_kl_to_go_is_the_whole_gradient_of_the_kl():
     """Two tokens, uniform reference: KL in the reward credits the first token with the
     KL it leads to; a token's own k2 in the loss does not."""
-    exact_theta = grpo.THETA.clone().requires_grad_()
-    ref, _ = grpo.two_tokens(torch.zeros(3, 2, dtype=torch.float64))
-    logp, mask = grpo.two_tokens(exact_theta)
+    exact_theta = THETA.clone().requires_grad_()
+    ref, _ = two_tokens(torch.zeros(3, 2, dtype=torch.float64))
+    logp, mask = two_tokens(exact_theta)
     (logp.sum(1).exp() * (logp - ref).sum(1)).sum().backward()
     found = {}
     for kl in ("k1_reward", "k2_loss"):
-        theta = grpo.THETA.clone().requires_grad_()
-        logp, _ = grpo.two_tokens(theta)
+        theta = THETA.clone().requires_grad_()
+        logp, _ = two_tokens(theta)
         p, k = logp.detach().sum(1).exp(), kl_estimate(logp, ref, kl[:2])
         if kl == "k2_loss":
-            loss = grpo.weighted_sum(k, mask, p)
+            loss = weighted_sum(k, mask, p)
         else:
             togo = -returns_to_go(k.detach(), mask)
             loss, _, _ = policy_loss(logp, logp.detach(), togo, mask, p, "reinforce")
@@ -653,17 +676,12 @@ def test_kl_to_go_is_the_whole_gradient_of_the_kl():
     [
         (0.5, 2, "dr_grpo", 0.125),
         (0.5, 4, "dr_grpo", 0.1875),
-        (0.25, 4, "dr_grpo", 0.140625),
         (0.5, 2, "grpo", 0.25),
         (0.5, 4, "grpo", 0.404006),
-        (0.25, 4, "grpo", 0.308443),
         (0.1, 4, "grpo", 0.152125),
         (0.5, 8, "grpo", 0.463914),
-        (0.5, 8, "dr_grpo", 0.21875),
         (0.5, 4, "rloo", 0.25),
-        (0.1, 4, "rloo", 0.09),
         (0.5, 4, "maxrl", 0.4375),
-        (0.25, 4, "maxrl", 0.433594),
     ],
 )
 def test_expected_gradient_of_a_bandit(p, size, kind, expected):
@@ -671,46 +689,27 @@ def test_expected_gradient_of_a_bandit(p, size, kind, expected):
 
     Centring scales it by 1 - 1/G; dividing by the std is something else again.
     """
-    z = torch.tensor(p, dtype=torch.float64).logit().requires_grad_()
-    logps = torch.stack([-torch.nn.functional.softplus(z), z.sigmoid().log()])
-    total = 0.0
-    for group in itertools.product((0, 1), repeat=size):
-        rewards = torch.tensor([group], dtype=torch.float64)
-        advantages = group_advantages(rewards, kind)[0]
-        logp = logps[list(group)][:, None]
-        weights = torch.full((size,), 1 / size, dtype=torch.float64)
-        ones = torch.ones(size, 1)
-        loss, _, _ = policy_loss(logp, logp.detach(), advantages, ones, weights)
-        (grad,) = torch.autograd.grad(loss, z, retain_graph=True)
-        total -= grad.item() * logps[list(group)].sum().exp().item()
+
+    def bandit(z):
+        return torch.stack([logsigmoid(-z), logsigmoid(z)])[:, None], torch.ones(2, 1)
+
+    z = doubles(p)[0].logit()
+    got = expected_gradient(bandit, z, doubles(0, 1), (1, size), kind)
     # GRPO adds 1e-6 to a std of about 0.5.
-    assert total == pytest.approx(expected, abs=2e-6)
+    assert got.item() == pytest.approx(expected, abs=2e-6)
 
 
 def test_a_sampler_that_is_off_shows_in_the_ratio():
     """Top-k 2 of (.5, .3, .2) leaves (.625, .375): ratio 0.8, the mass it keeps, on
-    every token. Logits [2, 0] sampled at temperature .5 and scored at 1: .896929."""
+    every token."""
     kept = doubles(0.5, 0.3) / doubles(0.625, 0.375)
     _, _, ratio, _ = loss_of(kept.tolist(), 1.0)
     assert ratio[0].tolist() == pytest.approx([0.8, 0.8])
-    logits = doubles([[2, 0], [0, 0]])
-    tokens = torch.zeros(1, 2, dtype=torch.long)
-    new, old = token_logprobs(logits, tokens), token_logprobs(2 * logits, tokens)
-    assert new[0].tolist() == pytest.approx([0, -0.126928], abs=1e-6)
-    args = torch.ones(1), torch.tensor([[0.0, 1.0]]), torch.ones(1)
-    _, ratio, _ = policy_loss(new, old, *args)
-    assert ratio[0].tolist() == pytest.approx([1, 0.896929], abs=1e-6)
-
-
-def test_entropy_of_a_uniform_policy():
-    """ln 8 = 2.079442 at each token, the log of the vocabulary of a fresh model."""
-    entropy = token_entropy(torch.zeros(2, 4, 8))
-    assert entropy[:, 1:].flatten().tolist() == pytest.approx([2.079442] * 6, abs=1e-6)
 
 
 def test_recipes_are_lines_of_config():
     """Every paper's choices exist under their names here."""
-    kinds = {"advantage": grpo.BASELINES, "loss": grpo.LOSSES, "kl": grpo.KLS}
+    kinds = {"advantage": grpo.BASELINES, "loss": grpo.LOSSES, "kl": tuple(grpo.KLS)}
     kinds["aggregation"] = grpo.AGGREGATIONS
     assert len(grpo.RECIPES) == 9
     for recipe in grpo.RECIPES.values():

@@ -1,5 +1,8 @@
 """The model: tokens, shape, cache and the cost of a token."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -76,6 +79,7 @@ def test_cached_decoding_equals_a_full_pass(gpt):
     for row, start in enumerate(starts):
         padded[row, start:] = model.PAD
     full = gpt(tokens)
+    torch.testing.assert_close(gpt(tokens, last=starts), full[range(3), starts])
     with torch.no_grad():
         cache = gpt.new_cache(4, 32)  # one slot more than rows
         gpt(padded, cache[:, :, :3])
@@ -124,11 +128,22 @@ def test_flops_of_a_span_are_the_sum_of_its_tokens():
     )
 
 
+def test_micro_batches_by_hand():
+    """Like lengths together, each row once, cut to the longest of its batch; a wrong
+    cut would train on padding or lose the end of an answer."""
+    lengths = [4, 1, 3, 1, 2]
+    parts = model.by_length(lengths, 2)
+    assert parts == [[1, 3], [4, 2], [0]]
+    tokens = torch.arange(20).view(5, 4)
+    cut, same = model.trim(lengths, parts[1], tokens, -tokens)
+    assert cut.tolist() == [[16, 17, 18], [8, 9, 10]] and torch.equal(same, -cut)
+
+
 def test_same_logits_as_qwen3():
     """The shape is Qwen3's: the same weights give the same logits in transformers."""
     pytest.importorskip("transformers")
-    from compare_hf import as_qwen3
-
+    folder = Path(__file__).parent.parent / "docs" / "benchmarks"
+    as_qwen3 = runpy.run_path(str(folder / "huggingface.py"))["as_qwen3"]
     net = GPT(GPTConfig(banned=(), rope_theta=1e4))
     for weight in net.parameters():
         torch.nn.init.normal_(weight, std=0.2)

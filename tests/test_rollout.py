@@ -33,7 +33,7 @@ def test_sampled_logprobs_equal_a_full_pass(gpt, problems, width, burst):
     assert batch.mask.sum() > 300
 
 
-def test_a_sample_depends_on_its_key_alone(gpt, problems):
+def test_a_sample_depends_only_on_its_key(gpt, problems):
     """Not on slots, burst, or how many others are sampled beside it."""
     batch = rollout(gpt, problems, 6, MAX_NEW, (0, 0))
     for width, burst in ((8, 1), (8, 7), (64, 4)):
@@ -51,12 +51,11 @@ def test_other_keys_give_other_samples(gpt, problems):
     """Seed, step, prompt and sample each matter; shared noise would ruin the groups."""
     same = [problems[0]] * 4
     batch = rollout(gpt, same, 4, MAX_NEW, (0, 0))
-    assert len({batch.text(i) for i in range(16)}) == 16
+    texts = {batch.text(i) for i in range(16)}
+    assert len(texts) == 16
     for key in ((1, 0), (0, 1)):
         other = rollout(gpt, same, 4, MAX_NEW, key)
-        assert not {other.text(i) for i in range(16)} & {
-            batch.text(i) for i in range(16)
-        }
+        assert not {other.text(i) for i in range(16)} & texts
 
 
 def test_uniforms_do_not_depend_on_how_many_are_drawn():
@@ -84,25 +83,6 @@ def test_inverse_cdf_at_the_ends():
     for u in ends:
         choice = inverse_cdf(logprobs, u.expand(1000))
         assert choice.min() >= 3 and choice.max() < 91
-
-
-def test_first_tokens_follow_the_model(gpt, problems):
-    """Chi-square of 4,000 first tokens; one shared by a group would fail by far."""
-    batch = rollout(gpt, [problems[0]], 4000, 1, (0, 0))
-    start = batch.prompt_lengths[0]
-    with torch.no_grad():
-        probs = gpt(batch.tokens[:1, :start])[0, -1].softmax(-1).double()
-    counts = torch.bincount(batch.tokens[:, start], minlength=96).double()
-    assert counts[probs == 0].sum() == 0
-    common = probs * 4000 >= 5
-
-    def chi_square(p):
-        return ((counts - 4000 * p)[common] ** 2 / (4000 * p)[common]).sum()
-
-    df = int(common.sum()) - 1
-    assert chi_square(probs) < df + 4 * (2 * df) ** 0.5
-    tilted = probs * (1 + 0.2 * (-1) ** torch.arange(96))  # it can tell
-    assert chi_square(tilted / tilted.sum()) > df + 4 * (2 * df) ** 0.5
 
 
 def test_whole_answers_follow_the_model(gpt, problems):
@@ -180,7 +160,7 @@ def test_train_mode_and_gradients_do_not_leak(gpt, problems):
     gpt.train()
     with torch.enable_grad():
         batch = rollout(gpt, problems[:2], 4, 8, (0, 0))
-    assert torch.equal(before.tokens, batch.tokens)
+    assert torch.equal(before.tokens, batch.tokens) and not batch.logp.requires_grad
     logp = grpo.token_logprobs(gpt(batch.tokens), batch.tokens)
     ((logp - batch.logp) * batch.mask).sum().backward()  # an inference tensor raises
 
@@ -217,7 +197,7 @@ def test_masks_and_texts(gpt, problems):
         assert set(ids[stop:]) <= {PAD}
         for token, own in zip(ids[start:stop], mask[start:stop], strict=True):
             assert own == (token not in model.BANNED)
-        if env.problem.task == "guess":
+        if type(env) is TASKS["guess"].env_class:
             assert mask[start:stop] == [1, 0] * ((stop - start) // 2) + [1]
             assert not batch.truncated[i]
         else:
@@ -268,11 +248,6 @@ def test_a_prompt_that_does_not_fit(gpt, problems):
         rollout(gpt, problems, 2, 250, (0, 0))
 
 
-def test_no_gradient_is_recorded(gpt, problems):
-    batch = rollout(gpt, problems[:1], 2, 5, (0, 0))
-    assert not batch.logp.requires_grad and not batch.logp.is_inference()
-
-
 class Talker(Env):
     """Answers every token with three, an end token among them."""
 
@@ -283,9 +258,9 @@ class Talker(Env):
 
 
 @pytest.mark.parametrize("max_new, written", [(9, "?{\n}?{\n}?"), (8, "?{\n}?")])
-@pytest.mark.parametrize("late", [0, 1])
+@pytest.mark.parametrize("burst", [1, 4])
 def test_an_environment_may_say_anything(
-    gpt, problems, monkeypatch, max_new, written, late
+    gpt, problems, monkeypatch, max_new, written, burst
 ):
     """An end token it says ends no turn; what does not fit the cap is not written."""
 
@@ -295,7 +270,7 @@ def test_an_environment_may_say_anything(
     monkeypatch.setitem(TASKS, "guess", Talk())
     gpt.ban.fill_(-1e9)
     gpt.ban[model.encode("?")] = 0
-    batch = rollout(gpt, problems[3:4], 3, max_new, (0, 0), width=8, late=late)
+    batch = rollout(gpt, problems[3:4], 3, max_new, (0, 0), width=8, burst=burst)
     assert problems[3].task == "guess"
     for i in range(3):
         assert batch.text(i) == written and batch.truncated[i]
@@ -303,16 +278,16 @@ def test_an_environment_may_say_anything(
         assert own == [float(char == "?") for char in written]
 
 
-@pytest.mark.parametrize("late", [0, 1])
-def test_a_thought_over_budget_is_closed(gpt, problems, late):
+@pytest.mark.parametrize("burst", [1, 4])
+def test_a_thought_over_budget_is_closed(gpt, problems, burst):
     """Forced interruption: the environment writes ']', which is never trained on, and
     the policy answers in what room is left; what holds no open thought just goes on."""
-    problem = replace(problems[0], budget=4)
-    gpt.ban.fill_(-1e9)
-    for allowed, text in (("[", "[[[[][["), ("7", "7777777")):
+    cases = (4, "[", "[[[[][["), (4, "7", "7777777"), (9, "[", "[[[[[[[")
+    for budget, allowed, text in cases:
+        problem = replace(problems[0], budget=budget)
         gpt.ban.fill_(-1e9)
         gpt.ban[model.encode(allowed)] = 0
-        batch = rollout(gpt, [problem], 3, 7, (0, 0), width=8, late=late)
+        batch = rollout(gpt, [problem], 3, 7, (0, 0), width=8, burst=burst)
         for i in range(3):
             assert batch.text(i) == text and batch.truncated[i]
             own = batch.mask[i, batch.prompt_lengths[i] : batch.lengths[i]].tolist()

@@ -1,7 +1,6 @@
 """One run: its numbers, its files, stopping and going on, and bad input."""
 
 import json
-import runpy
 import signal
 import statistics
 from pathlib import Path
@@ -10,22 +9,20 @@ import pytest
 import torch
 
 import grpo
+import reward
 import train
-from model import ENV_ONLY
-from reward import SPLITS, TASKS, leaks, split_of
+from model import ENV_ONLY, decode_flops, encode
+from reward import SPLITS, TASKS, find_task, split_of
 from rollout import rollout
 
 TINY = dict(
     dim=16,
-    head_dim=8,
     heads=2,
     kv_heads=1,
-    hidden=16,
     levels="1-3",
     think_share=0.0,
     pretrain_steps=60,
     pretrain_lr=1e-2,
-    pretrain_warmup=5,
     steps=4,
     prompts_per_step=4,
     group_size=4,
@@ -104,13 +101,13 @@ def test_one_seed_one_run(whole, tmp_path):
 def test_stopped_and_resumed_is_not_stopped(whole, tmp_path, monkeypatch, phase, step):
     """A signal at a step, then --resume: weights, logs and ledger end the same."""
 
-    def stop_at(run, stop, saved):
+    def stop_at(stop, run):
         if (run.phase, run.step) == (phase, step):
             stop.note(signal.SIGTERM, None)
-        return save_sometimes(run, stop, saved)
+        return save_sometimes(stop, run)
 
-    save_sometimes = train.save_sometimes
-    monkeypatch.setattr(train, "save_sometimes", stop_at)
+    save_sometimes = train.Stop.save_sometimes
+    monkeypatch.setattr(train.Stop, "save_sometimes", stop_at)
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as stopped:
         train.train(tiny(out))
@@ -173,7 +170,7 @@ def test_every_task_trains(task, tmp_path):
     ],
 )
 def test_pass_at_k(n, c, k, expected):
-    assert train.pass_at_k(n, c, k) == pytest.approx(expected, abs=1e-6)
+    assert reward.pass_at_k(n, c, k) == pytest.approx(expected, abs=1e-6)
 
 
 def test_wilson_interval():
@@ -196,7 +193,7 @@ def test_training_prompts_are_never_test_problems():
     drawn = train.draw_prompts(run)
     assert {split_of(p.key) for p in drawn} == {"rl"}
     easy = statistics.mean(p.level < 3 for p in drawn)
-    assert abs(easy - run.cfg.easy_share) < 0.06
+    assert abs(easy - train.EASY_SHARE) < 0.06
     assert len(SPLITS) == 4
 
 
@@ -208,7 +205,7 @@ def test_demonstrations_train_on_what_a_policy_writes():
         prompt = len("Gp4:")
         assert own[:prompt] == [0] * prompt and sum(own[n:]) == 0
         assert own[prompt:n] == [1, 0] * ((n - prompt) // 2) + [1]
-        banned = set(train.encode("<>"))
+        banned = set(encode("<>"))
         assert all(
             (token in banned) == (o == 0)
             for token, o in list(zip(row, own, strict=True))[prompt:n]
@@ -222,7 +219,7 @@ def test_gradient_at_environment_tokens_is_zero(tmp_path, name, level):
     run = train.new_run(cfg)
     task = TASKS[name]
     problems = [task.draw(level, "rl", train.random.Random(i)) for i in range(4)]
-    batch = rollout(run.model, problems, 4, cfg.max_new(), (0, 0))
+    batch = rollout(run.model, problems, 4, cfg.max_new, (0, 0))
     logits = run.model(batch.tokens).detach().requires_grad_()
     logp = grpo.token_logprobs(logits, batch.tokens)
     ones = torch.ones(16)
@@ -241,12 +238,12 @@ def test_ledger_by_hand(tmp_path):
     problem = TASKS["chain"].draw(1, "rl", train.random.Random(0))
     batch = rollout(run.model, [problem], 2, 6, (0, 0))
     ledger, c = train.Ledger(), run.model.config
-    ledger.add_rollout(c, batch, 2, 1.0)
+    ledger.charge_rollout(c, batch, 2)
     assert ledger.tokens["prefill"] == 5  # 'C3a+5' of 'C3a+5:'
     written = [n - 6 for n in batch.lengths]
     assert ledger.tokens["decode"] == sum(written)
     contexts = [6 + t for n in written for t in range(n)]
-    assert ledger.flops["decode"] == sum(train.decode_flops(c, t) for t in contexts)
+    assert ledger.flops["decode"] == sum(decode_flops(c, t) for t in contexts)
     assert ledger.totals()["rl_flops"] == sum(ledger.flops.values())
 
 
@@ -257,36 +254,42 @@ def test_a_run_of_no_steps_ends_well(tmp_path, capsys):
     assert [row["kind"] for row in rows_of(tmp_path)].count("eval") == 1
 
 
-def test_evaluation_steps():
-    """Evenly in log steps; the last step is always among them."""
-    assert train.eval_steps(train.make_config(steps=100, evals=3)) == {1, 10, 100}
-    assert train.eval_steps(train.make_config(steps=0)) == set()
+def test_evaluations_come_evenly_in_log_steps(tmp_path):
+    """The last step is always among them."""
+    small = dict(steps=10, evals=3, prompts_per_step=1, group_size=2)
+    run = train.train(tiny(tmp_path, **small))
+    evals = [row["step"] for row in rows_of(run.folder) if row["kind"] == "eval"]
+    assert evals == [0, 1, 3, 10]
 
 
 BAD = [
-    (["--task", "chess"], "there is no task 'chess'; choose from"),
-    (["--group-size", "1"], "group_size must be at least 2"),
+    (["--task", "chess"], "no task 'chess'; choose from"),
+    (["--group-size", "1"], "group_size must be from 2"),
     (["--levels", "9"], "has levels 1-6, not 9"),
     (["--levels", "three"], "levels must look like"),
     (["--levels", "1-2"], "too few problems"),
-    (["--task", "knight", "--levels", "3-5"], "level 3 of knight has too few problems"),
-    (["--task", "chain,add", "--levels", "3"], "a mixture takes each task's usual"),
-    (["--task", "chain,chain"], "names a task twice"),
-    (["--task", "chain,chess"], "there is no task 'chess'"),
+    (["--task", "knight", "--levels", "3-5"], "too few problems in level 3 of knight"),
+    (["--task", "docs/tasks/none.py"], "docs/tasks/none.py"),
     (["--context", "40"], "do not fit the context of 40"),
     (["--kv-heads", "3"], "must be a multiple of kv_heads"),
-    (["--lr", "0"], "lr must be above 0"),
-    (["--steps", "-1"], "steps must not be negative"),
-    (["--noise", "1.5"], "noise must be between 0 and 1"),
+    (["--lr", "0"], "lr must be from 1e-09"),
+    (["--steps", "-1"], "steps must be from 0"),
+    (["--noise", "1.5"], "noise must be from 0 to 1"),
     (["--loss", "ppo"], "loss must be one of reinforce, clip"),
     (["--recipe", "ppo"], "recipe must be one of grpo, dr_grpo"),
     (["--advantage", "maxrl", "--truncated", "penalty"], "choose --truncated zero"),
     (
         "--advantage maxrl --kl k1_raw --kl-coef 0.1".split(),
-        "a KL of whole answers can turn negative; choose --kl k1_reward",
+        "which a penalty on answers can turn negative",
     ),
-    (["--seed", "-1"], "seed must not be negative"),
-    (["--device", "tpu"], "device must be one of"),
+    (["--lr", "nan"], "lr must be from"),
+    (["--dim", "65"], "must be a multiple of heads"),
+    (
+        ["--reward", "contains", "--task", "guess"],
+        "problems with one right answer",
+    ),
+    (["--seed", "-1"], "seed must be from 0"),
+    (["--device", "tpu"], "device must be auto, cpu or cuda"),
     (["--out", "/proc/here"], "cannot be written"),
     (["--resume", "/nowhere"], "holds no checkpoint.pt"),
     (["--base", "/nowhere", "--out", "OUT"], "holds no checkpoint.pt"),
@@ -359,7 +362,7 @@ def scripted(task, problem, turns, observations):
     pieces = [(problem.prompt, 0.0)]
     for turn, text in zip(turns, said, strict=True):
         pieces += [(turn, 1.0), (text, 0.0)]
-    ids = [train.encode(text) for text, _ in pieces]
+    ids = [encode(text) for text, _ in pieces]
     marks = [[mark] * len(text) for text, mark in pieces]
     tokens, mask = torch.tensor([sum(ids, [])]), torch.tensor([sum(marks, [])])
     prompt, length = len(problem.prompt), tokens.shape[1]
@@ -370,89 +373,45 @@ def test_replay_and_interaction_by_hand():
     """Who wrote what, how many turns, how many of them no action, what was survived."""
     task = TASKS["tool"]
     problem = task.read("T59*9+52:")
-    problem = train.replace(problem, data=(*problem.data[:2], 0.0))
+    problem = train.replace(problem, data=problem.data._replace(failure=0.0))
     turns, said = ["c59*9\n", "c1+\n", "=583\n"], ["{531}", "{?}", ""]
     batch = scripted(task, problem, turns, said)
     assert train.replay(batch, 0) == "T59*9+52:c59*9\\n{531}c1+\\n{?}=583\\n"
     batch.envs[0].failed = True
-    row = train.by_task(batch, torch.ones(1, 1))["tool"]
-    assert row == {
-        "pass_rate": 1.0,
-        "answer_tokens": 15.0,
-        "turns": 3.0,
-        "invalid": 1 / 3,
-        "failed": 1.0,
-        "recovery": 1.0,
-    }
+    row = train.describe_answers(batch)
+    assert row == {"answer_tokens": 15, "truncated": 0, "turns": 3, "recovery": 1}
     game, problem = TASKS["guess"], TASKS["guess"].read("Gp4:")  # a is hidden
     batch = scripted(game, problem, ["h", "c", "a"], ["<", "<", ""])
     assert train.replay(batch, 0) == "Gp4:h{<}c{<}a"
 
 
-MIXTURE = "chain,tool,knight,guess"
-
-
-def test_a_mixture_is_drawn_evenly_and_reported_by_task(tmp_path, capsys):
-    """One model for four tasks: corpus, prompts, calibration and evaluation."""
-    small = dict(eval_problems=12, pretrain_steps=2, steps=1)
-    cfg = tiny(tmp_path, task=MIXTURE, levels="", **small)
-    tokens, _, lengths = train.demo_batch(cfg, 0)
-    first = [train.decode([int(row[0])]) for row in tokens]
-    assert first == list("CTKG") * (len(first) // 4)
-    assert (
-        cfg.corpus(TASKS["guess"]).weak == 0.5 and cfg.corpus(TASKS["chain"]).weak == 0
-    )
-    run = train.train(cfg)
-    tasks = [problem.task for problem in train.draw_prompts(run)]
-    assert tasks == MIXTURE.split(",")
-    row = [r for r in rows_of(run.folder) if r["kind"] == "eval"][-1]
-    assert list(row["by_task"]) == MIXTURE.split(",")
-    assert {"chain 3", "tool 1", "knight 5", "guess 2"} <= set(row["by_level"])
-    assert set(row["sets"]) == {"easy", "hard", "shift"}
-    assert all(found["overlap"] == 0 for found in row["sets"].values())
-    assert "knight" in capsys.readouterr().out
-
-
-def test_a_mixture_of_one_is_the_task():
-    """The same corpus, so that a mixture changes nothing but what is mixed in."""
-    alone = train.make_config(task="tool")
-    mixed = train.make_config(task="chain,tool")
-    task = TASKS["tool"]
-    assert alone.corpus(task) == mixed.corpus(task)
-    assert alone.level_list(task) == mixed.level_list(task)
-    assert mixed.gpt().context >= max(alone.gpt().context, 64)
-
-
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_everything_fits(name):
-    """Cap and context hold the longest prompt and demonstration of every test set."""
+    """Cap and context hold prompts and demonstrations that nobody measured: a quarter
+    is kept in reserve."""
     cfg, task = train.make_config(task=name), TASKS[name]
-    sets = task.test_sets(cfg.level_list())
-    for levels, hard in ((cfg.level_list(), False), (sets["hard"], True)):
-        for level in levels:
-            needed = task.max_tokens(level)
-            assert needed < cfg.max_new(hard)
-            assert task.prompt_tokens(level) + needed < cfg.gpt().context
+    rng, corpus = train.random.Random(1), reward.Corpus(0.5, cfg.noise)
+    for level in cfg.level_list:
+        for _ in range(300):
+            problem = task.generate(level, rng)
+            demo = "".join(task.demonstrate(problem, corpus, rng).segments)
+            assert len(demo) < cfg.max_new
+            assert len(problem.prompt) + cfg.max_new <= cfg.gpt().context
 
 
-def test_the_corpus_holds_no_sum_of_a_test(monkeypatch):
-    """Demonstrations of tool that spell out a test item of add are drawn again."""
-    task, rng = TASKS["add"], train.random.Random(0)
-    a, b, _ = task.draw(2, "test", rng).data
-    tool = TASKS["tool"]
-    planted = tool.read(f"T{a}+{b}:")
-    assert leaks(planted.prompt)
-    harmless = tool.draw(1, "base", rng)
-    drawn = iter([planted, *[harmless] * 99])
-    monkeypatch.setattr(type(tool), "draw", lambda *args: next(drawn))
-    monkeypatch.setattr(train, "check_split", lambda *args: None)
-    cfg = train.make_config(task="tool")
-    tokens, _, lengths = train.demo_batch(cfg, 0)
-    texts = [
-        train.decode(row[:n]) for row, n in zip(tokens.tolist(), lengths, strict=True)
-    ]
-    assert len(texts) == cfg.pretrain_batch
-    assert all(text.startswith(harmless.prompt) for text in texts)
+def test_a_task_by_path_runs_only_if_it_is_named(tmp_path, monkeypatch, capsys):
+    """A checkpoint is input: the file of Python that it names is not run for it."""
+    path = str(Path(train.__file__).parent / "docs" / "tasks" / "reverse.py")
+    small = dict(levels="", steps=1, pretrain_steps=2)
+    run = train.train(tiny(tmp_path / "run", task=path, **small))
+    assert run.step == 1 and find_task(path).name == "reverse"
+    folder = str(run.folder)
+    monkeypatch.setattr("sys.stdin", ["\n"])
+    assert train.main(["--resume", folder, "--steps", "2"]) == 2
+    assert train.main(["--interact", folder]) == 2
+    assert capsys.readouterr().err.count("which is code; if you trust it, add") == 2
+    assert train.main(["--resume", folder, "--steps", "2", "--task", path]) == 0
+    assert train.main(["--interact", folder, "--task", path]) == 0
 
 
 def test_a_person_can_pose_a_problem(whole, monkeypatch, capsys):
@@ -484,12 +443,3 @@ def test_guess_is_learned(tmp_path):
     evals = [row for row in rows_of(run.folder) if row["kind"] == "eval"]
     assert evals[0]["pass_rate"] < 0.3
     assert evals[-1]["pass_rate"] > evals[0]["pass_rate"] + 0.15
-
-
-def test_the_table_of_tasks_is_what_its_command_writes():
-    """docs/tasks.md must not be edited by hand: its numbers come from tasks.json."""
-    docs = Path(train.__file__).parent / "docs"
-    command = runpy.run_path(str(docs / "tasks.py"))
-    data = json.loads((docs / "tasks.json").read_text())
-    assert command["table"](data) == (docs / "tasks.md").read_text()
-    assert all(run["trained"]["samples"] >= 4 for run in data["runs"].values())

@@ -1,0 +1,42 @@
+"""How good a base is before RL: its loss, and the law of it (sizes, split)."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from grpo import token_logprobs
+from scaling import Array, fit_power_law
+from train import Config, demo_batch, new_run, read_checkpoint
+
+
+def base_loss(cfg: Config) -> dict[str, float]:
+    """{"base_loss": nats a token} of a run's base, on 1,024 demonstrations.
+
+    The same ones for all runs, numbered from beyond any training; an easy problem among
+    them may have been trained on.
+    """
+    state = read_checkpoint(cfg.folder())
+    cfg = replace(cfg, seed=0)
+    model, loss, count = new_run(cfg).model, 0.0, 0
+    model.load_state_dict(state["base"])
+    device = model.embed.weight.device
+    for step in range(-(-1024 // cfg.pretrain_batch)):
+        tokens, mask, _ = demo_batch(cfg, 10**9 + step)
+        tokens, mask = tokens.to(device), mask.to(device)
+        with torch.no_grad():
+            logp = token_logprobs(model(tokens), tokens)
+        loss -= (logp * mask).sum().item()
+        count += mask.sum().item()
+    return {"base_loss": round(loss / count, 5)}
+
+
+def loss_law(what: str, x: Array, losses: Array) -> str:
+    """The base's loss as a power law of x, in words; nothing for fewer than 4 bases."""
+    if len(x) < 4:
+        return ""
+    law = "no law is fitted, since it does not always fall"
+    if (np.diff(losses) < 0).all():
+        floor, scale, exponent = fit_power_law(x.astype(float), losses)
+        law = f"{floor:.3f} + {scale:.3g} x^-{exponent:.2f}"
+    return f"\n\nLoss of the base over x {what}: {law}."

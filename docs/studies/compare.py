@@ -1,0 +1,162 @@
+"""Arms of a study beside the first of them: a higher ceiling, or only sooner there?
+
+Studies load it: `compare = load(STUDIES / "compare.py")`, then `compare.compare_arms`
+is a whole report.
+"""
+
+from statistics import NormalDist
+
+import numpy as np
+
+from scaling import (
+    Arms,
+    Array,
+    Forecast,
+    Report,
+    Result,
+    draw_curves,
+    fit_sigmoid,
+    fit_table,
+    forecast,
+    panels,
+    pool_runs,
+    refusal,
+    student,
+    table,
+)
+
+
+def compare_arms(arms: Arms) -> Report:
+    """Each arm beside the first: the report of many a study."""
+    fits, (reference, base) = fit_arms(arms), next(iter(arms.items()))
+    r0, top = fits[reference].fit.r0, np.mean([r.final() for r in base])
+    targets = [round(float(r0 + q * (top - r0)), 2) for q in (0.25, 0.5, 0.9)]
+    rows, changes = [], {}
+    for name, runs in arms.items():
+        spent = np.mean([r.rows[-1]["rl_flops"] for r in runs])
+        cells = [name, finals(runs), f"{spent:.1e}"]
+        if name == reference:
+            rows.append([*cells, "1", "1", "1", "", ""])
+            continue
+        speeds = [multiplier(base, runs, target) for target in targets]
+        for low, middle, high in speeds:
+            text = f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+            cells.append("-" if np.isnan(middle) else text)
+        odds = odds_of_a(fits[name], fits[reference])
+        change = what_changes(fits[name], fits[reference], speeds[1])
+        changes.setdefault(change, []).append(name)
+        rows.append([*cells, "-" if np.isnan(odds) else f"{odds:.2f}", change])
+    columns = "".join(f" | multiplier at {target}" for target in targets)
+    header = f"arm | final pass rate, mean ± sd | RL FLOPs{columns}"
+    tables = (
+        f"Multiplier: how many times less RL compute than `{reference}` to the same "
+        "pass rate\n(90 % interval over paired seeds; - where one does not get there). "
+        "P: its ceiling is\nhigher. What changes is decided by two tests at 90 %: one "
+        "in six arms or so is called\ndifferent where nothing is.\n\n"
+        + table(f"{header} | P(A higher) | what changes", rows)
+        + f"\n\n{fit_table(list(fits.values()), 'FLOPs')}"
+    )
+    words = "; ".join(f"{', '.join(names)}: {what}" for what, names in changes.items())
+    figure, (axes,) = panels(1)
+    draw_curves(axes, list(fits.values()))
+    verdict = f"Beside {reference}, {words}. {permutation_test(arms)}"
+    return verdict, tables, figure
+
+
+def fit_arms(arms: Arms) -> dict[str, Forecast]:
+    """Every arm as one curve, all of it fitted."""
+    return {name: forecast(pool_runs(name, runs), 1.0) for name, runs in arms.items()}
+
+
+def finals(runs: list[Result]) -> str:
+    """Mean and standard deviation over seeds of the pass rate at the end."""
+    rates = [r.final() for r in runs]
+    if len(rates) == 1:
+        return f"{rates[0]:.3f}, one seed"
+    return f"{np.mean(rates):.3f} ± {np.std(rates, ddof=1):.3f}"
+
+
+def multiplier(base: list[Result], arm: list[Result], target: float) -> Array:
+    """How many times less compute the arm needs than the base: (3,) low, middle, high.
+
+    Geometric mean over paired seeds and its 90 % interval from Student's t; NaN if a
+    run does not get there, or for fewer than 3 seeds.
+    """
+    one, other = (
+        {r.name.rpartition("/")[2]: compute_to_reach(r, target) for r in runs}
+        for runs in (base, arm)
+    )
+    logs = np.array([np.log(one[seed] / other[seed]) for seed in one if seed in other])
+    if len(logs) < 3 or not np.isfinite(logs).all():
+        return np.full(3, np.nan)
+    half = student(len(logs) - 1) * logs.std(ddof=1) / len(logs) ** 0.5
+    return np.exp(logs.mean() + half * np.array([-1, 0, 1]))
+
+
+def compute_to_reach(result: Result, target: float) -> float:
+    """RL compute at which a run reaches a pass rate, NaN if it does not.
+
+    By its own sigmoid, and only if two of its evaluations reached the target too.
+    """
+    rates = sorted(row["pass_rate"] for row in result.rows[1:])
+    if len(rates) < 4 or rates[-2] < target:
+        return np.nan
+    x, y = pool_runs("", [result]).points()
+    fit = fit_sigmoid(x, y, result.rows[0]["pass_rate"])
+    if not fit.r0 < target < fit.a:
+        return np.nan
+    found = fit.c_mid * ((target - fit.r0) / (fit.a - target)) ** (1 / fit.b)
+    return found if found < 2 * x.max() else np.nan
+
+
+def odds_of_a(one: Forecast, other: Forecast) -> float:
+    """P(A of one > A of the other); NaN if the data cannot tell one of them."""
+    if refusal(one) or refusal(other):
+        return np.nan
+    sd = max(np.hypot(ceiling_sd(one), ceiling_sd(other)), 1e-6)
+    return NormalDist().cdf((one.fit.a - other.fit.a) / sd)
+
+
+def ceiling_sd(f: Forecast) -> float:
+    """Standard error of A: by its profile or, if larger, by how its seeds end."""
+    ends = [y[-1] for _, y in f.curve.runs]
+    by_seeds = np.std(ends, ddof=1) / len(ends) ** 0.5 if len(ends) > 1 else 0.0
+    return float(max(np.diff(f.bounds["a"])[0] / 3.29, by_seeds))
+
+
+def what_changes(arm: Forecast, reference: Forecast, speed: Array) -> str:
+    """What an arm does to the ceiling or, if nothing, to the speed, in words.
+
+    Two tests at 90 %: about one arm in six is called different when nothing is.
+    """
+    odds, (low, _, high) = odds_of_a(arm, reference), speed
+    if refusal(arm) in ("falls", "flat"):
+        return "gains nothing" if refusal(arm) == "flat" else "rises, then falls"
+    if min(len(f.curve.runs) for f in (arm, reference)) < 3:
+        return "too few seeds to tell"
+    if odds < 0.05 or odds > 0.95:
+        return "a higher ceiling" if odds > 0.5 else "a lower ceiling"
+    if low > 1 or high < 1:
+        return "faster" if low > 1 else "slower"
+    return "no change seen" if np.isfinite(odds) else "cannot be told"
+
+
+def permutation_test(arms: Arms) -> str:
+    """The range of arms at the end, and how often seeds alone would make it as wide.
+
+    By 2,000 random exchanges of runs between the arms.
+    """
+    means = {name: np.mean([r.final() for r in runs]) for name, runs in arms.items()}
+    best, worst = max(means, key=means.get), min(means, key=means.get)
+    text = f"The ends span {means[worst]:.3f} ({worst}) to {means[best]:.3f} ({best})"
+    counts = np.array([len(runs) for runs in arms.values()])
+    if max(counts) == 1:
+        return text
+    owner = np.repeat(np.arange(len(arms)), counts)
+    ends = np.array([r.final() for runs in arms.values() for r in runs])
+    rng = np.random.default_rng(0)
+    shuffled = [ends, *(rng.permutation(ends) for _ in range(2000))]
+    ranges = np.array([np.ptp(np.bincount(owner, y) / counts) for y in shuffled])
+    chance = np.mean(ranges >= ranges[0] - 1e-9)
+    p = f"p = {chance:.2f}" if chance >= 0.005 else "p < 0.005"
+    return f"{text}, as wide by chance with {p}"

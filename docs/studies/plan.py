@@ -1,0 +1,123 @@
+"""What a target costs or a budget buys, by the fitted settings of `split` and `sizes`.
+
+python scaling.py plan --target 0.9
+python scaling.py plan --budget 1e12
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from scaling import (
+    REFUSALS,
+    Forecast,
+    Result,
+    arms_of,
+    forecast,
+    pool_runs,
+    read_results,
+    refusal,
+    table,
+)
+
+FAR = 4  # times the measured RL compute, beyond which no setting is called the best
+
+# Middle, low and high end of a 90 % interval.
+Answer = tuple[float, float, float]
+
+
+def plan(folder: Path, target: float, budget: float) -> str:
+    """What a target costs, or what a budget buys if there is no target, in Markdown.
+
+    A setting is a base and the RL on it, and compute counts both. ValueError if neither
+    study is there, or for both or none of the two numbers.
+    """
+    if bool(target) == bool(budget):
+        raise ValueError("give plan either --target or --budget")
+    if target and not 0 < target < 1:
+        raise ValueError(f"--target is a pass rate below 1, got {target}")
+    rows = []
+    for name, runs in settings_of(folder).items():
+        fit = forecast(pool_runs(name, runs), 1.0)
+        before = runs[0].rows[0]["pretrain_flops"]
+        if target:
+            answer = cost_of_target(fit, before, target)
+        else:
+            answer = rate_for_budget(fit, before, budget)
+        if answer:
+            total = answer[0] if target else budget
+            ahead = (total - before) / fit.until
+            cells = [name, words(answer, ".2e" if target else ".3f")]
+            cells += [f"{1 - before / total:.0%}", f"{minutes_of(runs, total):,.1f}"]
+            cells += [measured_range(fit, ahead)]
+            rows.append((ahead > FAR, answer[0] if target else -answer[0], cells))
+    if not rows:
+        return "No setting of the studies gets there: the data cannot say what would.\n"
+    rows.sort()
+    far, _, best = rows[0]
+    what = "total FLOPs" if target else "pass rate"
+    header = f"setting | {what} [90 %] | share of RL | minutes on one core"
+    text = table(f"{header} | measured range", [cells for *_, cells in rows])
+    if far:
+        return f"{text}\n\nAll of this is further than {FAR} times what was measured.\n"
+    return f"{text}\n\nBest: {best[0]}.\n"
+
+
+def settings_of(folder: Path) -> dict[str, list[Result]]:
+    """Runs of each setting; one that both studies have counts once."""
+    settings: dict[str, list[Result]] = {}
+    seen = set()
+    for study in ("split", "sizes"):
+        if (folder / study / "runs.jsonl").exists():
+            for name, runs in arms_of(read_results(folder / study)).items():
+                last = json.dumps(runs[0].rows[-1])
+                if last not in seen:
+                    settings[name] = runs
+                seen.add(last)
+    if not settings:
+        raise ValueError(f"{folder} holds none of split, sizes; run one first")
+    return settings
+
+
+def cost_of_target(fit: Forecast, before: float, target: float) -> Answer | None:
+    """Total compute to a pass rate; None if it is out of reach.
+
+    The interval is where the band for new points crosses the target; what the base
+    reaches costs only the base.
+    """
+    if target <= fit.fit.r0:
+        return before, before, before
+    grid = np.geomspace(fit.until / 300, fit.until * 10, 600)
+    low, middle, high = fit.outlook(grid)
+    reached = [rates >= target for rates in (middle, high, low)]
+    costs = [before + grid[r][0] if r.any() else np.inf for r in reached]
+    return tuple(costs) if np.isfinite(costs[0]) else None
+
+
+def rate_for_budget(fit: Forecast, before: float, budget: float) -> Answer | None:
+    """Pass rate from a total budget; None if the base costs more."""
+    if budget <= before:
+        return None
+    low, middle, high = fit.outlook(np.array([budget - before]))
+    return float(middle[0]), float(low[0]), float(high[0])
+
+
+def words(answer: Answer, style: str) -> str:
+    """An answer with its interval."""
+    middle, low, high = answer
+    return f"{middle:{style}} [{low:{style}}, {high:{style}}]"
+
+
+def minutes_of(runs: list[Result], total: float) -> float:
+    """Minutes that so much compute takes, at the pace of these runs."""
+    spent = sum(r.rows[0]["pretrain_flops"] + r.rows[-1]["rl_flops"] for r in runs)
+    return total * sum(r.seconds for r in runs) / spent / 60
+
+
+def measured_range(fit: Forecast, ahead: float) -> str:
+    """How far a compute lies beyond the measured one, and what is not known there."""
+    if ahead <= 1:
+        return "inside"
+    why = REFUSALS[refusal(fit)].format(reach=fit.reach())
+    return f"{ahead:,.1f} x beyond" + (f", and {why}" if why else "")

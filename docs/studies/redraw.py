@@ -1,0 +1,130 @@
+"""Every study's page and figure again from its runs, and README.md: all forecasts.
+
+python docs/studies/redraw.py       the same as python scaling.py redraw
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from scaling import (  # noqa: E402
+    STUDIES,
+    Result,
+    Score,
+    find_study,
+    forecast,
+    pool_runs,
+    read_results,
+    score_table,
+    scores,
+    table,
+    write,
+    write_report,
+)
+
+ORDER = "curve recipes sizes split group reward inference lag".split()
+
+ABOUT = """\
+Each run by itself; means over runs. Bias: predicted less true pass rate. Interval
+score: the width of the 90 % band, and 20 times the distance of each point outside;
+smaller is better. Forecast: the sigmoid, moved by rho times its last error; where the
+fitted points reach 2 C_mid, the mean of that and the power law in 1 - R, last third.
+Last third: fitted to that part of the points alone. The others' bands are made as the
+forecast's, less the spread of likely fits. How the forecast was chosen, and how far
+this flatters it: [docs/scaling.md](../scaling.md)."""
+
+
+def redraw(folder: Path = STUDIES) -> None:
+    """Pages and figures of all studies in a folder, verdicts and forecasts beside them.
+
+    ValueError if it holds no study.
+    """
+    runs, rows = {}, []
+    for name in ORDER:
+        if (folder / name / "runs.jsonl").exists():
+            runs[name] = read_results(folder / name)
+            verdict = write_report(find_study(name), runs[name], folder / name)
+            rows.append([f"[`{name}`](docs/studies/{name}/{name}.md)", verdict])
+    if not runs:
+        raise ValueError(f"{folder} holds none of {', '.join(ORDER)}; run one first")
+    # Relative links here, those of the main README in the printed rows.
+    text = table("study | verdict", rows)
+    print(text)
+    text = "# Studies\n\n" + text.replace("docs/studies/", "") + "\n\n"
+    write(folder / "README.md", text + describe_forecasts(each_once(runs)))
+    print(f"\nwrote {folder}/README.md")
+
+
+def each_once(studies: dict[str, list[Result]]) -> list[Result]:
+    """The runs of all studies; some are shared."""
+    runs = (r for results in studies.values() for r in results)
+    return list({json.dumps([r.config, r.rows[-1]]): r for r in runs}.values())
+
+
+def describe_forecasts(results: list[Result]) -> str:
+    """How well each run's end is known from its first parts, in Markdown."""
+    parts = [f"## Forecasts over all {len(results)} runs of all studies", ABOUT]
+    curves = [pool_runs(r.name, [r]) for r in results]
+    for share, word in ((0.5, "half"), (0.25, "a quarter"), (0.1, "a tenth")):
+        count = [len(c.points(0, share * c.end())[0]) for c in curves]
+        kept = [i for i, points in enumerate(count) if points >= 5]
+        found = [scores(forecast(curves[i], share, 100)) for i in kept]
+        true = [s for i, s in zip(kept, found, strict=True) if is_gold(results[i])]
+        parts += [f"### Fitted on {word} of the compute, {len(found)} runs"]
+        parts += [score_table(found), against_best(found)]
+        parts += [f"The {len(true)} of them whose reward is the true verifier's:"]
+        parts += [score_table(true), against_best(true)]
+    return "\n\n".join(parts + describe_filed(results)) + "\n"
+
+
+def is_gold(result: Result) -> bool:
+    """True if the run was paid by the true verifier."""
+    return not {"reward", "false_positive", "false_negative"} & set(result.config)
+
+
+def against_best(all_scores: list[dict[str, Score]]) -> str:
+    """The forecast's interval score less that of the best other, run by run."""
+    if not all_scores:
+        return ""
+    points = {
+        name: np.array([found[name].interval for found in all_scores])
+        for name in all_scores[0]
+    }
+    ours = points.pop("forecast")
+    best = min(points, key=lambda name: points[name].mean())
+    less = ours - points[best]
+    rng = np.random.default_rng(0)
+    means = less[rng.integers(len(less), size=(2000, len(less)))].mean(1)
+    low, high = np.quantile(means, [0.05, 0.95])
+    return (
+        f"The forecast's score less that of the best other ({best}): {less.mean():+.3f}"
+        f"\n[{low:+.3f}, {high:+.3f}] (90 %, by bootstrap over runs)."
+    )
+
+
+def describe_filed(results: list[Result]) -> list[str]:
+    """How many later points fell into the bands of the forecasts filed at half."""
+    hits, filed = [], 0
+    for r in results:
+        record, (x, y) = r.forecast, pool_runs(r.name, [r]).points()
+        if record and record["after_step"] <= 0.6 * record["steps"]:
+            later = x > record["rl_flops"][0]
+            at = np.log(x[later]), np.log(record["rl_flops"])
+            low, high = (np.interp(*at, record[end]) for end in ("low", "high"))
+            hits += list((low <= y[later]) & (y[later] <= high))
+            filed += 1
+    if not hits:
+        return []
+    return [
+        "### Written down at half of the steps, before the rest was run",
+        f"{filed} runs, {len(hits)} later points, {np.mean(hits):.0%} of them in "
+        "the 90 % band.",
+    ]
+
+
+if __name__ == "__main__":
+    redraw()

@@ -1,0 +1,300 @@
+"""The tables of this folder's README.md, from runs.jsonl, and what they need of a run.
+
+    python docs/tasks/tasks.py                        make all tables again
+    python docs/tasks/tasks.py measure out/tool-0 ... take finished runs in first
+
+Measuring loads a run's checkpoint and tests its base and its trained model on problems
+that RL did not see: easier levels, harder levels, a shifted form. A run of `grid` with
+seed 0 also plays where moves slip, one-shot and step by step: grid.png.
+"""
+
+import dataclasses
+import json
+import random
+import re
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT))
+
+import scaling  # noqa: E402
+import train  # noqa: E402
+from model import decode  # noqa: E402
+from reward import find_task, of_level  # noqa: E402
+
+KEPT = "step pass_rate pass_rate_greedy pass_at answer_tokens think_share by_level "
+KEPT += "problems samples turns invalid failed recovery"
+TURNS = ("turns", "invalid", "failed", "recovery")
+SETS = ("easy", "hard", "shift")
+SLIPS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
+TRANSFER, SLIPPERY = 10, 20  # keys of random numbers that training does not use
+
+
+# --------------------------------------------------------------------------------------
+# Measuring a run
+
+
+def measure(folder: Path) -> dict:
+    """The record of a finished run, as runs.jsonl holds it.
+
+    `rows` are the evaluations before and after RL, each with its `sets`.
+    """
+    run, default = train.finished_run(folder), train.Config()
+    rows = train.read_rows(folder, "eval")
+    if not rows or rows[-1]["step"] < run.cfg.steps:
+        raise ValueError(f"{folder} is not finished")
+    config = {
+        name: value
+        for name, value in dataclasses.asdict(run.cfg).items()
+        if value != getattr(default, name) and name not in ("out", "base")
+    }
+    config |= {"task": run.cfg.task, "seed": run.cfg.seed, "levels": run.cfg.levels}
+    config |= {"steps": run.cfg.steps, "pretrain_steps": run.cfg.pretrain_steps}
+    name = f"{find_task(run.cfg.task).name}/{run.cfg.seed}"
+    measured = {"slips": slips(run)} if name == "grid/0" else {}
+    trained = {key: w.clone() for key, w in run.model.state_dict().items()}
+    found = []
+    for row, weights in ((rows[0], run.base), (rows[-1], trained)):
+        run.model.load_state_dict(weights)
+        run.step = row["step"]
+        kept = {key: row[key] for key in KEPT.split() if key in row}
+        sets = {key: transfer(run, key) for key in SETS}
+        found.append(kept | {"sets": {key: s for key, s in sets.items() if s}})
+    return rounded(
+        {
+            "name": name,
+            "config": config,
+            "rows": found,
+            "seconds": rows[-1]["seconds"],
+            "measured": measured,
+        }
+    )
+
+
+def rounded(value: object) -> object:
+    """The same with five decimals."""
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    return round(value, 5) if isinstance(value, float) else value
+
+
+def transfer(run: train.Run, name: str) -> dict:
+    """Pass rates on a set of problems beside the usual one; {} if there are none.
+
+    easy    levels below those tested, or the lowest: what RL may forget
+    hard    the next two levels above any trained
+    shift   the tested levels, in a form that training never shows
+    """
+    cfg, task = run.cfg, find_task(run.cfg.task)
+    trained = cfg.level_list
+    tested = task.test_levels(trained)
+    levels = {
+        "easy": [n for n in trained if n < min(tested)] or [min(trained)],
+        "hard": [n for n in task.levels if n > max(trained)][:2],
+        "shift": tested if hasattr(task, "shifted") else [],
+    }[name]
+    if not levels:
+        return {}
+    count = -(-cfg.eval_problems // len(levels))
+    problems = []
+    for level in levels:
+        problems += task.test_problems(level, count, shifted=name == "shift")
+    key = (cfg.seed, TRANSFER + SETS.index(name), run.step)
+    # Harder problems need longer answers than the run has room for.
+    room = dataclasses.replace(cfg, levels=f"{min(levels)}-{max(levels)}").max_new
+    batch, verdicts = train.sample_and_score(
+        run, problems, 1, key, greedy=False, max_new=room
+    )
+    rates = verdicts.view(len(levels), count).mean(1).tolist()
+    found = {"pass_rate": verdicts.mean().item(), "problems": len(problems)}
+    found["by_level"] = dict(zip(map(str, levels), rates, strict=True))
+    return found | episodes(batch)
+
+
+def episodes(batch: train.Batch) -> dict:
+    """How episodes of several turns went; {} for a task of one turn.
+
+    turns      taken in an episode
+    invalid    share of turns that were no legal action
+    failed     share of episodes in which the world went against the policy
+    recovery   pass rate of those
+    """
+    turns = sum(env.turns for env in batch.envs)
+    if turns <= len(batch.envs):
+        return {}
+    hit = [env.score() for env in batch.envs if env.failed]
+    found = {
+        "turns": turns / len(batch.envs),
+        "invalid": sum(env.invalid for env in batch.envs) / turns,
+        "failed": len(hit) / len(batch.envs),
+    }
+    return found | ({"recovery": float(np.mean(hit))} if hit else {})
+
+
+def play(run: train.Run, slip: float, problems: list) -> tuple[float, float]:
+    """(step by step, one shot): success where moves slip, of the sampled policy.
+
+    One shot: the moves that the same policy makes where nothing slips, written down
+    and then executed blindly on the slippery map.
+    """
+    task, samples = find_task("grid"), 4
+    slippery = [task.slippery(problem, slip) for problem in problems]
+    key = (run.cfg.seed, SLIPPERY, 0)
+    _, closed = train.sample_and_score(run, slippery, samples, key, greedy=False)
+    batch, _ = train.sample_and_score(run, problems, samples, key, greedy=False)
+    solved = []
+    for i in range(len(batch.envs)):
+        start, end = batch.prompt_lengths[i], batch.lengths[i]
+        written = batch.tokens[i, start:end][batch.mask[i, start:end] == 1].tolist()
+        env, done = task.env(slippery[i // samples], f"one shot {slip} {i}"), False
+        for move in decode(written):
+            if not done:
+                _, done = env.step(move)
+        solved.append(env.score())
+    return closed.mean().item(), float(np.mean(solved))
+
+
+def slips(run: train.Run) -> dict[str, list[float]]:
+    """Success over the chance of a slip, of a run's base and its trained model."""
+    rng = random.Random("slips")
+    problems = [find_task("grid").draw(4, "test", rng) for _ in range(128)]
+    found: dict[str, list[float]] = {"slip": list(SLIPS)}
+    trained = {name: w.clone() for name, w in run.model.state_dict().items()}
+    for name, weights in (("base", run.base), ("trained", trained)):
+        run.model.load_state_dict(weights)
+        both = [play(run, slip, problems) for slip in SLIPS]
+        found[f"{name}, step by step"] = [closed for closed, _ in both]
+        found[f"{name}, one shot"] = [blind for _, blind in both]
+    return found
+
+
+# --------------------------------------------------------------------------------------
+# Tables and picture
+
+
+Runs = list[scaling.Result]  # of one task, a seed each
+
+
+def read_runs() -> dict[str, Runs]:
+    """Runs of each task in the order of runs.jsonl, by the task's name."""
+    found: dict[str, Runs] = {}
+    for run in scaling.read_results(HERE):
+        found.setdefault(run.name.split("/")[0], []).append(run)
+    return found
+
+
+def change(runs: Runs, *path: str) -> str:
+    """'base to after', means over seeds of the value at `path`; '-' if none."""
+    means = []
+    for stage in (0, -1):
+        values = []
+        for run in runs:
+            value = run.rows[stage]
+            for name in path:
+                value = value.get(name, {}) if isinstance(value, dict) else {}
+            if not isinstance(value, dict):
+                values.append(value)
+        means.append(f"{np.mean(values):.2f}" if values else "-")
+    return " to ".join(means) if means != ["-", "-"] else "-"
+
+
+def bound(runs: Runs, name: str) -> str:
+    """`chance` or `ceiling` of a task, mean over the tested levels."""
+    path = runs[0].config["task"]
+    task = find_task(str(ROOT / path) if path.endswith(".py") else path)
+    levels = map(int, runs[0].rows[0]["by_level"])
+    return f"{np.mean([of_level(getattr(task, name), n) for n in levels]):.2g}"
+
+
+def tables(tasks: dict[str, Runs]) -> list[str]:
+    """The Markdown tables of README.md, in its order."""
+    main, seeds, sets, levels, turns = [], [], [], [], []
+    for name, runs in tasks.items():
+        minutes = np.mean([run.seconds for run in runs]) / 60
+        row = [name, change(runs, "pass_rate"), change(runs, "pass_rate_greedy")]
+        row += [change(runs, "pass_at", "8"), change(runs, "answer_tokens")]
+        row += [bound(runs, "chance"), bound(runs, "ceiling"), f"{minutes:.1f}"]
+        main.append(row + [" ".join(str(run.config["seed"]) for run in runs)])
+        seeds.append([name, "; ".join(change([run], "pass_rate") for run in runs)])
+        row = [change(runs, "sets", part, "pass_rate") for part in SETS]
+        if set(row) != {"-"}:
+            sets.append([name, *row])
+        last = runs[0].rows[-1]
+        for level in last["by_level"]:
+            levels.append([name, level, change(runs, "by_level", level)])
+        for level in last.get("sets", {}).get("hard", {}).get("by_level", {}):
+            rate = change(runs, "sets", "hard", "by_level", level)
+            levels.append([name, f"{level}, never trained", rate])
+        for label, path in ((name, ()), (f"{name}, shift", ("sets", "shift"))):
+            row = [change(runs, *path, part) for part in TURNS]
+            if set(row) != {"-"}:
+                turns.append([label, *row])
+    header = "task | sampled | greedy | pass@8 | tokens | chance | ceiling | minutes"
+    return [
+        scaling.table(f"{header} | seeds", main),
+        scaling.table("task | seed by seed, sampled", seeds),
+        scaling.table("task | easy | hard | shift", sets),
+        scaling.table("task | level | sampled", levels),
+        scaling.table("task | turns | invalid turns | failed | recovery", turns),
+    ]
+
+
+def write_tables(page: Path, made: list[str]) -> None:
+    """Put each table in the place of the one with the same header. ValueError if there
+    is none."""
+    text = page.read_text()
+    for table in made:
+        header = table.split("\n")[0]
+        if f"\n{header}\n" not in text:
+            raise ValueError(f"{page} has no table that begins with {header}")
+        old = re.escape(header) + r"(\n\|.*)*"
+        text = re.sub(old, lambda _, new=table: new, text, count=1)
+    page.write_text(text)
+
+
+def draw_slips(found: dict[str, list[float]], path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for name, values in found.items():
+        if name != "slip":
+            color = "C0" if "trained" in name else "C7"
+            style = "o-" if "step by step" in name else "s--"
+            axes.plot(found["slip"], values, style, color=color, label=name)
+    axes.set(xlabel="chance that a move slips (training: 0)", ylabel="success")
+    axes.set(ylim=(0, 1.0), title="grid, maps of 4 x 4: what feedback is worth")
+    axes.legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def main(argv: list[str]) -> None:
+    path = HERE / "runs.jsonl"
+    if argv:
+        if argv[0] != "measure":
+            raise ValueError(f"the only command is measure, got {argv[0]!r}")
+        new = [measure(Path(folder)) for folder in argv[1:]]
+        lines = path.read_text().splitlines()
+        names = [f'{{"name":"{record["name"]}"' for record in new]
+        kept = [line for line in lines if not line.startswith(tuple(names))]
+        kept += [json.dumps(record, separators=(",", ":")) for record in new]
+        path.write_text("\n".join(kept) + "\n")
+    tasks = read_runs()
+    for run in tasks.get("grid", []):
+        if "slips" in run.measured:
+            draw_slips(run.measured["slips"], HERE / "grid.png")
+    made = tables(tasks)
+    write_tables(HERE / "README.md", made)
+    print("\n\n".join(made))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

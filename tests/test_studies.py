@@ -1,0 +1,362 @@
+"""Studies: what they run, how that is stopped and resumed, and what they report."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import scaling
+import train
+from scaling import STUDIES, Result, Sigmoid, find_study, forecast, read_results
+
+ROOT = Path(scaling.__file__).parent
+NAMES = sorted(path.parent.name for path in STUDIES.glob("*/study.py"))
+COMPUTE = np.geomspace(1, 100, 30)
+compare = scaling.load(STUDIES / "compare.py")
+planner = scaling.load(STUDIES / "plan.py")
+redraw = scaling.load(STUDIES / "redraw.py")
+
+# A study of one's own, of runs of seconds: one base, two arms.
+OWN = """
+from scaling import STUDIES, Study, load
+STUDY = Study(
+    question="Which rate?", fixed="hardly anything", literature="none.", seeds=1,
+    arms=lambda quick: {{"slow": {{**{small}, "lr": 1e-4}}, "fast": {small}}},
+    report=load(STUDIES / "compare.py").compare_arms,
+    measure=lambda cfg: {{"rate": cfg.lr}},
+)
+"""
+
+
+def own_study(folder: Path, **given: object) -> list[str]:
+    """The command line of such a study, whose runs go to out/FOLDER."""
+    small = dict(dim=16, pretrain_steps=3, steps=6, evals=6, eval_problems=4)
+    small |= dict(eval_samples=1, prompts_per_step=2, group_size=2) | given
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "study.py").write_text(OWN.format(small=small))
+    return [sys.executable, str(ROOT / "scaling.py"), str(folder)]
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess:
+    """A command from within a folder."""
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def what_counts(out: Path) -> list:
+    """All that a study is made of, less the seconds."""
+    found = []
+    for folder in sorted(path.parent for path in out.rglob("checkpoint.pt")):
+        rows = [train.read_rows(folder, kind) for kind in ("rl", "eval")]
+        rows = [{k: v for k, v in r.items() if k != "seconds"} for r in sum(rows, [])]
+        weights = train.read_checkpoint(folder)["model"]
+        found.append((rows, {name: w.tolist() for name, w in weights.items()}))
+    return found
+
+
+@pytest.mark.slow
+def test_a_study_of_ones_own(tmp_path):
+    """By path: runs, page and figure in out/NAME; the second time it is free."""
+    command = own_study(tmp_path / "mine")
+    done = run(command, tmp_path)
+    assert done.returncode == 0 and "; 3 of 3 runs" in done.stdout, done.stderr
+    out = tmp_path / "out" / "mine"
+    page = (out / "mine.md").read_text()
+    assert page.startswith("# mine: Which rate?\n\n**Beside slow, fast: ")
+    assert "Missing" not in page and (out / "mine.png").exists()
+    results = read_results(out)
+    assert [r.name for r in results] == ["slow/0", "fast/0"]
+    assert [r.measured["rate"] for r in results] == [1e-4, 1e-3]
+    assert results[0].config["dim"] == 16 and len(results[0].rows) == 7
+    before = {path: path.stat().st_mtime for path in out.rglob("checkpoint.pt")}
+    again = run([*command, "--seeds", "1"], tmp_path)
+    assert again.returncode == 0 and "of 3 runs" not in again.stdout
+    assert before == {path: path.stat().st_mtime for path in out.rglob("checkpoint.pt")}
+    own_study(tmp_path / "mine", group_size=4)
+    other = run(command, tmp_path)
+    assert other.returncode == 2 and "holds another config" in other.stderr
+
+
+@pytest.mark.slow
+def test_a_failed_run_is_named_and_the_others_finish(tmp_path):
+    """With the last line of its log; what waits for a failed base is not tried."""
+    command = own_study(tmp_path / "mine")
+    blocked = tmp_path / "out" / "mine" / "fast" / "0"
+    blocked.mkdir(parents=True)
+    (blocked / "metrics.jsonl").mkdir()  # no run can write there
+    done = run(command, tmp_path)
+    assert (
+        done.returncode == 1 and "fast/0 FAILED, exit status 2, train.py" in done.stdout
+    )
+    assert "missing: fast/0 (exit status 2" in done.stderr
+    assert [r.name for r in read_results(tmp_path / "out" / "mine")] == ["slow/0"]
+
+
+@pytest.mark.slow
+def test_stopped_and_killed_at_random_moments(tmp_path):
+    """By kill -9, of the runner and the runs together, or by a signal: status 130 then.
+
+    The same command goes on, and the end is as if nothing had happened.
+    """
+    given = dict(pretrain_steps=60, steps=8, evals=4)
+    calm = own_study(tmp_path / "calm" / "mine", **given)
+    assert run(calm, tmp_path / "calm").returncode == 0
+    shot = own_study(tmp_path / "shot" / "mine", **given)
+    rng, stops, status = np.random.default_rng(0), 0, None
+    while status != 0:
+        process = subprocess.Popen(shot, cwd=tmp_path / "shot", start_new_session=True)
+        try:
+            status = process.wait(rng.uniform(3, 12) if stops < 20 else None)
+        except subprocess.TimeoutExpired:
+            stops += 1
+            if stops % 2:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            else:
+                process.send_signal((signal.SIGTERM, signal.SIGINT)[stops // 2 % 2])
+                assert process.wait() == 130
+    print(f"{stops} stops")
+    assert (
+        what_counts(tmp_path / "calm") == what_counts(tmp_path / "shot") and stops > 2
+    )
+
+
+def test_studies_share_bases_and_the_reference(tmp_path, capsys, monkeypatch):
+    """An arm without changes is `curve`'s, and all seeds start from one base."""
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        assert scaling.main([name, "--seeds", "2", "--quick", "--dry-run"]) == 0
+        *runs, _ = capsys.readouterr().out.splitlines()
+        places = [line.split()[0].removeprefix("out/quick/") for line in runs]
+        assert "curve/reference/1" in places and len(set(places)) == len(places)
+        num_bases = len([place for place in places if place.startswith("bases/")])
+        assert num_bases == {"sizes": 2, "split": 3}.get(name, 1)
+        assert name != "split" or "split/1000-pretraining-steps/0" in places
+
+
+def test_shards_share_out_the_runs(tmp_path, capsys):
+    """Every run is in exactly one part, and every part has a base of its own."""
+    seen, bases = [], set()
+    for part in range(3):
+        argv = ["curve", "--dry-run", "--out", str(tmp_path / "curve")]
+        assert scaling.main([*argv, "--shard", f"{part}/3"]) == 0
+        first, *lines = capsys.readouterr().out.splitlines()[:-1]
+        bases.add(first.split()[0])
+        seen += [line.split()[0] for line in lines]
+    assert len(seen) == len(set(seen)) == 5 and len(bases) == 3
+    assert all("/bases-" in base for base in bases)
+    for flags, message in (
+        (["--shard", "3/3"], "--shard must look like"),
+        (["--workers", "0"], "at least 1"),
+    ):
+        assert scaling.main(["curve", *flags]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_forecast_is_filed_at_half_of_the_steps(tmp_path):
+    """Not before, not twice, not too late, and from nothing later than the half."""
+    cfg = train.make_config(steps=40, evals=20, out=str(tmp_path))
+    curve, path = Sigmoid(0.8, 2.0, 8.0, 0.2), tmp_path / "forecast.json"
+    start = dict(
+        kind="eval", step=0, rl_flops=0, pass_rate=0.2, problems=256, samples=8
+    )
+    lines = [start]
+    for step in range(1, 41):
+        rate = float(curve(np.array([float(step)]))[0])
+        lines.append(dict(kind="rl", step=step))
+        lines.append(start | dict(step=step, rl_flops=step, pass_rate=rate))
+
+    def file_after(step: int) -> dict:
+        path.unlink(missing_ok=True)
+        kept = [line for line in lines if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        (tmp_path / "metrics.jsonl").write_text(text)
+        scaling.file_forecast(cfg)
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    assert not file_after(19) and not file_after(40)
+    record, late = file_after(20), file_after(24)
+    written = path.stat().st_mtime_ns
+    scaling.file_forecast(cfg)
+    assert path.stat().st_mtime_ns == written
+    assert (record["after_step"], late["after_step"], record["steps"]) == (20, 24, 40)
+    assert record["rl_flops"][0] == 20 and record["predicted"] == late["predicted"]
+    later = curve(np.array(record["rl_flops"]))
+    assert (np.array(record["low"]) <= later).all()
+    assert (later <= np.array(record["high"])).all()
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"kind": "rl", "st')  # a line that is being written
+    path.unlink()
+    scaling.file_forecast(cfg)
+    assert not path.exists()
+
+
+def made_up(arm: str, curve: Sigmoid, cost: float = 2e11, noise: float = 0.0) -> list:
+    """Three seeds of an arm that never ran: points of a sigmoid, with noise."""
+    results = []
+    for seed in range(3):
+        rng, x = np.random.default_rng(seed), 1e10 * COMPUTE
+        rates = (curve(x) + rng.normal(0, noise, 30)).clip(0, 1)
+        start = dict(step=0, pretrain_flops=cost, problems=256, samples=8)
+        rows = [start | dict(rl_flops=0, pass_rate=curve.r0)]
+        rows += [
+            start | dict(rl_flops=c, pass_rate=rate)
+            for c, rate in zip(x, rates, strict=True)
+        ]
+        results.append(Result(f"{arm}/{seed}", {}, rows, seconds=100.0))
+    return results
+
+
+def test_what_an_arm_changes():
+    """Its ceiling if that is certain, else its speed, else nothing that can be seen."""
+    truth = Sigmoid(0.8, 2.0, 5e10, 0.2)
+    for curve, change in (
+        (Sigmoid(0.9, 2.0, 5e10, 0.2), "a higher ceiling"),
+        (Sigmoid(0.6, 2.0, 5e10, 0.2), "a lower ceiling"),
+        (Sigmoid(0.8, 2.0, 4e10, 0.2), "faster"),
+        (Sigmoid(0.8, 2.0, 8e10, 0.2), "slower"),
+        (Sigmoid(0.8, 2.0, 5e10, 0.2), "no change seen"),
+        (Sigmoid(0.2, 2.0, 5e10, 0.2), "gains nothing"),
+        (Sigmoid(0.8, 2.0, 9e11, 0.2), "cannot be told"),
+    ):
+        arms = {"old": made_up("old", truth, noise=0.01)}
+        arms["new"] = made_up("new", curve, noise=0.0101)
+        verdict, tables, _ = compare.compare_arms(arms)
+        assert verdict.startswith(f"Beside old, new: {change}.") and "| old |" in tables
+    verdict, _, _ = compare.compare_arms({k: v[:2] for k, v in arms.items()})
+    assert "too few seeds to tell" in verdict
+    odds = compare.odds_of_a(*[forecast(scaling.pool_runs("", arms["old"]), 1.0)] * 2)
+    assert odds == pytest.approx(0.5)
+    # Seeds that end at 0.5 and 0.7: their mean is known to 0.1, whatever the profile.
+    ends = [made_up("x", Sigmoid(a, 2.0, 5e10, 0.2))[0] for a in (0.5, 0.7)]
+    assert compare.ceiling_sd(forecast(scaling.pool_runs("", ends), 1.0)) >= 0.098
+
+
+def test_the_range_of_arms_by_hand():
+    """Two arms of two: of 6 ways to share out 1, 1, 0, 0 two are as far apart."""
+    arms = {
+        name: [Result(f"{name}/0", {}, [{"pass_rate": rate}])] * 2
+        for name, rate in (("low", 0.25), ("high", 0.75))
+    }
+    text = compare.permutation_test(arms)
+    assert text.startswith("The ends span 0.250 (low) to 0.750 (high), as wide by")
+    assert float(text.split()[-1]) == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_compute_multipliers_by_hand():
+    """Twice the C_mid, half the efficiency, at every target and for every seed."""
+    fast = made_up("fast", Sigmoid(0.8, 2.0, 5e10, 0.2))
+    slow = made_up("slow", Sigmoid(0.8, 2.0, 10e10, 0.2))
+    found = compare.multiplier(fast, slow, 0.5)
+    assert found == pytest.approx([0.5, 0.5, 0.5], rel=1e-3)
+    assert np.isnan(compare.multiplier(fast, slow, 0.9)).all()
+    # a fit that would reach 0.6 soon after the end of the points does not count
+    short = Result("short/0", {}, slow[0].rows[:17])
+    assert np.isnan(compare.compute_to_reach(short, 0.6))
+    reached = compare.compute_to_reach(short, 0.45)
+    assert reached == pytest.approx(10e10 * (5 / 7) ** 0.5, rel=1e-3)
+    # one seed at 0.4, two at 0.5 times: mean and sd of logs, t of 2 degrees 2.92
+    slow[0] = made_up("slow", Sigmoid(0.8, 2.0, 12.5e10, 0.2))[0]
+    half = 2.92 * np.log(0.5 / 0.4) / 3  # sd is ln(1.25) / sqrt(3), over sqrt(3)
+    middle = (0.4 * 0.5 * 0.5) ** (1 / 3)
+    found = compare.multiplier(fast, slow, 0.5)
+    assert found == pytest.approx(middle * np.exp([-half, 0, half]), rel=0.02)
+
+
+def test_the_plan(tmp_path, capsys):
+    """A target below a ceiling costs what its curve says; 0.99 is refused."""
+    curve = Sigmoid(0.9, 1.3, 5e10, 0.2)
+    (tmp_path / "split").mkdir()
+    runs = made_up("cheap", curve, noise=0.01)
+    runs += made_up("dear", curve, 4e11, noise=0.01)
+    lines = [json.dumps(scaling.dataclasses.asdict(r)) + "\n" for r in runs]
+    (tmp_path / "split" / "runs.jsonl").write_text("".join(lines))
+    cells = planner.plan(tmp_path, 0.7, 0).splitlines()[2].split("|")
+    need = 5e10 * ((0.7 - 0.2) / (0.9 - 0.7)) ** (1 / 1.3) + 2e11
+    assert cells[1] == " cheap "
+    assert float(cells[2].split()[0]) == pytest.approx(need, rel=0.05)
+    assert "cannot say" in planner.plan(tmp_path, 0.99, 0)
+    cells = planner.plan(tmp_path, 0, 3e11).splitlines()[2].split("|")
+    bought = curve(np.array([1e11]))[0]  # after 2e11 for the base
+    assert float(cells[2].split()[0]) == pytest.approx(bought, abs=0.01)
+    assert cells[3].strip() == "33%"
+    assert "further than 4 times what was measured" in planner.plan(tmp_path, 0, 1e15)
+    for flags, message in (([], "either --target or"), (["--target", "2"], "below 1")):
+        assert scaling.main(["plan", "--studies", str(tmp_path), *flags]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_the_best_split_by_hand():
+    """The dear base is better at every budget that leaves it enough for RL."""
+    study = scaling.load(STUDIES / "split" / "study.py")
+    cheap = (1.0, 50.0, [Sigmoid(0.6, 2.0, 1.0, 0.1)] * 2)
+    dear = (5.0, 50.0, [Sigmoid(0.9, 2.0, 1.0, 0.2)] * 2)
+    poor = (0.1, 50.0, [Sigmoid(0.2, 2.0, 1.0, 0.1)] * 2)
+    rates = study.iso_compute([cheap, dear], 6.0)
+    assert rates[1] == pytest.approx([0.55, 0.55])  # one C_mid: half of 0.2 to 0.9
+    assert rates[0] == pytest.approx([0.1 + 0.5 / (1 + 5**-2)] * 2)
+    short = (1.0, 2.4, cheap[2])  # 5.0 is more than twice what was measured
+    assert np.isnan(study.iso_compute([short, dear], 6.0)[0]).all()
+    assert study.best_split([cheap, dear], 4.0) is None
+    # seeds that disagree widen the bounds; a base that costs too much bounds nothing
+    torn = (1.0, 50.0, [Sigmoid(0.6, 2.0, 1.0, 0.1), Sigmoid(0.15, 2.0, 1.0, 0.1)])
+    for bases, total, expected in (
+        ([cheap, dear], 6.0, (0, 1 / 6, np.nan)),
+        ([cheap, dear], 10.0, (1, np.nan, 0.9)),
+        ([poor, cheap, dear], 5.5, (1, 1 - 5 / 5.5, 1 - 0.1 / 5.5)),
+        ([poor, cheap, dear], 4.0, (1, np.nan, 1 - 0.1 / 4.0)),
+        ([poor, torn, dear], 5.5, (1, np.nan, 1 - 0.1 / 5.5)),
+    ):
+        assert study.best_split(bases, total) == pytest.approx(expected, nan_ok=True)
+
+
+def test_majority_by_hand():
+    """3 right against 2 alike: of 5 drawn the right one wins; of 1 three in five do."""
+    study = scaling.load(STUDIES / "inference" / "study.py")
+    rows = {"right": [38], "wrong": [[26]]}
+    assert study.majority_at(rows, 64) == [1.0] and study.pass_at(rows, 64) == [1.0]
+    assert study.majority_at(rows, 1) == pytest.approx([38 / 64], abs=0.12)
+    assert study.pass_at(rows, 1) == pytest.approx([38 / 64])
+    even = {"right": [32], "wrong": [[32]]}  # two of two: 1/4, a tie: 1/2, none: 1/4
+    assert study.majority_at(even, 2) == pytest.approx([0.5], abs=0.12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_studies_say_what_their_runs_say(name, tmp_path):
+    """Page and verdict are made again from the committed runs, word for word."""
+    kept = (STUDIES / name / f"{name}.md").read_text()
+    verdict = scaling.write_report(
+        find_study(name), read_results(STUDIES / name), tmp_path
+    )
+    assert kept == (tmp_path / f"{name}.md").read_text() and f"**{verdict}.**" in kept
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    assert (STUDIES / name / f"{name}.png").exists()
+
+
+@pytest.mark.slow
+def test_forecasts_over_all_committed_runs():
+    """The page of all studies is made again from the committed runs, word for word."""
+    runs = redraw.each_once(
+        {name: read_results(STUDIES / name) for name in redraw.ORDER}
+    )
+    page = (STUDIES / "README.md").read_text()
+    assert page.endswith(redraw.describe_forecasts(runs)) and set(redraw.ORDER) == set(
+        NAMES
+    )
+
+
+TOLD = re.split("^## ", (ROOT / "docs" / "scaling.md").read_text(), flags=re.M)[1:]
+
+
+@pytest.mark.parametrize("section", TOLD, ids=lambda section: section.split()[0])
+def test_numbers_of_the_findings(section):
+    """Every decimal of a section is one of its study's page, or of ScaleRL's margin."""
+    name, number = section.split()[0], r"\d+\.\d+(?:e[+-]\d+)?"
+    numbers = set(re.findall(number, section)) - {"0.02"}
+    page = STUDIES / ("README.md" if name == "forecasts" else f"{name}/{name}.md")
+    assert numbers and numbers <= set(re.findall(number, page.read_text()))
