@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -582,11 +583,17 @@ def test_share_of_thoughts():
 
 def test_level_skew():
     """exp(-skew * level): with skew ln 2 each level is half as frequent as the last."""
-    rng = random.Random(8)
-    corpus = Corpus(skew=0.6931472)
-    counts = Counter(reward.draw_level([1, 2, 3], corpus, rng) for _ in range(7000))
-    for level, share in ((1, 4 / 7), (2, 2 / 7), (3, 1 / 7)):
-        assert abs(counts[level] / 7000 - share) < 0.02
+    cfg = SimpleNamespace(
+        task="chain", seed=0, level_list=[1, 2, 3], pretrain_batch=7000
+    )
+    vars(cfg).update(think_share=0.0, noise=0.0, skew=0.6931472, weak=0.0)
+    counts = Counter(reward.demo_batch(cfg, 0)[2])
+    for length, share in (
+        (8, 4 / 7),
+        (11, 2 / 7),
+        (14, 1 / 7),
+    ):  # C3a+5b-9:9\n is of 11
+        assert abs(counts[length] / 7000 - share) < 0.02
 
 
 def test_weak_demonstrators_guess():
