@@ -457,8 +457,9 @@ def test_nothing_is_evaluated(name):
             assert node.func.id not in banned
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner = getattr(node.func.value, "id", "")
-            assert owner not in ("pickle", "builtins", "os") or node.func.attr in (
-                *("replace", "fsync", "truncate", "sysconf"),
+            harmless = ("replace", "fsync", "truncate", "sysconf", "listdir")
+            assert (
+                owner not in ("pickle", "builtins", "os") or node.func.attr in harmless
             )
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = {alias.name.split(".")[0] for alias in node.names}
@@ -535,6 +536,7 @@ def test_renamed_is_the_same_problem():
         ("knight", "KA>B-;B>C=A;C>A+&B-:", "KP>Q-;Q>R=P;R>P+&Q-:"),
         ("path", "Pcb,ek,ac,kp,ae,bl;ap:", "PCB,EK,AC,KP,AE,BL;AP:"),
         ("count", "N3,5,7=15:", "N7,3,5=15:"),
+        ("add", "Ac5b8a8+r4q6p6:", "Ac4b6a6+r5q8p8:"),  # 588 + 466
     ]
     for name, a, b in pairs:
         assert ALL[name].read(a).key == ALL[name].read(b).key
@@ -560,25 +562,20 @@ def test_a_planted_leak_is_caught():
         reward.check_split(leak, "rl")
 
 
-def test_order_of_summands_is_one_problem():
-    """588+466 in training must rule out 466+588 in the test."""
-    read = ALL["add"].read
-    assert read("Ac5b8a8+r4q6p6:").key == read("Ac4b6a6+r5q8p8:").key == "add 466+588"
-    assert read("Ac5b8a8+r4q6p6:").answer == "1054"
-    for prompt in ("Ac5a8b8+r4q6p6:", "Ab0a8+q1p1:"):
-        with pytest.raises(ValueError, match="no add problem"):
-            read(prompt)
-
-
-def test_share_of_thoughts():
-    """The base imitates this share, so the corpus has to have it."""
+def test_teachers_of_the_corpus():
+    """The base imitates the share of thoughts, so the corpus has to have it; the weak
+    are right no more often than chance."""
     rng, task = random.Random(7), TASKS["chain"]
-    corpus = Corpus(think_share=0.3)
-    shown = [
-        task.demonstrate(task.generate(2, rng), corpus, rng).segments[0][0] == "["
-        for _ in range(4000)
-    ]
+
+    def demos(corpus):
+        return [
+            task.demonstrate(task.generate(3, rng), corpus, rng) for _ in range(4000)
+        ]
+
+    shown = [demo.segments[0][0] == "[" for demo in demos(Corpus(think_share=0.3))]
     assert abs(statistics.mean(shown) - 0.3) < 0.025
+    right = [demo.right for demo in demos(Corpus(weak=1.0))]
+    assert abs(statistics.mean(right) - 0.1) < 0.025
 
 
 def test_level_skew():
@@ -594,16 +591,6 @@ def test_level_skew():
         (14, 1 / 7),
     ):  # C3a+5b-9:9\n is of 11
         assert abs(counts[length] / 7000 - share) < 0.02
-
-
-def test_weak_demonstrators_guess():
-    """All weak: right no more often than chance."""
-    rng, task = random.Random(9), TASKS["chain"]
-    right = [
-        task.demonstrate(task.generate(3, rng), Corpus(weak=1.0), rng).right
-        for _ in range(2000)
-    ]
-    assert abs(statistics.mean(right) - 0.1) < 0.03
 
 
 def game(number):
