@@ -97,12 +97,6 @@ class Demo(NamedTuple):
     right: bool  # does the verifier accept it?
 
 
-def draw_level(levels: list[int], corpus: Corpus, rng: Random) -> int:
-    """A level for one demonstration: P(l) proportional to exp(-skew * l)."""
-    weights = [math.e ** (-corpus.skew * level) for level in levels]
-    return rng.choices(levels, weights)[0]
-
-
 class Env:
     """One live episode. `step` never raises, whatever the policy wrote."""
 
@@ -361,8 +355,10 @@ def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
     corpus = Corpus(cfg.think_share, cfg.noise, cfg.skew, cfg.weak)
     rng = Random(f"{cfg.seed} pretrain {step}")
     rows, masks = [], []
+    weights = [math.e ** (-corpus.skew * level) for level in cfg.level_list]
     for _ in range(cfg.pretrain_batch):
-        problem = task.draw(draw_level(cfg.level_list, corpus, rng), "base", rng)
+        level = rng.choices(cfg.level_list, weights)[0]
+        problem = task.draw(level, "base", rng)
         demo = task.demonstrate(problem, corpus, rng)
         rows.append(encode(problem.prompt + "".join(demo.segments)))
         mask = [0.0] * len(problem.prompt)
@@ -516,9 +512,7 @@ class Guess(Task):
 # Rewards other than the truth: verdicts that flip, rules, a judge
 
 
-def flip_verdicts(
-    verdicts: np.ndarray, key: tuple[int, ...], p: float, q: float
-) -> np.ndarray:
+def flip_verdicts(verdicts: np.ndarray, key: tuple, p: float, q: float) -> np.ndarray:
     """Verdicts (N,) of a noisy verifier: wrong ones pass, right ones fail, by chance.
 
         E[r'] = p + (1 - p - q) r        p false positives, q false negatives
@@ -958,15 +952,15 @@ class Tool(Task):
         direct = rng.random() < corpus.weak
         retries = rng.random() < corpus.think_share
         env = self.env(problem, rng.getrandbits(32))
-        calls, value = list(problem.data.calls), problem.data.value
-        about = int(value * rng.uniform(0.8, 1.2))
+        calls = list(problem.data.calls)
+        about = int(problem.data.value * rng.uniform(0.8, 1.2))
 
         def act(said: str) -> str:
             """The next call, the failed one again, or an answer: right or guessed."""
             if said not in ("", "{E}"):
                 calls.pop(0)
             if not calls:
-                return f"={value}\n"
+                return f"={problem.data.value}\n"
             last = env.turns == env.budget - 1
             if direct or last or (said == "{E}" and not retries):
                 return f"={about}\n"
@@ -995,14 +989,14 @@ class GridEnv(Env):
 
     def step(self, action: str) -> tuple[str, bool]:
         """A move may slip. What is no move goes nowhere."""
-        task, data = self.problem.task, self.problem.data
+        data = self.problem.data
         self.turns += 1
         self.invalid += action not in MOVES
         if action in MOVES and data.slip and self.rng.random() < data.slip:
             other = self.rng.choice("udlr")
             self.failed |= other != action
             action = other
-        self.cell = task.move(data, self.cell, action)
+        self.cell = self.problem.task.move(data, self.cell, action)
         self.has_key |= self.cell == data.key
         self.solved = self.has_key and self.cell == data.door
         if self.solved or self.turns == data.turns:

@@ -2,17 +2,16 @@
 
     pip install reasoning-gym networkx
 
-They see legal answers alone: reasoning-gym's countdown verifier executes code.
+They see only legal answers: reasoning-gym's countdown verifier executes code.
 """
 
 import random
 import re
 
 import pytest
+from test_reward import ALL
 
 from reward import TASKS, parse_expression
-
-SAME = {True: "telling-truth", False: "lying"}
 
 
 def test_count_against_reasoning_gym():
@@ -59,16 +58,14 @@ def test_knights_against_reasoning_gym():
     task, rng = TASKS["knight"], random.Random(2)
 
     def translate(claim, names):
-        def one(name, sign):
-            return (SAME[sign == "+"], names.index(name))
-
-        if len(claim) == 2:
-            return one(*claim)
-        if len(claim) == 3:
-            pair = (one(claim[0], "+"), one(claim[2], "+" if claim[1] == "=" else "-"))
-            return ("<=>", *pair)
-        op = "and" if claim[2] == "&" else "or"
-        return (op, one(*claim[:2]), one(*claim[3:]))
+        if claim[1] in "=~":  # C~A: C is a knight if and only if A is a knave
+            claim = f"{claim[0]}+{claim[1]}{claim[2]}{'-+'[claim[1] == '=']}"
+        parts = [
+            ("telling-truth" if sign == "+" else "lying", names.index(name))
+            for name, sign in zip(claim[::3], claim[1::3], strict=True)
+        ]
+        op = {"=": "<=>", "~": "<=>", "&": "and", "|": "or"}.get(claim[2:3])
+        return (op, *parts) if op else parts[0]
 
     for _ in range(200):
         problem = task.generate(rng.choice([3, 4, 5]), rng)
@@ -87,11 +84,11 @@ def test_sums_against_reasoning_gym():
     module = pytest.importorskip("reasoning_gym.arithmetic.chain_sum")
     sizes = dict(min_terms=2, max_terms=2, min_digits=1, max_digits=6)
     items = module.ChainSumDataset(module.ChainSumConfig(size=300, seed=3, **sizes))
-    task, used = TASKS["add"], 0
+    task, used = ALL["add"], 0
     for item in items:
         found = re.search(r"(\d+) \+ (\d+)", item["question"])
         if found:
-            problem = task.problem(int(found[1]), int(found[2]))
+            problem = task.read(task.pose(int(found[1]), int(found[2])))
             assert task.verify(problem, item["answer"] + "\n")
             assert not task.verify(problem, str(int(item["answer"]) + 1) + "\n")
             used += 1
@@ -101,7 +98,7 @@ def test_sums_against_reasoning_gym():
 def test_paths_against_networkx():
     """The only simple path from start to goal is the answer."""
     nx = pytest.importorskip("networkx")
-    task, rng = TASKS["path"], random.Random(4)
+    task, rng = ALL["path"], random.Random(4)
     for _ in range(200):
         problem = task.generate(rng.choice(task.levels), rng)
         edges, start, goal = problem.data
@@ -117,13 +114,14 @@ def test_maps_against_networkx():
     task, rng = TASKS["grid"], random.Random(5)
     for _ in range(100):
         problem = task.generate(rng.choice(task.levels), rng)
-        size, start, key, door, walls, _, budget = problem.data
+        data = problem.data
         graph = nx.Graph()
-        floor = {(r, c) for r in range(size) for c in range(size)} - set(walls)
+        side = range(data.size)
+        floor = {(r, c) for r in side for c in side} - set(data.walls)
         for r, c in floor:
             for cell in {(r + 1, c), (r, c + 1)} & floor:
                 for held in (False, True):
                     graph.add_edge(((r, c), held), (cell, held))
-        graph.add_edge((key, False), (key, True))
-        steps = nx.shortest_path_length(graph, (start, False), (door, True)) - 1
-        assert budget == steps + 4
+        graph.add_edge((data.key, False), (data.key, True))
+        ends = (data.start, False), (data.door, True)
+        assert data.turns == nx.shortest_path_length(graph, *ends) - 1 + 4

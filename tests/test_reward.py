@@ -5,60 +5,80 @@ import itertools
 import random
 import re
 import statistics
+import subprocess
+import sys
 import time
 import warnings
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import model
 import reward
-from reward import TASKS, Corpus, Problem
+from reward import TASKS, Corpus, find_task, of_level
 
-PUZZLES = [name for name, task in TASKS.items() if isinstance(task, reward.Puzzle)]
-LEVELS = [(name, level) for name, task in TASKS.items() for level in task.levels]
+ROOT = Path(reward.__file__).parent
+OWN = [
+    find_task(str(path))
+    for path in sorted(ROOT.glob("docs/tasks/*.py"))
+    if path.stem != "tasks"
+]
+ALL = TASKS | {task.name: task for task in OWN}
+LEVELS = [(name, level) for name, task in ALL.items() for level in task.levels]
+EXACT = ("chain", "knight", "path", "compose", "guess", "reverse", "grid")
 
 
 @pytest.mark.parametrize("name, level", LEVELS)
 def test_demonstrations_are_right_and_fit_the_cap(name, level):
-    """A cap below the longest demonstration teaches the policy not to think."""
-    task, rng = TASKS[name], random.Random(0)
-    longest = prompt = 0
-    for _ in range(300):
-        problem = task.draw(level, "base", rng)
-        demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
-        # A good demonstrator solves every puzzle and map, not every game of chance.
-        assert demo.right or name in ("guess", "tool", "count")
-        longest = max(longest, sum(map(len, demo.segments)))
-        prompt = max(prompt, len(problem.prompt))
-        model.encode(problem.prompt + "".join(demo.segments))
-    assert longest <= task.max_tokens(level) and prompt <= task.prompt_tokens(level)
-    # Where lengths vary the longest is rare; elsewhere the cap is exact, but for sums
-    # that need not carry into another digit.
-    slack = {"add": 2, "guess": 0, "chain": 0, "knight": 0, "path": 0, "compose": 0}
-    if name in slack:
-        assert task.max_tokens(level) - slack[name] <= longest
-        assert prompt == task.prompt_tokens(level)
+    """`max_new` is a quarter above the longest measured: a cap below a demonstration
+    teaches the policy not to think. Good, noisy and weak ones; other draws than those
+    that were measured."""
+    task, rng = ALL[name], random.Random(0)
+    prompt, rest = task.longest(level)
+    good = Corpus(think_share=1.0)
+    for corpus in (
+        good,
+        Corpus(1.0, 0.5),
+        Corpus(0.0, 0.5),
+        Corpus(0.5, 0.0, 0.0, 1.0),
+    ):
+        for _ in range(200):
+            problem = task.generate(level, rng)
+            demo = task.demonstrate(problem, corpus, rng)
+            # A good demonstrator solves every puzzle and map, not every game of chance.
+            assert corpus != good or demo.right or name in ("guess", "tool", "count")
+            size = sum(map(len, demo.segments))
+            assert size <= (rest if name in EXACT else rest + rest // 4)
+            # A longer prompt than measured would not fit the context: the run ends.
+            assert len(problem.prompt) <= prompt
+            model.encode(problem.prompt + "".join(demo.segments))
+            written = "".join(demo.segments[::2])
+            assert not set(written) & set(model.ENV_ONLY)
 
 
-@pytest.mark.parametrize("name, level", LEVELS)
-def test_bad_demonstrations_fit_the_cap_too(name, level):
-    """Noise and weak demonstrators write at most as much."""
-    task, rng = TASKS[name], random.Random(1)
-    for corpus in (Corpus(1.0, 0.5), Corpus(0.0, 0.5), Corpus(0.5, 0.0, 0.0, 1.0)):
-        for _ in range(100):
-            demo = task.demonstrate(task.generate(level, rng), corpus, rng)
-            assert sum(map(len, demo.segments)) <= task.max_tokens(level)
-            assert all(c not in model.ENV_ONLY for s in demo.segments[::2] for c in s)
+@pytest.mark.parametrize(
+    "name, level, lengths",
+    [
+        ("chain", 3, (12, 24)),  # C3a+5b-9c+1: and [3a+5=8;8b-9=9;9c+1=0]0
+        ("knight", 3, (20, 60)),  # KA>B-;B>C=A;C>A+&B-:
+        ("guess", 2, (4, 7)),  # Gp4: and h>l<j>k
+        ("count", 5, (20, 160)),  # N30,30,30,30,30=150: is too rare to be measured
+        ("grid", 4, (18, 91)),  # 16 turns of u{13k}, the last without an answer
+    ],
+)
+def test_lengths_by_hand(name, level, lengths):
+    """A run's context and room for answers follow from these."""
+    assert TASKS[name].longest(level) == lengths
 
 
 @pytest.mark.parametrize("name", ["chain", "add"])
 def test_noise_spoils_steps_and_is_noticed(name):
     """`right` must be the verifier's word, also where a demonstration went wrong."""
-    task, rng = TASKS[name], random.Random(1)
+    task, rng = ALL[name], random.Random(1)
     right = []
     for _ in range(1000):
         problem = task.draw(4, "base", rng)
@@ -70,48 +90,53 @@ def test_noise_spoils_steps_and_is_noticed(name):
     assert 0.35 < statistics.mean(right) < 0.6
 
 
-@pytest.mark.parametrize(
-    "name, prompt, answer, text, verdict",
-    [
-        ("chain", "C3a+5b-9:", "9", "9\n", True),
-        ("chain", "C3a+5b-9:", "9", "[3a+5=8;8b-9=9]9\n", True),
-        ("chain", "C3a+5b-9:", "9", "[anything but brackets]9\n", True),
-        ("chain", "C3a+5b-9:", "9", "[]9\n", True),
-        ("chain", "C3a+5b-9:", "9", "8\n", False),
-        ("chain", "C3a+5b-9:", "9", "9", False),  # not ended
-        ("chain", "C3a+5b-9:", "9", "09\n", False),
-        ("chain", "C3a+5b-9:", "9", "9 \n", False),
-        ("chain", "C3a+5b-9:", "9", "9\n\n", False),
-        ("chain", "C3a+5b-9:", "9", "9\n9\n", False),
-        ("chain", "C3a+5b-9:", "9", "[1][2]9\n", False),
-        ("chain", "C3a+5b-9:", "9", "[[1]]9\n", False),
-        ("chain", "C3a+5b-9:", "9", "[1]9[2]\n", False),
-        ("chain", "C3a+5b-9:", "9", "[9\n", False),
-        ("chain", "C3a+5b-9:", "9", "9]\n", False),
-        ("chain", "C3a+5b-9:", "9", "\n", False),
-        ("chain", "C3a+5b-9:", "9", "", False),
-        ("chain", "C3a+5b-9:", "9", "٩\n", False),  # Arabic-Indic nine
-        ("add", "A5+8:", "13", "13\n", True),
-        ("add", "A5+8:", "13", "[31]13\n", True),
-        ("add", "A5+8:", "13", "+13\n", False),
-        ("add", "A5+8:", "13", "013\n", False),
-        ("add", "A5+8:", "13", "1_3\n", False),
-        ("add", "A5+8:", "13", "13.0\n", False),
-        ("add", "A5+8:", "13", "0xd\n", False),
-        ("add", "A5+8:", "13", "5+8\n", False),
-        ("add", "A5+8:", "13", "9**9**9\n", False),
-        ("add", "A5+8:", "13", "__import__('os')\n", False),
-        ("add", "A5+8:", "13", "[" * 10_000 + "13\n", False),
-    ],
-)
-def test_verdicts(name, prompt, answer, text, verdict):
-    """One rule for every puzzle: [thought]answer, ended, canonical, and right."""
-    problem = Problem(name, 2, prompt, "", (answer,))
-    assert TASKS[name].verify(problem, text) is verdict
-
-
+CHAIN, ADD = "C3a+5b-9:", "Aa5+p8:"
 COUNT, KNIGHT = "N3,5,7=22:", "KA>B-;B>C=A;C>A+&B-:"
 PATH, COMPOSE = "Pcb,ek,ac,kp,ae,bl;ap:", "FXRU,gjgb:"
+
+
+def verify(prompt, text):
+    task = next(task for task in ALL.values() if task.form.fullmatch(prompt))
+    return task.verify(task.read(prompt), text)
+
+
+@pytest.mark.parametrize(
+    "prompt, text, verdict",
+    [
+        (CHAIN, "9\n", True),
+        (CHAIN, "[3a+5=8;8b-9=9]9\n", True),
+        (CHAIN, "[anything but brackets]9\n", True),
+        (CHAIN, "[]9\n", True),
+        (CHAIN, "8\n", False),
+        (CHAIN, "9", False),  # not ended
+        (CHAIN, "09\n", False),
+        (CHAIN, "9 \n", False),
+        (CHAIN, "9\n\n", False),
+        (CHAIN, "9\n9\n", False),
+        (CHAIN, "[1][2]9\n", False),
+        (CHAIN, "[[1]]9\n", False),
+        (CHAIN, "[1]9[2]\n", False),
+        (CHAIN, "[9\n", False),
+        (CHAIN, "9]\n", False),
+        (CHAIN, "\n", False),
+        (CHAIN, "", False),
+        (CHAIN, "٩\n", False),  # Arabic-Indic nine
+        (ADD, "13\n", True),
+        (ADD, "[31]13\n", True),
+        (ADD, "+13\n", False),
+        (ADD, "013\n", False),
+        (ADD, "1_3\n", False),
+        (ADD, "13.0\n", False),
+        (ADD, "0xd\n", False),
+        (ADD, "5+8\n", False),
+        (ADD, "9**9**9\n", False),
+        (ADD, "__import__('os')\n", False),
+        (ADD, "[" * 10_000 + "13\n", False),
+    ],
+)
+def test_verdicts(prompt, text, verdict):
+    """One rule for every puzzle: [thought]answer, ended, canonical, and right."""
+    assert verify(prompt, text) is verdict
 
 
 @pytest.mark.parametrize(
@@ -123,23 +148,9 @@ PATH, COMPOSE = "Pcb,ek,ac,kp,ae,bl;ap:", "FXRU,gjgb:"
         (COUNT, "15+7", False),  # not the numbers given
         (COUNT, "3*5+7+3-3", False),  # one of them three times
         (COUNT, "22", False),
-        (COUNT, "+3*5+7", False),
-        (COUNT, "3*5+07", False),
-        (COUNT, "3*5+7.0", False),
-        (COUNT, "3**5+7", False),
-        (COUNT, "3*5+7=22", False),
-        ("N2,3=8:", "2**3", False),
-        ("N2,7=3:", "7//2", False),
-        ("N1,5=1:", "1.5", False),
-        ("N9,9,9=9:", "9**9**9", False),
         ("N9,9=1:", "9/9", True),
-        ("N5,5=1:", "5/(5-5)", False),
-        ("N3,5=108:", "3+5+1e2", False),
-        ("N3,5=108:", "3+5+0x64", False),
-        ("N3,5=8:", "3+5#", False),
         ("N3,5=8:", "((((3+5))))", True),
         ("N3,5=8:", "(" * 20 + "3+5" + ")" * 20, False),  # beyond 40 characters
-        ("N3,5=8:", "__import__('os') or 3+5", False),
         (KNIGHT, "A-B+C-", True),  # by hand: see the test below
         (KNIGHT, "A+B-C-", False),
         (KNIGHT, "B+A-C-", False),  # order of the names
@@ -161,16 +172,17 @@ PATH, COMPOSE = "Pcb,ek,ac,kp,ae,bl;ap:", "FXRU,gjgb:"
 )
 def test_answers(prompt, answer, verdict):
     """Worked out by hand, with the tricks that fooled published verifiers."""
-    task = next(t for t in TASKS.values() if t.form.fullmatch(prompt))
-    assert task.verify(task.read(prompt), answer + "\n") is verdict
-    assert task.verify(task.read(prompt), f"[what you like]{answer}\n") is verdict
+    assert verify(prompt, answer + "\n") is verdict
+    assert verify(prompt, f"[what you like]{answer}\n") is verdict
 
 
 def test_knights_by_hand():
     """A+: B is a knave, so C and A differ: C is a knave who says A+&B-, which is true.
     A-: B is a knight, so C and A are of a kind: C is a knave, and A+&B- is false."""
     task = TASKS["knight"]
-    assert task.solutions(task.read(KNIGHT)) == [{"A": "-", "B": "+", "C": "-"}]
+    thought, answer = task.think(task.read(KNIGHT), 0.0, random.Random(0))
+    assert thought == "A+(B-)B-(C=A+)C-(A++&B--)!A-(B-)B+(C=A-)C-(A-+&B+-)"
+    assert answer == "A-B+C-"
 
 
 def truth(claim, world):
@@ -206,110 +218,68 @@ def test_every_knight_puzzle_has_one_solution(level):
         assert not task.verify(problem, wrong + "\n")
 
 
-@pytest.mark.parametrize("level", [3, 4, 5])
-def test_number_of_knight_puzzles(level):
-    """Every form of every claim, counted where one of the two worlds is left."""
-    total = 0
-    for before in itertools.product(*[range(i + 1) for i in range(level - 1)]):
-        worlds = []
-        for first in (1, -1):
-            signs = [first]
-            for i, other in enumerate(before):  # i: alone, less: compared with it
-                signs.append(signs[i] * (1 if other == i else signs[other]))
-            worlds.append(signs)
-        for x, y in itertools.combinations(range(level - 1), 2):
-            values = [(w[x], w[y], w[-1]) for w in worlds]
-            for a, b in itertools.product((1, -1), repeat=2):
-                for op in (min, max):
-                    ok = [(op(u * a, v * b) == z) for u, v, z in values]
-                    total += sum(ok) == 1
-            for kind in (1, -1):
-                ok = [(u * v * kind == z) for u, v, z in values]
-                total += sum(ok) == 1
-    assert total * 2 ** (level - 1) == TASKS["knight"].spaces[level]
-
-
 def test_knight_answers_are_spread_evenly():
     """No world is likelier than 1 in 2^n: a constant guess gains nothing."""
     task, rng = TASKS["knight"], random.Random(21)
     answers = Counter(
         task.think(task.generate(3, rng), 0.0, rng)[1] for _ in range(4000)
     )
-    assert len(answers) == 8 and max(answers.values()) / 4000 < task.chance(3) + 0.02
+    assert len(answers) == 8 and max(answers.values()) / 4000 < task.chance[3] + 0.02
 
 
 def test_expressions_against_python():
-    """100,000 random strings: accepted where ast and Fraction do, with their value."""
-
-    def oracle(node):
-        ops = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
-        if isinstance(node, ast.BinOp) and type(node.op) in ops:
-            a, b = oracle(node.left), oracle(node.right)
-            return {
-                "+": lambda: a + b,
-                "-": lambda: a - b,
-                "*": lambda: a * b,
-                "/": lambda: a / b,
-            }[ops[type(node.op)]]()
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            return Fraction(node.value)
-        raise SyntaxError
-
+    """20,000 random strings: accepted if Python does, with its value."""
     rng, accepted = random.Random(22), 0
+    # What Python takes and we do not; '**' would take for ever, and is replaced.
+    refused = r"[0-9]{5}|0[0-9]|//|(^|[-+*/(])[-+]|\(\)"
     for _ in range(20_000):
         text = "".join(rng.choices("1234567890+-*/()", k=rng.randint(1, 9)))
         found = reward.parse_expression(text)
+        exact = re.sub("0*([0-9]+)", r"Fraction(\1)", text.replace("**", "@"))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                expected = oracle(ast.parse(text, mode="eval").body)
-        except (SyntaxError, ZeroDivisionError):
+                expected = eval(exact, {"Fraction": Fraction})
+        except (SyntaxError, TypeError, ZeroDivisionError):
             expected = None
         if found is None:
-            # Python takes what we do not: numbers of 5 digits and more.
-            assert expected is None or re.search("[0-9]{5}|0[0-9]", text), text
+            assert expected is None or re.search(refused, text), text
         else:
             accepted += 1
-            assert found[0] == expected, text
-            assert found[1] == [int(n) for n in re.findall("[0-9]+", text)]
+            assert found == (expected, [int(n) for n in re.findall("[0-9]+", text)])
     assert accepted > 2000
 
 
-@pytest.mark.parametrize("level", [1, 2, 3])
-def test_paths_are_unique(level):
-    """Every way from the start, followed to its end: one of them meets the goal."""
-    task, rng = TASKS["path"], random.Random(23)
-    arms, length = task.shapes[level]
-    for _ in range(100):
-        problem = task.generate(level, rng)
-        edges, start, goal = problem.data
-        ways = [start]
-        while any(e[0] == w[-1] for w in ways for e in edges):
-            ways = [w + e[1] for w in ways for e in edges if e[0] == w[-1]]
-        assert len(ways) == arms and {len(w) for w in ways} == {length + 1}
-        verdicts = [task.verify(problem, w + "\n") for w in ways]
-        assert verdicts == [w[-1] == goal for w in ways] and sum(verdicts) == 1
+NO_EXPRESSIONS = (
+    "00 07 10000 +1 1+-1 2**3 9**9**9 7//2 1_0 1e2 0x1 1.0 1j a 1,2 (1,) () 1(2) "
+    "(1)(2) 1/0 1/(2-2) ² ٣ 1# 3+5=8 \x00 \ud800 __import__('os')"
+)
+
+
+def test_expressions_by_hand():
+    """Nothing but + - * / ( ) and plain numbers; whatever else there is gives None."""
+    read = reward.parse_expression
+    assert read("(3*5+7)-(22/11)*4+(((9)))") == (23, [3, 5, 7, 22, 11, 4, 9])
+    assert read("1/3") == (Fraction(1, 3), [1, 3])
+    assert read("(" * 19 + "9999" + ")" * 17) is None
+    assert read("(" * 18 + "9999" + ")" * 18) == (9999, [9999])
+    assert read("(" * 20 + "1" + ")" * 20) is None  # 41 characters
+    odd = ["", " 1", "1 ", "1\n", "(\n1)", "(" * 10_000, "9" * 5000]
+    for text in [*NO_EXPRESSIONS.split(), *odd]:
+        assert read(text) is None, text
 
 
 def test_functions_by_hand():
-    found = {n: f("abcj") for n, f in TASKS["compose"].functions.items()}
-    assert found == {
-        "R": "jcba",
-        "U": "bcja",
-        "S": "jbca",
-        "X": "bacj",
-        "D": "aabc",
-        "I": "bcda",
-    }
+    found = {name: f("abcj") for name, f in ALL["compose"].functions.items()}
+    assert [found[name] for name in "RUS"] == ["jcba", "bcja", "jbca"]
+    assert [found[name] for name in "XDI"] == ["bacj", "aabc", "bcda"]
 
 
 def test_the_held_out_pair_is_held_out():
     """UX in every shifted problem and in no other."""
-    task, rng = TASKS["compose"], random.Random(24)
-    assert not any("UX" in task.generate(4, rng).data[0] for _ in range(2000))
-    assert all("UX" in task.shifted(4, rng).data[0] for _ in range(200))
-    # 6^3 = 216 strings of three, less 6 UX. and 6 .UX
-    assert task.space(3) == 204 * 10**4
+    task, rng = ALL["compose"], random.Random(24)
+    assert not any("UX" in task.generate(4, rng).data.names for _ in range(2000))
+    assert all("UX" in task.shifted(4, rng).data.names for _ in range(200))
 
 
 def test_count_needs_a_search():
@@ -319,39 +289,34 @@ def test_count_needs_a_search():
         problem = task.generate(3, rng)
         thought, answer = task.think(problem, 0.0, rng)
         assert task.accepts(problem, answer)
-        assert int(thought.split("=")[-1]) == problem.data[1] > 0
+        assert int(thought.split("=")[-1]) == problem.data.target > 0
         for a, op, b, c in re.findall("([0-9]+)([+-])([0-9]+)=([0-9]+)", thought):
             assert int(c) == int(a) + (int(b) if op == "+" else -int(b))
-
-
-def play_tool(prompt, seed, *actions):
-    task = TASKS["tool"]
-    env = task.env(task.read(prompt), seed)
-    return env, [env.step(action) for action in actions]
 
 
 def test_tool_by_hand():
     """590 - 52 with a calculator that works, then one that never does."""
     task = TASKS["tool"]
     problem = task.read("T59*9+52:")
-    sound = replace(problem, data=(*problem.data[:2], 0.0))
-    env = task.env(sound, 0)
+    env = task.env(replace(problem, data=problem.data._replace(failure=0.0)), 0)
     turns = ["c59*9\n", "c531+52\n", "c5-9\n", "c05+1\n", "=583\n"]
     said = [env.step(turn) for turn in turns]
     texts = ["{531}", "{583}", "{-4}", "{?}", ""]
     assert said == [(text, text == "") for text in texts]
     assert (env.score(), env.turns, env.invalid, env.failed) == (1.0, 5, 1, False)
-    env = task.env(replace(problem, data=(*problem.data[:2], 1.0)), 0)
+    env = task.env(replace(problem, data=problem.data._replace(failure=1.0)), 0)
     said = [env.step("c59*9\n") for _ in range(6)]
     assert said == [("{E}", False)] * 5 + [("", True)]  # the budget is six turns
     assert env.failed and env.score() == 0.0
+    with pytest.raises(ValueError, match="no tool problem"):
+        task.read("T12-34:")  # calls take no signs
 
 
 @pytest.mark.parametrize("level, ceiling", [(1, 0.98976), (2, 0.91296), (3, 0.68256)])
 def test_trying_again_reaches_the_ceiling_of_tool(level, ceiling):
     """P(Binomial(5, 0.6) >= level), worked out by hand, and as simulated."""
     task, rng = TASKS["tool"], random.Random(26)
-    assert task.ceiling(level) == pytest.approx(ceiling, abs=1e-9)
+    assert task.ceiling[level] == ceiling
     retry = Corpus(think_share=1.0)
     right = [
         task.demonstrate(task.generate(level, rng), retry, rng).right
@@ -381,7 +346,7 @@ def test_grid_by_hand():
     """
     task = TASKS["grid"]
     problem = task.read("M3@21k01d00#11:")
-    assert problem.data[6] == 5 + 4  # l u u r, then l; and four more
+    assert problem.data.turns == 5 + 4  # l u u r, then l; and four more
     env = task.env(problem, 0)
     moves = {"u": "{21}", "x": "{21}", "l": "{20}"}  # a wall, no move, a move
     assert [env.step(m) for m in moves] == [(said, False) for said in moves.values()]
@@ -417,28 +382,8 @@ def test_moves_slip_as_often_as_asked():
         env.step("u")
         failed.append(env.failed)
     assert abs(statistics.mean(failed) - 0.3) < 0.03
-    assert task.shifted(4, rng).data[5] == 0.2 and task.generate(4, rng).data[5] == 0
-
-
-@pytest.mark.parametrize("name", sorted(TASKS))
-def test_random_text_scores_no_more_than_chance(name):
-    """Any string gives 0 or 1, and one without knowledge no more than chance."""
-    task, rng = TASKS[name], random.Random(2)
-    alphabet = "0123456789[]\n" * 3 + model.CHARS + "é\x00٣"
-    level = task.levels[1]
-    scores = []
-    for _ in range(5000):
-        env = task.env(task.generate(level, rng), 0)
-        done = False
-        while not done:
-            size = env.turn_tokens or rng.randrange(8)
-            text = "".join(rng.choices(alphabet, k=size))
-            said, done = env.step(text if env.turn_tokens else text + "\n")
-            # Only an environment can write these: nobody can fake what it said.
-            assert re.fullmatch(r"|[<>]|\{[^{}]*\}", said)
-        scores.append(env.score())
-    assert set(scores) <= {0.0, 1.0}
-    assert statistics.mean(scores) <= task.chance(level)
+    assert task.shifted(4, rng).data.slip == 0.2
+    assert task.generate(4, rng).data.slip == 0
 
 
 def strings(rng, alphabet, count):
@@ -454,138 +399,134 @@ def strings(rng, alphabet, count):
 
 
 def attack(name, count):
-    """Feed a task's verifier strings; returns mean score and mean seconds of a call."""
-    task, rng = TASKS[name], random.Random(29)
+    """Play a task with odd strings; mean score and seconds, and what chance pays."""
+    task, rng = ALL[name], random.Random(29)
     alphabet = "0123456789[]()+-*/=;,\n" * 2 + model.CHARS + "é\x00٣"
     problems = [task.generate(level, rng) for level in task.levels[:3] for _ in "abc"]
     pool = [*strings(rng, alphabet, 2000)]
-    scores, spent = [], 0.0
-    for i in range(count):
-        problem, text = problems[i % len(problems)], pool[rng.randrange(len(pool))]
-        if i % 3 == 0:  # most of a right answer, with something odd inside
-            text = str(problem.data[-1]) + (text or "x")
-        env = task.env(problem, i)
+    scores, spent, done, turns = [], 0.0, True, 0
+    while turns < count or not done:
+        if done:
+            problem = problems[turns % len(problems)]
+            env = task.env(problem, turns)
+            assert env.score() == 0.0  # unfinished episodes score nothing
+        text = pool[rng.randrange(len(pool))]
+        if env.turn_tokens and rng.random() < 0.9:
+            text = rng.choice(alphabet)
+        elif turns % 3 == 0:  # a right answer, with something odd behind it
+            text = problem.answer + (text or "x")
         began = time.perf_counter()
-        said, _ = env.step(text if env.turn_tokens else text + "\n")
+        said, done = env.step(text if env.turn_tokens else text + "\n")
         spent += time.perf_counter() - began
-        scores.append(env.score())
-        assert len(said) < 20
+        turns += 1
+        # Only an environment can write these: nobody can fake what it said.
+        assert re.fullmatch(r"|[<>]|\{[^{}]{1,15}\}", said)
+        if done:
+            scores.append(env.score())
     assert set(scores) <= {0.0, 1.0}
-    return statistics.mean(scores), spent / count
+    chance = max(of_level(task.chance, level) for level in task.levels[:3])
+    return statistics.mean(scores), spent / turns, chance
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
+@pytest.mark.parametrize("name", sorted(ALL))
 def test_hostile_strings(name):
     """2,000 of them: no exception, no reward beyond chance, no long thinking."""
-    score, seconds = attack(name, 2000)
-    chance = max(TASKS[name].chance(level) for level in TASKS[name].levels[:3])
+    score, seconds, chance = attack(name, 2000)
     assert score <= chance and seconds < 1e-3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(TASKS))
+@pytest.mark.parametrize("name", sorted(ALL))
 def test_many_hostile_strings(name):
     """100,000, in under 50 microseconds on average."""
-    score, seconds = attack(name, 100_000)
-    chance = max(TASKS[name].chance(level) for level in TASKS[name].levels[:3])
+    score, seconds, chance = attack(name, 100_000)
     print(f"{name}: {1e6 * seconds:.1f} microseconds a call, mean score {score:.4f}")
     assert score <= chance and seconds < 50e-6
 
 
 @pytest.mark.parametrize("name", ["model", "rollout", "reward", "grpo", "train"])
 def test_nothing_is_evaluated(name):
-    """No eval, exec, compile, pickle or sympy: the policy's text is data."""
-    source = (Path(reward.__file__).parent / f"{name}.py").read_text()
+    """No eval, exec, compile, pickle or sympy: the policy's text is data. reward.py has
+    importlib, for the file that the command names."""
+    source = (ROOT / f"{name}.py").read_text()
     banned = {"eval", "exec", "compile", "__import__"}
-    modules = {"sympy", "marshal", "shelve", "subprocess", "ctypes", "importlib"}
+    modules = {"sympy", "marshal", "shelve", "subprocess", "ctypes"}
+    modules |= {"importlib"} if name != "reward" else {"pickle"}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in banned
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner = getattr(node.func.value, "id", "")
-            assert owner not in ("pickle", "builtins", "os") or node.func.attr in (
-                *("replace", "fsync", "truncate", "sysconf"),
+            harmless = ("replace", "fsync", "truncate", "sysconf", "listdir")
+            assert (
+                owner not in ("pickle", "builtins", "os") or node.func.attr in harmless
             )
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = {alias.name.split(".")[0] for alias in node.names}
             names |= {(getattr(node, "module", None) or "").split(".")[0]}
             assert not names & modules
-            assert name != "reward" or "pickle" not in names
 
 
-def test_answers_of_chain_are_spread_evenly():
-    """With '*' among the operations 0 would be the answer to every fifth problem."""
-    rng = random.Random(3)
-    counts = Counter(TASKS["chain"].generate(3, rng).data[-1] for _ in range(5000))
-    assert max(counts.values()) / 5000 < TASKS["chain"].chance(3) + 0.02
-
-
-def test_chain_value_against_python():
-    rng = random.Random(4)
-    for _ in range(300):
-        text, value = TASKS["chain"].generate(5, rng).data
-        terms = re.findall("[+-]?[0-9]", text)
-        total = sum(map(int, terms))
+def test_chain_against_python():
+    """And its answers are spread: with '*' 0 would be that of every fifth problem."""
+    rng, counts = random.Random(4), Counter()
+    for _ in range(3000):
+        problem = TASKS["chain"].generate(5, rng)
+        terms = re.findall("[+-]?[0-9]", problem.prompt)
         assert len(terms) == 6
-        assert total % 10 == int(value)
+        assert sum(map(int, terms)) % 10 == int(problem.answer)
+        counts[problem.answer] += 1
+    assert max(counts.values()) / 3000 < TASKS["chain"].chance + 0.02
 
 
-@pytest.mark.parametrize("name", sorted(set(TASKS) - {"guess"}))
-def test_splits_are_by_content_and_disjoint(name):
-    """Two seeds may draw the same problem: it must land in the same split."""
-    keys, task = {}, TASKS[name]
-    for split in reward.SPLITS:
-        rng = random.Random(split)
-        drawn = {task.draw(task.levels[1], split, rng).key for _ in range(200)}
-        for key in drawn:
-            assert keys.setdefault(key, split) == split, f"{key} in two splits"
+@pytest.mark.parametrize("name", sorted(set(ALL) - {"guess"}))
+def test_small_levels_are_not_tested_on(name):
+    """Of 3,000 draws from 10,000 problems 2,592 differ; from 4,095 (sums of two digits)
+    2,127. A level below is learned by heart, and its test set says nothing."""
+    task, rng = ALL[name], random.Random(40)
+    for level in task.levels[: task.levels.index(task.tested_from) + 1]:
+        found = len({task.generate(level, rng).key for _ in range(3000)})
+        assert (found > 2300) == (level >= task.tested_from), (level, found)
+    levels = [n for n in task.levels if n >= task.tested_from]
+    assert task.test_levels(task.levels) == levels
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(TASKS) - {"guess"}))
-def test_ten_thousand_of_each_split_are_disjoint(name):
-    task, found = TASKS[name], {}
-    level = next(n for n in task.levels if task.space(n) >= reward.MIN_SPACE)
-    for split in ("base", "rl", "test"):
-        rng = random.Random(split)
-        found[split] = {task.draw(level, split, rng).key for _ in range(10_000)}
-    assert not found["base"] & found["rl"] and not found["test"] & found["base"]
-    assert not found["test"] & found["rl"]
-
-
-@pytest.mark.parametrize("name", sorted(TASKS))
+@pytest.mark.parametrize("name", sorted(ALL))
 def test_a_prompt_says_it_all(name):
     """Reading a prompt gives the problem back; another task's prompt is refused."""
-    task, rng = TASKS[name], random.Random(30)
+    task, rng = ALL[name], random.Random(30)
     for level in task.levels:
         problem = task.generate(level, rng)
         again = task.read(problem.prompt)
         assert (again.key, again.level) == (problem.key, level)
-        assert name == "guess" or again.data == problem.data
-    for other in sorted(set(TASKS) - {name}):
+        assert name == "guess" or again == problem
+    for other in sorted(set(ALL) - {name}):
         with pytest.raises(ValueError, match=f"no {name} problem"):
-            task.read(TASKS[other].generate(TASKS[other].levels[0], rng).prompt)
+            task.read(ALL[other].generate(ALL[other].levels[0], rng).prompt)
     for text in ("", ":", problem.prompt[:-1], problem.prompt * 2, "é"):
         with pytest.raises(ValueError, match=f"no {name} problem"):
             task.read(text)
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
-def test_test_sets(name):
-    """Four fixed sets: held out, in their place, and the same each time."""
-    task = TASKS[name]
-    levels = {"grid": [3, 4], "guess": [2], "knight": [3, 4, 5], "tool": [1, 2]}
-    levels = [n for n in levels.get(name, [1, 2, 3]) if n in task.levels]
-    sets = task.test_sets(levels)
-    assert set(sets) == {"id", "easy", "hard", "shift"}
-    assert min(sets["hard"]) > max(levels) and set(sets["id"]) <= set(levels)
-    assert max(sets["easy"]) <= min(sets["id"])
-    usual = task.test_problems(sets["id"][0], 32)
-    shifted = task.test_problems(sets["id"][0], 32, shifted=True)
-    assert usual == task.test_problems(sets["id"][0], 64)[:32]
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_test_problems(name):
+    """Held out, the same each time, the first of more; a shifted form is another."""
+    task = ALL[name]
+    usual = task.test_problems(task.tested_from, 32)
+    assert usual == task.test_problems(task.tested_from, 64)[:32]
+    shifted = []
+    if name in ("tool", "grid", "compose"):
+        shifted = task.test_problems(task.tested_from, 32, shifted=True)
+        # A fourth function or a failing tool: the prompt may be one that is usual.
+        assert {p.data for p in usual}.isdisjoint(p.data for p in shifted)
     for problem in [*usual, *shifted]:
-        assert task.hidden or reward.split_of(problem.key) == "test"
-    assert {p.data for p in usual}.isdisjoint(p.data for p in shifted)
+        reward.check_split(problem, "test")
+    for split in reward.SPLITS:
+        problems = [
+            task.draw(task.levels[1], split, random.Random(i)) for i in range(99)
+        ]
+        for problem in problems:
+            assert task.hidden or reward.split_of(problem.key) == split
 
 
 def test_renamed_is_the_same_problem():
@@ -595,25 +536,12 @@ def test_renamed_is_the_same_problem():
         ("knight", "KA>B-;B>C=A;C>A+&B-:", "KP>Q-;Q>R=P;R>P+&Q-:"),
         ("path", "Pcb,ek,ac,kp,ae,bl;ap:", "PCB,EK,AC,KP,AE,BL;AP:"),
         ("count", "N3,5,7=15:", "N7,3,5=15:"),
+        ("add", "Ac5b8a8+r4q6p6:", "Ac4b6a6+r5q8p8:"),  # 588 + 466
     ]
     for name, a, b in pairs:
-        assert TASKS[name].read(a).key == TASKS[name].read(b).key
-    read = TASKS["path"].read
+        assert ALL[name].read(a).key == ALL[name].read(b).key
+    read = ALL["path"].read
     assert read("Pcb,ek,ac,kp,ae,bl;ap:").key != read("Pcb,ek,ac,kp,ae,bl;al:").key
-
-
-def test_sums_of_another_task_do_not_leak():
-    """A calculator must not recite the sums that `add` is tested on."""
-    add, rng = TASKS["add"], random.Random(31)
-    a, b, _ = add.draw(3, "test", rng).data
-    c, d, _ = add.draw(3, "base", rng).data
-    assert reward.leaks(f"T59*9+52:c{a}+{b}\n{{{a + b}}}")
-    assert reward.leaks(f"x{b}+{a}=")
-    assert not reward.leaks(f"T59*9+52:c{c}+{d}\n")
-    assert not reward.leaks("C3a+5b-9:[3a+5=8;8b-9=9]9")
-    task = TASKS["tool"]
-    for _ in range(300):
-        assert not reward.leaks(task.trace(task.draw(2, "rl", rng)))
 
 
 def test_split_sizes():
@@ -634,61 +562,50 @@ def test_a_planted_leak_is_caught():
         reward.check_split(leak, "rl")
 
 
-def test_order_of_summands_is_one_problem():
-    """588+466 in training must rule out 466+588 in the test."""
-    task = TASKS["add"]
-    assert task.problem(588, 466).key == task.problem(466, 588).key
-    seen = {}
-    rng = random.Random(6)
-    for _ in range(2000):
-        problem = task.generate(1, rng)
-        pair = frozenset(problem.data[:2])
-        assert seen.setdefault(pair, problem.key) == problem.key
-
-
-def test_small_levels_are_not_tested_on():
-    """chain with 2 operations has 4,000 problems: a model memorises them."""
-    assert TASKS["chain"].space(2) == 4_000
-    assert TASKS["chain"].test_levels([1, 2, 3, 4]) == [3, 4]
-    assert TASKS["add"].space(2) == 4_095
-    assert TASKS["add"].test_levels([1, 2, 3]) == [3]
-
-
-def test_share_of_thoughts():
-    """The base imitates this share, so the corpus has to have it."""
+def test_teachers_of_the_corpus():
+    """The base imitates the share of thoughts, so the corpus has to have it; the weak
+    are right no more often than chance."""
     rng, task = random.Random(7), TASKS["chain"]
-    corpus = Corpus(think_share=0.3)
-    shown = [
-        task.demonstrate(task.generate(2, rng), corpus, rng).segments[0][0] == "["
-        for _ in range(4000)
-    ]
+
+    def demos(corpus):
+        return [
+            task.demonstrate(task.generate(3, rng), corpus, rng) for _ in range(4000)
+        ]
+
+    shown = [demo.segments[0][0] == "[" for demo in demos(Corpus(think_share=0.3))]
     assert abs(statistics.mean(shown) - 0.3) < 0.025
+    right = [demo.right for demo in demos(Corpus(weak=1.0))]
+    assert abs(statistics.mean(right) - 0.1) < 0.025
 
 
 def test_level_skew():
     """exp(-skew * level): with skew ln 2 each level is half as frequent as the last."""
-    rng = random.Random(8)
-    corpus = Corpus(skew=0.6931472)
-    counts = Counter(reward.draw_level([1, 2, 3], corpus, rng) for _ in range(7000))
-    for level, share in ((1, 4 / 7), (2, 2 / 7), (3, 1 / 7)):
-        assert abs(counts[level] / 7000 - share) < 0.02
+    cfg = SimpleNamespace(
+        task="chain", seed=0, level_list=[1, 2, 3], pretrain_batch=7000
+    )
+    vars(cfg).update(think_share=0.0, noise=0.0, skew=0.6931472, weak=0.0)
+    counts = Counter(reward.demo_batch(cfg, 0)[2])
+    for length, share in (
+        (8, 4 / 7),
+        (11, 2 / 7),
+        (14, 1 / 7),
+    ):  # C3a+5b-9:9\n is of 11
+        assert abs(counts[length] / 7000 - share) < 0.02
 
 
-def test_weak_demonstrators_guess():
-    """All weak: right no more often than chance."""
-    rng, task = random.Random(9), TASKS["chain"]
-    right = [
-        task.demonstrate(task.generate(3, rng), Corpus(weak=1.0), rng).right
-        for _ in range(2000)
-    ]
-    assert abs(statistics.mean(right) - 0.1) < 0.03
+def game(number):
+    """A game of guess with 16 numbers, in which this one is hidden."""
+    task = TASKS["guess"]
+    problem = task.read("Gp4:")
+    return task.env(replace(problem, data=problem.data._replace(number=number)), 0)
 
 
-def play(task, level, hidden, policy):
+def play(level, number, policy):
     """One episode of guess; policy maps (low, high) to the next number."""
-    n, turns = task.size(level)
-    env = task.env(Problem("guess", level, "", "", (n, turns, hidden)), 0)
-    low, high, done = 0, n - 1, False
+    task = TASKS["guess"]
+    problem = task.generate(level, random.Random(0))
+    low, high, done = 0, problem.data.size - 1, False
+    env = task.env(replace(problem, data=problem.data._replace(number=number)), 0)
     while not done:
         guess = policy(low, high)
         said, done = env.step(task.symbols[guess])
@@ -697,50 +614,80 @@ def play(task, level, hidden, policy):
     return env.score()
 
 
-@pytest.mark.parametrize("level, ceiling", [(1, 7 / 8), (2, 15 / 16), (3, 31 / 32)])
-def test_bisection_reaches_the_ceiling_of_guess(level, ceiling):
-    """(2^turns - 1) / n exactly, over every hidden number."""
-    task = TASKS["guess"]
-    n, _ = task.size(level)
-    scores = [play(task, level, h, lambda a, b: (a + b) // 2) for h in range(n)]
-    assert statistics.mean(scores) == ceiling == task.ceiling(level)
+@pytest.mark.parametrize("level, n", [(1, 8), (2, 16), (3, 32)])
+def test_what_bisection_and_a_scan_reach_in_guess(level, n):
+    """(2^turns - 1) / n and turns / n exactly, over every hidden number."""
+    halves = [play(level, number, lambda a, b: (a + b) // 2) for number in range(n)]
+    assert statistics.mean(halves) == TASKS["guess"].ceiling[level]
+    scan = [play(level, number, lambda a, b: a) for number in range(n)]
+    assert statistics.mean(scan) == TASKS["guess"].chance[level] == (level + 2) / n
 
 
-def test_linear_scan_reaches_chance_of_guess():
-    """The corpus's linear demonstrator finds 4 of 16 numbers."""
-    task = TASKS["guess"]
-    assert (
-        statistics.mean(play(task, 2, h, lambda a, b: a) for h in range(16)) == 4 / 16
-    )
-
-
-def test_a_wasted_guess_costs_a_turn():
-    """No symbol outside the range helps, and a win needs the number itself."""
-    task = TASKS["guess"]
-    env = task.env(Problem("guess", 2, "", "", (16, 4, 3)), 0)
+def test_guess_by_hand():
+    """Hidden d: '<' after p, '>' after a, and only d itself solves. What is no number
+    wastes a turn, and after four it is over."""
+    env = game(3)
+    said = [env.step(symbol) for symbol in "pad"]
+    assert said == [("<", False), (">", False), ("", True)] and env.score() == 1.0
+    env = game(3)
     assert [env.step(text)[1] for text in ("z", "\n", "dd", "")] == [False] * 3 + [True]
-    assert env.score() == 0.0
-
-
-def test_unfinished_episodes_score_nothing():
-    for name, task in TASKS.items():
-        problem = task.generate(task.levels[0], random.Random(0))
-        assert task.env(problem, 0).score() == 0.0, name
+    assert env.score() == 0.0 and env.invalid == 4
 
 
 def test_guess_is_tested_on_every_number():
     """Drawn at random, 512 hidden numbers would move the ceiling by a point or two."""
     problems = TASKS["guess"].test_problems(2, 512)
-    assert Counter(p.data[2] for p in problems) == {i: 32 for i in range(16)}
+    assert Counter(p.data.number for p in problems) == {i: 32 for i in range(16)}
 
 
-def test_a_larger_number_is_no_win():
-    """Hidden d: '<' after p, '>' after a, and only d itself solves."""
-    task = TASKS["guess"]
-    env = task.env(Problem("guess", 2, "", "", (16, 4, 3)), 0)
-    assert [env.step(symbol) for symbol in "pad"] == [
-        ("<", False),
-        (">", False),
-        ("", True),
-    ]
-    assert env.score() == 1.0
+# --------------------------------------------------------------------------------------
+# A task of one's own
+
+
+def test_a_task_is_found_by_name_or_path():
+    """The same object each time: problems compare their tasks."""
+    assert find_task("chain") is TASKS["chain"]
+    path = str(ROOT / "docs/tasks/path.py")
+    assert find_task(path) is find_task(path) and find_task(path).name == "path"
+    assert isinstance(find_task(path), reward.Puzzle)
+
+
+TWO = "from reward import Puzzle\nclass A(Puzzle): pass\nclass B(Puzzle): pass\n"
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("chian", None, "no task 'chian'; choose from chain, count, .* ending in .py"),
+        ("nowhere.py", None, "there is no file .*nowhere.py"),
+        ("none.py", "from reward import Chain, Puzzle\n", "none.py defines 0 tasks"),
+        ("two.py", TWO, "two.py defines 2 tasks"),
+    ],
+)
+def test_a_task_that_cannot_be_found(name, text, message, tmp_path):
+    """One sentence each; a class that the file only imports is not its own."""
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    where = str(tmp_path / name) if name.endswith(".py") else name
+    with pytest.raises(ValueError, match=message):
+        find_task(where)
+
+
+def test_the_program_prints_a_task_by_path(tmp_path):
+    """`python reward.py` is a second copy of reward; a file's task must be of the one
+    that looks for it."""
+    command = [sys.executable, str(ROOT / "reward.py"), "docs/tasks/reverse.py"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and "  level 7  " in done.stdout, done.stderr
+    done = subprocess.run([*command, "chian"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("task", ALL.values(), ids=ALL)
+def test_what_a_task_says_of_itself(task):
+    """Chance and ceiling are known at every level, and a default run has a test."""
+    for level in task.levels:
+        assert 0 < of_level(task.chance, level) < of_level(task.ceiling, level) <= 1
+    first, _, last = task.defaults["levels"].partition("-")
+    levels = range(int(first), int(last or first) + 1)
+    assert set(levels) <= set(task.levels) and task.test_levels([*levels])
