@@ -282,8 +282,8 @@ def sample(run: Run, problems: list[Problem], first: int = 0) -> Batch:
             problems,
             cfg.group_size,
             cfg.max_new,
-            key=(cfg.seed, RL, run.step),
-            buffers=run.buffers,
+            (cfg.seed, RL, run.step),
+            run.buffers,
             numbers=list(range(first, first + len(problems))),
         )
         run.ledger.charge_rollout(run.model.config, batch, cfg.group_size)
@@ -294,8 +294,7 @@ def sample(run: Run, problems: list[Problem], first: int = 0) -> Batch:
 class Pay:
     """What RL is paid for a batch, an entry for each answer (B,) or token (B, T)."""
 
-    verdicts: Tensor  # (B,) the truth
-    rewards: Tensor  # (B,) the same, unless --reward or noise say otherwise
+    rewards: Tensor  # (B,) the verdicts, unless --reward or noise say otherwise
     penalties: Tensor  # (B,) subtracted before answers are compared
     token_penalties: Tensor  # (B, T) subtracted from each token's advantage
     base_logp: Tensor  # (B, T) under the base; equal to logp if nobody asked
@@ -325,7 +324,7 @@ def pay(run: Run, batch: Batch) -> Pay:
         written = torch.tensor([end - start for start, end in ends])
         overlong = grpo.overlong_penalty(written, cfg.max_new, cfg.max_new // 5)
         penalties = penalties - overlong.float()
-    return Pay(batch.verdicts(), rewards, penalties, token_penalties, base_logp)
+    return Pay(rewards, penalties, token_penalties, base_logp)
 
 
 def grade(run: Run, batch: Batch, phase: str = "reward") -> Tensor:
@@ -528,7 +527,7 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
     live = grpo.live_groups(paid.rewards.view(-1, cfg.group_size))
     stats = {
         "reward": paid.rewards.mean().item(),
-        "gold": paid.verdicts.mean().item(),
+        "gold": batch.verdicts().mean().item(),
         "live_groups": live.float().mean().item(),
         "entropy": -batch.logp.sum().item() / max(batch.mask.sum().item(), 1.0),
         "identical": same.float().mean().item(),
@@ -719,13 +718,6 @@ def write_samples(run: Run, batch: Batch, right: Tensor) -> None:
             file.write(f"  {verdict}  {replay(batch, p * group)}\n")
 
 
-# Columns of evaluations that are compared before and after RL.
-COMPARED = (
-    "pass_rate pass_rate_greedy answer_tokens think_share pass_rate_think "
-    "pass_rate_direct turns recovery"
-).split()
-
-
 def plot_curve(run: Run) -> None:
     """curve.png: pass rate and answer length over RL compute, from metrics.jsonl."""
     start, *rows = read_rows(run.folder, "eval")
@@ -767,7 +759,9 @@ def report(run: Run) -> None:
     rows = read_rows(run.folder, "eval")
     before, after = rows[0], rows[-1]
     print(f"\n{'held out':26}{'base':>10}{'after RL':>10}")
-    for name in COMPARED:
+    compared = "pass_rate pass_rate_greedy answer_tokens think_share pass_rate_think "
+    compared += "pass_rate_direct turns recovery"
+    for name in compared.split():
         cells = [f"{row[name]:10.3f}" if name in row else "-" for row in rows]
         if name in before or name in after:
             print(f"{name:26}{cells[0]:>10}{cells[-1]:>10}")

@@ -348,7 +348,7 @@ def pay_of(rewards):
     """Pay of answers that were given these rewards (P, G)."""
     paid = torch.tensor(rewards).flatten()
     nothing = torch.zeros(len(paid), 1)
-    return train.Pay(paid, paid, 0 * paid, nothing, nothing)
+    return train.Pay(paid, 0 * paid, nothing, nothing)
 
 
 def test_resample_fills_the_batch(tmp_path, monkeypatch):
