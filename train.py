@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import math
 import os
 import pickle
 import random
@@ -78,11 +77,11 @@ def train(cfg: Config) -> Run:
         if cfg.reward == "learned":
             fit_reward(run)
         evaluate(run, 4 * cfg.eval_samples)
-        run.save()
+        save(run)
     elif run.step >= cfg.steps:
         print("this run is finished; a larger --steps would go on with it")
     reinforce(run, stop)
-    run.save()
+    save(run)
     plot_curve(run)
     report(run)
     return run
@@ -124,26 +123,6 @@ class Run:
             file.write(json.dumps(row) + "\n")
         if kind == "rl":
             self.rows.append(row)
-
-    def save(self) -> None:
-        """Write checkpoint.pt; a kill at any moment leaves the old or the new one.
-
-        It remembers how long the logs were: rows written after it are cut on resume.
-        """
-        state = {name: getattr(self, name) for name in SAVED} | {
-            "config": asdict(self.cfg),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "judge": self.judge.state_dict() if self.judge else {},
-            "ledger": {name: dict(x) for name, x in vars(self.ledger).items()},
-            "sizes": {name: os.path.getsize(self.folder / name) for name in LOGS},
-        }
-        path = self.folder / "checkpoint.pt"
-        with open(path.with_suffix(".tmp"), "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(path.with_suffix(".tmp"), path)
 
 
 def begin_rl(run: Run) -> None:
@@ -238,7 +217,8 @@ def reinforce(run: Run, stop: Stop) -> None:
         # 2. grade every answer
         paid = pay(run, batch)
         stats = batch_stats(run, batch, paid)
-        count_tries(run, batch, paid)
+        if cfg.retire:
+            count_tries(run, batch, paid)
         if cfg.flat == "resample":
             batch, paid = resample(run, batch, paid)
         # 3. compare the answers within each group
@@ -302,8 +282,8 @@ def sample(run: Run, problems: list[Problem], first: int = 0) -> Batch:
             problems,
             cfg.group_size,
             cfg.max_new,
-            key=(cfg.seed, RL, run.step),
-            buffers=run.buffers,
+            (cfg.seed, RL, run.step),
+            run.buffers,
             numbers=list(range(first, first + len(problems))),
         )
         run.ledger.charge_rollout(run.model.config, batch, cfg.group_size)
@@ -314,8 +294,7 @@ def sample(run: Run, problems: list[Problem], first: int = 0) -> Batch:
 class Pay:
     """What RL is paid for a batch, an entry for each answer (B,) or token (B, T)."""
 
-    verdicts: Tensor  # (B,) the truth
-    rewards: Tensor  # (B,) the same, unless --reward or noise say otherwise
+    rewards: Tensor  # (B,) the verdicts, unless --reward or noise say otherwise
     penalties: Tensor  # (B,) subtracted before answers are compared
     token_penalties: Tensor  # (B, T) subtracted from each token's advantage
     base_logp: Tensor  # (B, T) under the base; equal to logp if nobody asked
@@ -345,7 +324,7 @@ def pay(run: Run, batch: Batch) -> Pay:
         written = torch.tensor([end - start for start, end in ends])
         overlong = grpo.overlong_penalty(written, cfg.max_new, cfg.max_new // 5)
         penalties = penalties - overlong.float()
-    return Pay(batch.verdicts(), rewards, penalties, token_penalties, base_logp)
+    return Pay(rewards, penalties, token_penalties, base_logp)
 
 
 def grade(run: Run, batch: Batch, phase: str = "reward") -> Tensor:
@@ -461,32 +440,6 @@ def loss_columns(
     return columns | {"weights": weights.to(batch.logp.dtype)}
 
 
-def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
-    """What a step's samples say about the policy: `reward` is paid, `gold` is true.
-
-    Entropy is the mean of -log pi over sampled tokens: an unbiased estimate, for free.
-    `identical` is the share of groups whose answers are the same, token by token.
-    """
-    cfg = run.cfg
-    groups = batch.tokens.view(-1, cfg.group_size, batch.tokens.shape[1])
-    same = (groups == groups[:, :1]).all(2).all(1)
-    live = grpo.live_groups(paid.rewards.view(-1, cfg.group_size))
-    stats = {
-        "reward": paid.rewards.mean().item(),
-        "gold": paid.verdicts.mean().item(),
-        "live_groups": live.float().mean().item(),
-        "entropy": -batch.logp.sum().item() / max(batch.mask.sum().item(), 1.0),
-        "identical": same.float().mean().item(),
-        **describe_answers(batch),
-    }
-    if cfg.kl_coef:
-        stats["kl_base"] = kl_to_base(batch, paid.base_logp).mean().item()
-    elif run.step % 10 == 0:  # nobody pays for it, but it is worth watching
-        base_logp = logprobs_under(run, batch, run.base, "evaluation")
-        stats["kl_base"] = kl_to_base(batch, base_logp).mean().item()
-    return stats
-
-
 # --------------------------------------------------------------------------------------
 # Measuring pass rates
 
@@ -552,16 +505,6 @@ def evaluate(run: Run, samples: int) -> None:
     )
 
 
-def write_samples(run: Run, batch: Batch, right: Tensor) -> None:
-    """Append a few answers to samples.txt, so that a reader can see what changed."""
-    num_prompts, group = right.shape
-    with open(run.folder / "samples.txt", "a") as file:
-        file.write(f"step {run.step}\n")
-        for p in range(0, num_prompts, num_prompts // 8 + 1):
-            verdict = "right" if right[p, 0] else "wrong"
-            file.write(f"  {verdict}  {replay(batch, p * group)}\n")
-
-
 def read_rows(folder: Path, kind: str) -> list[dict]:
     """Rows of one kind from a run's metrics.jsonl."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
@@ -569,7 +512,33 @@ def read_rows(folder: Path, kind: str) -> list[dict]:
 
 
 # ---- second evening ------------------------------------------------------------------
-# How answers came about, and which levels RL trains on
+# What a step logs, and which levels RL trains on
+
+
+def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
+    """What a step's samples say about the policy: `reward` is paid, `gold` is true.
+
+    Entropy is the mean of -log pi over sampled tokens: an unbiased estimate, for free.
+    `identical` is the share of groups whose answers are the same, token by token.
+    """
+    cfg = run.cfg
+    groups = batch.tokens.view(-1, cfg.group_size, batch.tokens.shape[1])
+    same = (groups == groups[:, :1]).all(2).all(1)
+    live = grpo.live_groups(paid.rewards.view(-1, cfg.group_size))
+    stats = {
+        "reward": paid.rewards.mean().item(),
+        "gold": batch.verdicts().mean().item(),
+        "live_groups": live.float().mean().item(),
+        "entropy": -batch.logp.sum().item() / max(batch.mask.sum().item(), 1.0),
+        "identical": same.float().mean().item(),
+        **describe_answers(batch),
+    }
+    if cfg.kl_coef:
+        stats["kl_base"] = kl_to_base(batch, paid.base_logp).mean().item()
+    elif run.step % 10 == 0:  # nobody pays for it, but it is worth watching
+        base_logp = logprobs_under(run, batch, run.base, "evaluation")
+        stats["kl_base"] = kl_to_base(batch, base_logp).mean().item()
+    return stats
 
 
 def calibrate(run: Run) -> None:
@@ -628,9 +597,8 @@ def resample(run: Run, batch: Batch, paid: Pay) -> tuple[Batch, Pay]:
 def count_tries(run: Run, batch: Batch, paid: Pay) -> None:
     """How often each problem was solved, for --retire."""
     for env, amount in zip(batch.envs, paid.rewards.tolist(), strict=True):
-        if run.cfg.retire:
-            right, tried = run.tries.get(env.problem.key, (0, 0))
-            run.tries[env.problem.key] = [right + amount, tried + 1]
+        right, tried = run.tries.get(env.problem.key, (0, 0))
+        run.tries[env.problem.key] = [right + amount, tried + 1]
 
 
 RM_STEPS = 150  # optimizer steps of a learned reward
@@ -692,15 +660,12 @@ def alarms_ringing(rows: list[dict], lag: int = 0) -> dict[str, str]:
 
     A stale sampler is meant to be off. A column that is not there rings nothing.
     """
-
-    def mean(part: list[dict], name: str) -> float:
-        values = [row[name] for row in part if name in row]
-        return sum(values) / len(values) if values else math.nan
-
     names = set(SENTENCES) | {"live_groups", "reward", "gold"}
-    last = rows[-1]
-    now = {name: mean(rows[-WINDOW:], name) for name in names}
-    start = {name: mean(rows[:WINDOW], name) for name in names}
+    last, recent, first = rows[-1], rows[-WINDOW:], rows[:WINDOW]
+    now, start = (
+        {n: np.mean([row[n] for row in part if n in row] or [np.nan]) for n in names}
+        for part in (recent, first)
+    )
     full = len(rows) >= WINDOW
     # A policy that is nearly always right may well be sure of itself and brief.
     wrong = full and now["gold"] < 0.7
@@ -743,11 +708,14 @@ def ring_alarms(run: Run) -> None:
 # The report of a run
 
 
-# Columns of evaluations that are compared before and after RL.
-COMPARED = (
-    "pass_rate pass_rate_greedy answer_tokens think_share pass_rate_think "
-    "pass_rate_direct turns recovery"
-).split()
+def write_samples(run: Run, batch: Batch, right: Tensor) -> None:
+    """Append a few answers to samples.txt, so that a reader can see what changed."""
+    num_prompts, group = right.shape
+    with open(run.folder / "samples.txt", "a") as file:
+        file.write(f"step {run.step}\n")
+        for p in range(0, num_prompts, num_prompts // 8 + 1):
+            verdict = "right" if right[p, 0] else "wrong"
+            file.write(f"  {verdict}  {replay(batch, p * group)}\n")
 
 
 def plot_curve(run: Run) -> None:
@@ -791,7 +759,9 @@ def report(run: Run) -> None:
     rows = read_rows(run.folder, "eval")
     before, after = rows[0], rows[-1]
     print(f"\n{'held out':26}{'base':>10}{'after RL':>10}")
-    for name in COMPARED:
+    compared = "pass_rate pass_rate_greedy answer_tokens think_share pass_rate_think "
+    compared += "pass_rate_direct turns recovery"
+    for name in compared.split():
         cells = [f"{row[name]:10.3f}" if name in row else "-" for row in rows]
         if name in before or name in after:
             print(f"{name:26}{cells[0]:>10}{cells[-1]:>10}")
@@ -822,6 +792,27 @@ LOGS = ("metrics.jsonl", "samples.txt")
 SAVED = ("phase", "step", "base", "levels", "past", "tries", "skipped", "alarms")
 
 
+def save(run: Run) -> None:
+    """Write checkpoint.pt; a kill at any moment leaves the old or the new one.
+
+    It remembers how long the logs were: rows written after it are cut on resume.
+    """
+    state = {name: getattr(run, name) for name in SAVED} | {
+        "config": asdict(run.cfg),
+        "model": run.model.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "judge": run.judge.state_dict() if run.judge else {},
+        "ledger": {name: dict(x) for name, x in vars(run.ledger).items()},
+        "sizes": {name: os.path.getsize(run.folder / name) for name in LOGS},
+    }
+    path = run.folder / "checkpoint.pt"
+    with open(path.with_suffix(".tmp"), "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path.with_suffix(".tmp"), path)
+
+
 class Stop:
     """Notes SIGINT and SIGTERM; a run saves and leaves at its next step."""
 
@@ -838,7 +829,7 @@ class Stop:
     def save_sometimes(self, run: Run) -> None:
         """Save now and then; on a signal save and exit."""
         if self.signum or time.monotonic() - self.saved > SAVE_SECONDS:
-            run.save()
+            save(run)
             self.saved = time.monotonic()
         if self.signum:
             tqdm.write(
@@ -939,7 +930,7 @@ def start_afresh(run: Run, state: dict, lender: Path) -> None:
         for name, total in vars(run.ledger).items():
             total["pretrain"] = state["ledger"][name]["pretrain"]
         begin_rl(run)
-        run.save()
+        save(run)
 
 
 def finished_run(folder: Path) -> Run:

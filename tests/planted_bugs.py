@@ -25,7 +25,7 @@ FORK = multiprocessing.get_context("fork")
 # The fast tests that should see a bug of a file, the likeliest first.
 TESTS = {
     "model.py": "test_model test_rollout test_device",
-    "reward.py": "test_reward test_reward_models",
+    "reward.py": "test_reward test_reward_models test_reinforce",
     "rollout.py": "test_rollout test_device",
     "grpo.py": "test_grpo test_reinforce",
     "train.py": "test_reinforce test_train test_reward_models",

@@ -188,7 +188,7 @@ def test_what_rl_remembers_survives_a_stop(tmp_path, monkeypatch):
 
     def stop_at_two(stop, run):
         if run.step == 2:
-            run.save()
+            train.save(run)
             raise SystemExit
 
     plain = train.Stop.save_sometimes
@@ -348,7 +348,7 @@ def pay_of(rewards):
     """Pay of answers that were given these rewards (P, G)."""
     paid = torch.tensor(rewards).flatten()
     nothing = torch.zeros(len(paid), 1)
-    return train.Pay(paid, paid, 0 * paid, nothing, nothing)
+    return train.Pay(paid, 0 * paid, nothing, nothing)
 
 
 def test_resample_fills_the_batch(tmp_path, monkeypatch):
@@ -503,14 +503,14 @@ FINE |= dict(
         (dict(live_groups=0.0), "depend on the prompt only"),
         (dict(identical=1.0), "all samples of every group are identical"),
         (dict(identical=1.0, live_groups=0.0), "is sampling still random"),
-        (dict(truncated=1.0), "every answer ran out of tokens"),
+        (dict(truncated=1.0), "many answers run out of tokens"),
         (dict(grad_norm=0.0), "the gradient is exactly 0"),
         (dict(mismatch=0.01), "the ratio of the first update is off 1"),
         (dict(skipped=2), "not finite"),
         (dict(entropy=0.02), "entropy fell"),
         (dict(answer_tokens=2.0), "answers shrank"),
         (dict(think_share=0.1), "half of the thoughts are gone"),
-        (dict(truncated=0.3), "runs out of tokens"),
+        (dict(truncated=0.3), "run out of tokens"),
         (dict(gold=0.2), "the reward is hacked"),
         (dict(kl_base=20.0), "10 nats an answer from its base"),
     ],

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -61,40 +60,31 @@ def what_counts(out: Path) -> list:
 
 @pytest.mark.slow
 def test_a_study_of_ones_own(tmp_path):
-    """By path: runs, page and figure in out/NAME; the second time it is free."""
+    """By path, into out/NAME. A run that fails is named, the others finish; the same
+    command does the rest, then nothing; a changed study is refused."""
     command = own_study(tmp_path / "mine")
-    done = run(command, tmp_path)
-    assert done.returncode == 0 and "; 3 of 3 runs" in done.stdout, done.stderr
     out = tmp_path / "out" / "mine"
+    (out / "fast" / "0" / "metrics.jsonl").mkdir(parents=True)  # no run can write there
+    done = run(command, tmp_path)
+    assert done.returncode == 1 and "slow/0 done" in done.stdout, done.stderr
+    assert "fast/0 FAILED, exit status 1, IsADirectoryError" in done.stdout
+    assert "missing: fast/0 (exit status 1, IsADirectoryError" in done.stderr
+    assert "Missing: fast/0" in (out / "mine.md").read_text()
+    (out / "fast" / "0" / "metrics.jsonl").rmdir()
+    done = run(command, tmp_path)
+    assert done.returncode == 0 and "fast/0 done; 1 of 1 runs" in done.stdout
     page = (out / "mine.md").read_text()
     assert page.startswith("# mine: Which rate?\n\n**Beside slow, fast: ")
     assert "Missing" not in page and (out / "mine.png").exists()
     results = read_results(out)
-    assert [r.name for r in results] == ["slow/0", "fast/0"]
-    assert [r.measured["rate"] for r in results] == [1e-4, 1e-3]
+    assert [r.measured["rate"] for r in results] == [1e-4, 3e-4]
     assert results[0].config["dim"] == 16 and len(results[0].rows) == 7
     before = {path: path.stat().st_mtime for path in out.rglob("checkpoint.pt")}
-    again = run([*command, "--seeds", "1"], tmp_path)
-    assert again.returncode == 0 and "of 3 runs" not in again.stdout
+    assert "runs, about" not in run(command, tmp_path).stdout
     assert before == {path: path.stat().st_mtime for path in out.rglob("checkpoint.pt")}
     own_study(tmp_path / "mine", group_size=4)
     other = run(command, tmp_path)
     assert other.returncode == 2 and "holds another config" in other.stderr
-
-
-@pytest.mark.slow
-def test_a_failed_run_is_named_and_the_others_finish(tmp_path):
-    """With the last line of its log; what waits for a failed base is not tried."""
-    command = own_study(tmp_path / "mine")
-    blocked = tmp_path / "out" / "mine" / "fast" / "0"
-    blocked.mkdir(parents=True)
-    (blocked / "metrics.jsonl").mkdir()  # no run can write there
-    done = run(command, tmp_path)
-    assert (
-        done.returncode == 1 and "fast/0 FAILED, exit status 2, train.py" in done.stdout
-    )
-    assert "missing: fast/0 (exit status 2" in done.stderr
-    assert [r.name for r in read_results(tmp_path / "out" / "mine")] == ["slow/0"]
 
 
 @pytest.mark.slow
@@ -107,23 +97,20 @@ def test_stopped_and_killed_at_random_moments(tmp_path):
     calm = own_study(tmp_path / "calm" / "mine", **given)
     assert run(calm, tmp_path / "calm").returncode == 0
     shot = own_study(tmp_path / "shot" / "mine", **given)
-    rng, stops, status = np.random.default_rng(0), 0, None
+    rng, stops, status = np.random.default_rng(0), [], None
     while status != 0:
         process = subprocess.Popen(shot, cwd=tmp_path / "shot", start_new_session=True)
         try:
-            status = process.wait(rng.uniform(3, 12) if stops < 20 else None)
+            status = process.wait(rng.uniform(3, 12) if len(stops) < 20 else None)
         except subprocess.TimeoutExpired:
-            stops += 1
-            if stops % 2:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            else:
-                process.send_signal((signal.SIGTERM, signal.SIGINT)[stops // 2 % 2])
-                assert process.wait() == 130
-    print(f"{stops} stops")
-    assert (
-        what_counts(tmp_path / "calm") == what_counts(tmp_path / "shot") and stops > 2
-    )
+            kind = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+            end = os.killpg if kind == signal.SIGKILL else os.kill
+            end(process.pid, kind)
+            stops.append(process.wait())
+            assert stops[-1] in (130, -kind)  # -kind: before it had started anything
+    print(stops)
+    assert what_counts(tmp_path / "calm") == what_counts(tmp_path / "shot")
+    assert len(stops) > 3
 
 
 def test_studies_share_bases_and_the_reference(tmp_path, capsys, monkeypatch):
@@ -149,13 +136,6 @@ def test_shards_share_out_the_runs(tmp_path, capsys):
         bases.add(first.split()[0])
         seen += [line.split()[0] for line in lines]
     assert len(seen) == len(set(seen)) == 5 and len(bases) == 3
-    assert all("/bases-" in base for base in bases)
-    for flags, message in (
-        (["--shard", "3/3"], "--shard must look like"),
-        (["--workers", "0"], "at least 1"),
-    ):
-        assert scaling.main(["curve", *flags]) == 2
-        assert message in capsys.readouterr().err
 
 
 def test_a_forecast_is_filed_at_half_of_the_steps(tmp_path):
@@ -166,34 +146,26 @@ def test_a_forecast_is_filed_at_half_of_the_steps(tmp_path):
         kind="eval", step=0, rl_flops=0, pass_rate=0.2, problems=256, samples=8
     )
     lines = [start]
-    for step in range(1, 41):
-        rate = float(curve(np.array([float(step)]))[0])
+    for step, rate in enumerate(curve(np.arange(1.0, 41)), 1):
         lines.append(dict(kind="rl", step=step))
         lines.append(start | dict(step=step, rl_flops=step, pass_rate=rate))
 
-    def file_after(step: int) -> dict:
+    def file_after(step: int, more: str = "") -> dict:
         path.unlink(missing_ok=True)
-        kept = [line for line in lines if line["step"] <= step]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        (tmp_path / "metrics.jsonl").write_text(text)
+        kept = [json.dumps(line) for line in lines if line["step"] <= step]
+        (tmp_path / "metrics.jsonl").write_text("\n".join(kept) + more)
         scaling.file_forecast(cfg)
         return json.loads(path.read_text()) if path.exists() else {}
 
-    assert not file_after(19) and not file_after(40)
+    half_a_line = '\n{"kind": "rl", "st'
+    assert not file_after(19) and not file_after(40) and not file_after(20, half_a_line)
     record, late = file_after(20), file_after(24)
-    written = path.stat().st_mtime_ns
-    scaling.file_forecast(cfg)
-    assert path.stat().st_mtime_ns == written
     assert (record["after_step"], late["after_step"], record["steps"]) == (20, 24, 40)
     assert record["rl_flops"][0] == 20 and record["predicted"] == late["predicted"]
     later = curve(np.array(record["rl_flops"]))
-    assert (np.array(record["low"]) <= later).all()
-    assert (later <= np.array(record["high"])).all()
-    with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write('{"kind": "rl", "st')  # a line that is being written
-    path.unlink()
+    assert (record["low"] <= later).all() and (later <= record["high"]).all()
     scaling.file_forecast(cfg)
-    assert not path.exists()
+    assert json.loads(path.read_text()) == late
 
 
 def made_up(arm: str, curve: Sigmoid, cost: float = 2e11, noise: float = 0.0) -> list:
@@ -204,10 +176,8 @@ def made_up(arm: str, curve: Sigmoid, cost: float = 2e11, noise: float = 0.0) ->
         rates = (curve(x) + rng.normal(0, noise, 30)).clip(0, 1)
         start = dict(step=0, pretrain_flops=cost, problems=256, samples=8)
         rows = [start | dict(rl_flops=0, pass_rate=curve.r0)]
-        rows += [
-            start | dict(rl_flops=c, pass_rate=rate)
-            for c, rate in zip(x, rates, strict=True)
-        ]
+        for compute, rate in zip(x, rates, strict=True):
+            rows.append(start | dict(rl_flops=compute, pass_rate=rate))
         results.append(Result(f"{arm}/{seed}", {}, rows, seconds=100.0))
     return results
 
@@ -230,8 +200,6 @@ def test_what_an_arm_changes():
         assert verdict.startswith(f"Beside old, new: {change}.") and "| old |" in tables
     verdict, _, _ = compare.compare_arms({k: v[:2] for k, v in arms.items()})
     assert "too few seeds to tell" in verdict
-    odds = compare.odds_of_a(*[forecast(scaling.pool_runs("", arms["old"]), 1.0)] * 2)
-    assert odds == pytest.approx(0.5)
     # Seeds that end at 0.5 and 0.7: their mean is known to 0.1, whatever the profile.
     ends = [made_up("x", Sigmoid(a, 2.0, 5e10, 0.2))[0] for a in (0.5, 0.7)]
     assert compare.ceiling_sd(forecast(scaling.pool_runs("", ends), 1.0)) >= 0.098
@@ -268,7 +236,7 @@ def test_compute_multipliers_by_hand():
     assert found == pytest.approx(middle * np.exp([-half, 0, half]), rel=0.02)
 
 
-def test_the_plan(tmp_path, capsys):
+def test_the_plan(tmp_path):
     """A target below a ceiling costs what its curve says; 0.99 is refused."""
     curve = Sigmoid(0.9, 1.3, 5e10, 0.2)
     (tmp_path / "split").mkdir()
@@ -286,9 +254,6 @@ def test_the_plan(tmp_path, capsys):
     assert float(cells[2].split()[0]) == pytest.approx(bought, abs=0.01)
     assert cells[3].strip() == "33%"
     assert "further than 4 times what was measured" in planner.plan(tmp_path, 0, 1e15)
-    for flags, message in (([], "either --target or"), (["--target", "2"], "below 1")):
-        assert scaling.main(["plan", "--studies", str(tmp_path), *flags]) == 2
-        assert message in capsys.readouterr().err
 
 
 def test_the_best_split_by_hand():
@@ -315,17 +280,6 @@ def test_the_best_split_by_hand():
         assert study.best_split(bases, total) == pytest.approx(expected, nan_ok=True)
 
 
-def test_majority_by_hand():
-    """3 right against 2 alike: of 5 drawn the right one wins; of 1 three in five do."""
-    study = scaling.load(STUDIES / "inference" / "study.py")
-    rows = {"right": [38], "wrong": [[26]]}
-    assert study.majority_at(rows, 64) == [1.0] and study.pass_at(rows, 64) == [1.0]
-    assert study.majority_at(rows, 1) == pytest.approx([38 / 64], abs=0.12)
-    assert study.pass_at(rows, 1) == pytest.approx([38 / 64])
-    even = {"right": [32], "wrong": [[32]]}  # two of two: 1/4, a tie: 1/2, none: 1/4
-    assert study.majority_at(even, 2) == pytest.approx([0.5], abs=0.12)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_studies_say_what_their_runs_say(name, tmp_path):
     """Page and verdict are made again from the committed runs, word for word."""
@@ -340,23 +294,9 @@ def test_studies_say_what_their_runs_say(name, tmp_path):
 
 @pytest.mark.slow
 def test_forecasts_over_all_committed_runs():
-    """The page of all studies is made again from the committed runs, word for word."""
-    runs = redraw.each_once(
-        {name: read_results(STUDIES / name) for name in redraw.ORDER}
-    )
-    page = (STUDIES / "README.md").read_text()
-    assert page.endswith(redraw.describe_forecasts(runs)) and set(redraw.ORDER) == set(
+    """The page of all studies, word for word, has every study."""
+    runs = {name: read_results(STUDIES / name) for name in redraw.ORDER}
+    found = redraw.describe_forecasts(redraw.each_once(runs))
+    assert (STUDIES / "README.md").read_text().endswith(found) and set(runs) == set(
         NAMES
     )
-
-
-TOLD = re.split("^## ", (ROOT / "docs" / "scaling.md").read_text(), flags=re.M)[1:]
-
-
-@pytest.mark.parametrize("section", TOLD, ids=lambda section: section.split()[0])
-def test_numbers_of_the_findings(section):
-    """Every decimal of a section is one of its study's page, or of ScaleRL's margin."""
-    name, number = section.split()[0], r"\d+\.\d+(?:e[+-]\d+)?"
-    numbers = set(re.findall(number, section)) - {"0.02"}
-    page = STUDIES / ("README.md" if name == "forecasts" else f"{name}/{name}.md")
-    assert numbers and numbers <= set(re.findall(number, page.read_text()))
