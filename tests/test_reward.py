@@ -351,7 +351,7 @@ def test_grid_by_hand():
             "M3@21k01d01#11: M3@21k01d33#11: M4@00k33d32#01#10:",
         ),  # no way, no map
         ("add", "Ac5a8b8+r4q6p6: Ab0a8+q1p1:"),  # letters out of order, a zero in front
-        ("knight", "KA>B-;B>C+: KA>B-;A>B=A:"),  # nobody named C, two named A
+        ("knight", "KA>B-;B>C=A: KA>B-;B>A+;A>A=B:"),  # nobody named C, two named A
         ("tool", "T12-34:"),  # calls take no signs
     ],
 )
