@@ -223,7 +223,8 @@ def reinforce(run: Run, stop: Stop) -> None:
         batch = sample(run, draw_prompts(run))
         # 2. grade every answer
         paid = pay(run, batch)
-        stats = batch_stats(run, batch, paid)
+        drawn = batch  # what the log speaks of, before any is drawn again
+        first_pay = paid
         if cfg.retire:
             count_tries(run, batch, paid)
         if cfg.flat == "resample":
@@ -232,8 +233,9 @@ def reinforce(run: Run, stop: Stop) -> None:
         groups = (paid.rewards - paid.penalties).view(-1, cfg.group_size)  # (P, G)
         advantages = grpo.group_advantages(groups, cfg.advantage)  # (P, G)
         # 4. make the better answers likelier
-        stats |= update(run, batch, advantages, paid)
+        stats = update(run, batch, advantages, paid)
         # 5. report
+        stats |= batch_stats(run, drawn, first_pay)
         run.step += 1
         run.log("rl", **stats, skipped=run.skipped)
         ring_alarms(run)
