@@ -127,20 +127,6 @@ class Run:
             self.rows.append(row)
 
 
-def begin_rl(run: Run) -> None:
-    """Keep the weights as the base and start RL with a fresh optimizer."""
-    run.base = {name: w.clone() for name, w in run.model.state_dict().items()}
-    run.phase = "rl"
-    run.step = 0
-    run.optimizer = optimizer_of(run.model, run.cfg.lr)
-
-
-def optimizer_of(model: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
-    """AdamW without weight decay."""
-    options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    return torch.optim.AdamW(model.parameters(), lr, **options)
-
-
 def apply_gradients(run: Run, lr: float) -> float | None:
     """Clip to MAX_GRAD_NORM and step. Returns the norm before clipping: large ones mean
     a learning rate that is too high, and exactly 0 means that nothing pulls.
@@ -453,33 +439,6 @@ def loss_columns(
 # Measuring pass rates
 
 
-def test_set(cfg: Config) -> list[Problem]:
-    """The held-out problems: the same for every seed, size and recipe of a task."""
-    task = find_task(cfg.task)
-    levels = task.test_levels(cfg.level_list)
-    count = -(-cfg.eval_problems // len(levels))
-    return [p for level in levels for p in task.test_problems(level, count)]
-
-
-def sample_and_score(
-    run: Run,
-    problems: list[Problem],
-    samples: int,
-    key: tuple[int, ...],
-    greedy: bool,
-    max_new: int = 0,  # room of an answer; 0: that of the run
-) -> tuple[Batch, Tensor]:
-    """Answers to problems and their verdicts (P, samples), charged to evaluation.
-
-    Evaluation is no part of RL compute: how often one looks must not move the curve.
-    """
-    room = max_new or run.cfg.max_new
-    with run.ledger.timed("evaluation"):
-        batch = rollout(run.model, problems, samples, room, key, run.buffers, greedy)
-        run.ledger.charge_rollout(run.model.config, batch, samples, "evaluation")
-    return batch, batch.verdicts().view(-1, samples)
-
-
 def evaluate(run: Run, samples: int) -> None:
     """Held-out pass rate, sampled at temperature 1 and greedy: logged and printed."""
     cfg, problems = run.cfg, test_set(run.cfg)
@@ -517,14 +476,49 @@ def evaluate(run: Run, samples: int) -> None:
     )
 
 
-def read_rows(folder: Path, kind: str) -> list[dict]:
-    """Rows of one kind from a run's metrics.jsonl."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [row for row in map(json.loads, lines) if row["kind"] == kind]
-
-
 # ---- second evening ------------------------------------------------------------------
-# What a step logs, and which levels RL trains on
+# What the loop and the evaluation lean on
+
+
+def begin_rl(run: Run) -> None:
+    """Keep the weights as the base and start RL with a fresh optimizer."""
+    run.base = {name: w.clone() for name, w in run.model.state_dict().items()}
+    run.phase = "rl"
+    run.step = 0
+    run.optimizer = optimizer_of(run.model, run.cfg.lr)
+
+
+def optimizer_of(model: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
+    """AdamW without weight decay."""
+    options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    return torch.optim.AdamW(model.parameters(), lr, **options)
+
+
+def test_set(cfg: Config) -> list[Problem]:
+    """The held-out problems: the same for every seed, size and recipe of a task."""
+    task = find_task(cfg.task)
+    levels = task.test_levels(cfg.level_list)
+    count = -(-cfg.eval_problems // len(levels))
+    return [p for level in levels for p in task.test_problems(level, count)]
+
+
+def sample_and_score(
+    run: Run,
+    problems: list[Problem],
+    samples: int,
+    key: tuple[int, ...],
+    greedy: bool,
+    max_new: int = 0,  # room of an answer; 0: that of the run
+) -> tuple[Batch, Tensor]:
+    """Answers to problems and their verdicts (P, samples), charged to evaluation.
+
+    Evaluation is no part of RL compute: how often one looks must not move the curve.
+    """
+    room = max_new or run.cfg.max_new
+    with run.ledger.timed("evaluation"):
+        batch = rollout(run.model, problems, samples, room, key, run.buffers, greedy)
+        run.ledger.charge_rollout(run.model.config, batch, samples, "evaluation")
+    return batch, batch.verdicts().view(-1, samples)
 
 
 def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
@@ -729,6 +723,12 @@ def write_samples(run: Run, batch: Batch, right: Tensor) -> None:
         for p in range(0, num_prompts, num_prompts // 8 + 1):
             verdict = "right" if right[p, 0] else "wrong"
             file.write(f"  {verdict}  {replay(batch, p * group)}\n")
+
+
+def read_rows(folder: Path, kind: str) -> list[dict]:
+    """Rows of one kind from a run's metrics.jsonl."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["kind"] == kind]
 
 
 def plot_curve(run: Run) -> None:
