@@ -204,7 +204,7 @@ def test_bootstraps_are_too_narrow():
                 inside.append(low <= truth.a <= high)
         held.append(np.mean(inside))
     print(f"bootstraps held A in {np.round(held, 3)}")
-    assert 0.35 < min(held) and max(held) < 0.85
+    assert 0.2 < min(held) and max(held) < 0.8
 
 
 @pytest.mark.slow
