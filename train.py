@@ -63,8 +63,7 @@ def train(cfg: Config) -> Run:
     """Run a config to its end, from wherever its folder says it stands."""
     run, stop = open_run(cfg), Stop()
     params = sum(p.numel() for p in run.model.parameters())
-    where = f"{run.device}, {cfg.threads} threads; writing to {run.folder}"
-    print(f"{cfg.task}: a model of {params:,} parameters on {where}")
+    print(f"{cfg.task}: {params:,} parameters on {run.device}; writing to {run.folder}")
     if run.phase == "pretrain":
         print(f"\npretraining a base on demonstrations, {cfg.pretrain_steps} steps")
         pretrain(run, stop)
@@ -72,8 +71,7 @@ def train(cfg: Config) -> Run:
     if not run.levels:
         print("\ncalibrating: which levels are neither hopeless nor solved?")
         calibrate(run)
-        size = f"{cfg.prompts_per_step} prompts x {cfg.group_size} answers"
-        print(f"\nreinforcement learning, {cfg.steps} steps of {size}\n{HEADER}")
+        print(f"\nreinforcement learning, {cfg.steps} steps\n{HEADER}")
         if cfg.reward == "learned":
             fit_reward(run)
         evaluate(run, 4 * cfg.eval_samples)
@@ -88,12 +86,16 @@ def train(cfg: Config) -> Run:
 
 
 # --------------------------------------------------------------------------------------
-# The state of a run, and what each phase of it cost
+# The state of a run. Its ledger (model.py) knows what each phase has cost
 
 
 @dataclass
 class Run:
-    """A run in progress. `phase` is pretrain, then rl; `step` counts within each."""
+    """A run in progress: what `train` hands from phase to phase.
+
+    `phase` is pretrain, then rl; `step` counts within each. What a checkpoint keeps of
+    it is in SAVED and `save`.
+    """
 
     cfg: Config
     folder: Path
@@ -140,7 +142,8 @@ def optimizer_of(model: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
 
 
 def apply_gradients(run: Run, lr: float) -> float | None:
-    """Clip to MAX_GRAD_NORM and step. Returns the norm before clipping.
+    """Clip to MAX_GRAD_NORM and step. Returns the norm before clipping: large ones mean
+    a learning rate that is too high, and exactly 0 means that nothing pulls.
 
     A norm that is not finite is no step: no weight and no moment changes, `skipped`
     counts it, and None comes back. The test comes before clipping, which would turn one
@@ -148,21 +151,20 @@ def apply_gradients(run: Run, lr: float) -> float | None:
     """
     params = list(run.model.parameters())
     norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
-    if norm.isfinite():
+    finite = bool(norm.isfinite())
+    if finite:
         for group in run.optimizer.param_groups:
             group["lr"] = lr
         torch.nn.utils.clip_grads_with_norm_(params, MAX_GRAD_NORM, norm)
         run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
-    if norm.isfinite():
-        return norm.item()
-    run.skipped += 1
-    if run.skipped == 3:
+    run.skipped += not finite
+    if not finite and run.skipped == 3:
         raise FloatingPointError(
             f"the gradient of {run.phase} step {run.step} is not finite, the third "
             "time in this run; lower the learning rate"
         )
-    return None
+    return norm.item() if finite else None
 
 
 # --------------------------------------------------------------------------------------
@@ -206,7 +208,12 @@ def pretrain(run: Run, stop: Stop) -> None:
 
 
 def reinforce(run: Run, stop: Stop) -> None:
-    """The RL loop, one step as the README's five."""
+    """The RL loop, one step as the README's five.
+
+    A sampled token's way to its gradient: `sample` writes it and its log-probability,
+    `pay` values the whole answer, group_advantages compares that with the group, and
+    `update` makes the tokens of better answers likelier, by the same weight each.
+    """
     cfg = run.cfg
     # Evaluations come evenly in log steps; the last step is always among them.
     marks = {round(s) for s in np.geomspace(1, max(cfg.steps, 1), cfg.evals).tolist()}
@@ -282,8 +289,8 @@ def sample(run: Run, problems: list[Problem], first: int = 0) -> Batch:
             problems,
             cfg.group_size,
             cfg.max_new,
-            key=(cfg.seed, RL, run.step),
-            buffers=run.buffers,
+            (cfg.seed, RL, run.step),
+            run.buffers,
             numbers=list(range(first, first + len(problems))),
         )
         run.ledger.charge_rollout(run.model.config, batch, cfg.group_size)
@@ -294,8 +301,7 @@ def sample(run: Run, problems: list[Problem], first: int = 0) -> Batch:
 class Pay:
     """What RL is paid for a batch, an entry for each answer (B,) or token (B, T)."""
 
-    verdicts: Tensor  # (B,) the truth
-    rewards: Tensor  # (B,) the same, unless --reward or noise say otherwise
+    rewards: Tensor  # (B,) the verdicts, unless --reward or noise say otherwise
     penalties: Tensor  # (B,) subtracted before answers are compared
     token_penalties: Tensor  # (B, T) subtracted from each token's advantage
     base_logp: Tensor  # (B, T) under the base; equal to logp if nobody asked
@@ -325,7 +331,7 @@ def pay(run: Run, batch: Batch) -> Pay:
         written = torch.tensor([end - start for start, end in ends])
         overlong = grpo.overlong_penalty(written, cfg.max_new, cfg.max_new // 5)
         penalties = penalties - overlong.float()
-    return Pay(batch.verdicts(), rewards, penalties, token_penalties, base_logp)
+    return Pay(rewards, penalties, token_penalties, base_logp)
 
 
 def grade(run: Run, batch: Batch, phase: str = "reward") -> Tensor:
@@ -461,7 +467,10 @@ def sample_and_score(
     greedy: bool,
     max_new: int = 0,  # room of an answer; 0: that of the run
 ) -> tuple[Batch, Tensor]:
-    """Answers to problems and their verdicts (P, samples), charged to evaluation."""
+    """Answers to problems and their verdicts (P, samples), charged to evaluation.
+
+    Evaluation is no part of RL compute: how often one looks must not move the curve.
+    """
     room = max_new or run.cfg.max_new
     with run.ledger.timed("evaluation"):
         batch = rollout(run.model, problems, samples, room, key, run.buffers, greedy)
@@ -476,9 +485,7 @@ def evaluate(run: Run, samples: int) -> None:
     batch, right = sample_and_score(run, problems, samples, key, greedy=False)
     _, greedy = sample_and_score(run, problems, 1, key, greedy=True)
     low, high = wilson(right.mean().item(), right.numel())
-    levels = {problem.level: [] for problem in problems}
-    for problem, verdicts in zip(problems, right, strict=True):
-        levels[problem.level].append(verdicts)
+    levels = np.array([problem.level for problem in problems])
     base_logp = logprobs_under(run, batch, run.base, "evaluation")
     row = {
         "split": "test",
@@ -489,7 +496,9 @@ def evaluate(run: Run, samples: int) -> None:
         "problems": len(problems),
         "samples": samples,
         "pass_at": pass_at(right),
-        "by_level": {n: torch.stack(x).mean().item() for n, x in levels.items()},
+        "by_level": {
+            int(n): right[levels == n].mean().item() for n in dict.fromkeys(levels)
+        },
         **describe_answers(batch),
         "correct": right.sum(1).int().tolist(),
         "kl_base": kl_to_base(batch, base_logp).mean().item(),
@@ -517,10 +526,16 @@ def read_rows(folder: Path, kind: str) -> list[dict]:
 
 
 def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
-    """What a step's samples say about the policy: `reward` is paid, `gold` is true.
+    """What a step's samples say about the policy. Healthy is:
 
-    Entropy is the mean of -log pi over sampled tokens: an unbiased estimate, for free.
-    `identical` is the share of groups whose answers are the same, token by token.
+    reward, gold   mean that is paid, and that is right; both rise, noisily
+    live_groups    share of groups with contrast, the only ones that teach: above 0.3
+    entropy        mean of -log pi over sampled tokens, an unbiased estimate for
+                   free: falls slowly, not to 0 at once
+    identical      share of groups whose answers are the same, token by token: few
+    answer_tokens  an answer's mean length: grows if thinking pays
+    truncated      share that ran out of tokens: below 0.05
+    kl_base        nats of an answer from the base: below 10
     """
     cfg = run.cfg
     groups = batch.tokens.view(-1, cfg.group_size, batch.tokens.shape[1])
@@ -528,7 +543,7 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
     live = grpo.live_groups(paid.rewards.view(-1, cfg.group_size))
     stats = {
         "reward": paid.rewards.mean().item(),
-        "gold": paid.verdicts.mean().item(),
+        "gold": batch.verdicts().mean().item(),
         "live_groups": live.float().mean().item(),
         "entropy": -batch.logp.sum().item() / max(batch.mask.sum().item(), 1.0),
         "identical": same.float().mean().item(),
@@ -617,8 +632,9 @@ def fit_reward(run: Run) -> None:
             problems.append(task.draw(level, "calibrate", rng))
         batch = rollout(run.model, problems, 16, cfg.max_new, key, run.buffers)
         run.ledger.charge_rollout(run.model.config, batch, 16, "reward")
-        noise = (cfg.false_positive, cfg.false_negative)
-        labels = reward.flip_verdicts(batch.verdicts().numpy(), key, *noise)
+        labels = reward.flip_verdicts(
+            batch.verdicts().numpy(), key, cfg.false_positive, cfg.false_negative
+        )
         found = [reward.held_out_part(env.problem) for env in batch.envs]
         groups, parts = np.array(found).T
         data = reward.Labelled(batch.tokens, batch.lengths, labels, groups, parts)
@@ -635,7 +651,9 @@ def fit_reward(run: Run) -> None:
 
 WINDOW = 10  # steps that an alarm averages over: the last ones against the first
 SENTENCES = {
-    "contrast": f"no group had any contrast for {WINDOW} steps; {{why}}",
+    "contrast": "no group had any contrast for 10 steps; at reward 0 no answer is "
+    "right (too hard, or the verifier is wrong), at 1 every one (too easy), between "
+    "them rewards depend on the prompt only, or is sampling still random?",
     "identical": "all samples of every group are identical; entropy has collapsed, or "
     "samples share their random numbers",
     "gradient": "the gradient is exactly 0 although groups have contrast; everything "
@@ -685,15 +703,7 @@ def alarms_ringing(rows: list[dict], lag: int = 0) -> dict[str, str]:
         "gap": full and grown > 0.1,
         "kl_base": full and now["kl_base"] > 10,
     }
-    why = "rewards depend on the prompt only"
-    if now["identical"] > 0.5:
-        why = "the samples of a group are the same; is sampling still random?"
-    elif now["reward"] == 0:
-        why = "no answer is right: too hard for this base, or the verifier is wrong"
-    elif now["reward"] == 1:
-        why = "every answer is right: too easy, choose harder --levels"
-    told = {**last, "why": why}
-    return {name: SENTENCES[name].format(**told) for name in rings if rings[name]}
+    return {name: SENTENCES[name].format(**last) for name in rings if rings[name]}
 
 
 def ring_alarms(run: Run) -> None:
@@ -717,13 +727,6 @@ def write_samples(run: Run, batch: Batch, right: Tensor) -> None:
         for p in range(0, num_prompts, num_prompts // 8 + 1):
             verdict = "right" if right[p, 0] else "wrong"
             file.write(f"  {verdict}  {replay(batch, p * group)}\n")
-
-
-# Columns of evaluations that are compared before and after RL.
-COMPARED = (
-    "pass_rate pass_rate_greedy answer_tokens think_share pass_rate_think "
-    "pass_rate_direct turns recovery"
-).split()
 
 
 def plot_curve(run: Run) -> None:
@@ -752,11 +755,11 @@ def plot_curve(run: Run) -> None:
     top.set(ylim=(0, 1.06), ylabel="held-out pass rate", xscale="log")
     top.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     title = f"{run.cfg.task}, seed {run.cfg.seed}: {base:.2f} to {rates[-1]:.2f}"
-    top.set_title(f"{title} in {run.step} RL steps", pad=24)
+    top.set_title(title, pad=24)
     bottom.plot(flops, columns["answer_tokens"], "o-", color="C2")
     bottom.axhline(start["answer_tokens"], color="gray", lw=0.8, ls=":")
     bottom.set(xlabel="RL compute (FLOPs)", ylabel="answer length (tokens)")
-    bottom.set_ylim(0, 1.2 * max(start["answer_tokens"], *columns["answer_tokens"]))
+    bottom.set_ylim(0)
     figure.savefig(run.folder / "curve.png", dpi=130)
     plt.close(figure)
 
@@ -767,7 +770,9 @@ def report(run: Run) -> None:
     rows = read_rows(run.folder, "eval")
     before, after = rows[0], rows[-1]
     print(f"\n{'held out':26}{'base':>10}{'after RL':>10}")
-    for name in COMPARED:
+    compared = "pass_rate pass_rate_greedy answer_tokens think_share pass_rate_think "
+    compared += "pass_rate_direct turns recovery"
+    for name in compared.split():
         cells = [f"{row[name]:10.3f}" if name in row else "-" for row in rows]
         if name in before or name in after:
             print(f"{name:26}{cells[0]:>10}{cells[-1]:>10}")
@@ -869,42 +874,45 @@ def new_run(cfg: Config) -> Run:
 
 
 def open_run(cfg: Config) -> Run:
-    """The run of a config: new, continued where it stopped, or begun from a base.
+    """The run of a config. There are three ways in:
 
-    ValueError if the folder cannot be written or holds a run that does not fit.
+        the folder holds this very config, or one of fewer steps     it goes on
+        it holds, or --base lends, a base that fits                  RL begins anew
+        neither                                                      all begins anew
+
+    ValueError if the folder holds a run that does not fit, OSError if it cannot be
+    written.
     """
     run, folder = new_run(cfg), cfg.folder()
     begun = (folder / "checkpoint.pt").exists()
     lender = folder if begun else Path(cfg.base)
     state = read_checkpoint(lender, run.device) if begun or cfg.base else {}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in LOGS:
-            (folder / name).touch()
-    except OSError as error:
-        raise ValueError(
-            f"--out {folder} cannot be written ({error.strerror}); choose another"
-        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in LOGS:
+        (folder / name).touch()
     ours, theirs = asdict(cfg), state.get("config", {})
     changed = [n for n in ours if state and ours[n] != theirs.get(n)]
+    # A base of one's own must be the very same; a borrowed one must fit.
+    needed = BASE_FIELDS if begun else "task dim layers heads kv_heads".split()
+    if set(changed) & set(needed):
+        detail = [f"{n} {theirs.get(n)!r} there, {ours[n]!r} here" for n in changed]
+        raise ValueError(
+            f"{lender} holds a run of another config ({', '.join(detail)}); choose "
+            "another folder or delete it"
+        )
     if begun and set(changed) <= {"steps", "out", "base"}:
         load(run, state)
     else:
-        # A base of one's own must be the very same; a borrowed one must fit.
-        needed = BASE_FIELDS if begun else "task dim layers heads kv_heads".split()
-        detail = [f"{n} {theirs.get(n)!r} there, {ours[n]!r} here" for n in changed]
-        if set(changed) & set(needed):
-            raise ValueError(
-                f"{lender} holds a run of another config ({', '.join(detail)}); choose "
-                "another folder or delete it"
-            )
         start_afresh(run, state, lender)
     (folder / "config.json").write_text(json.dumps(ours, indent=1) + "\n")
     return run
 
 
 def load(run: Run, state: dict) -> None:
-    """Continue from a checkpoint: the inverse of save, logs included."""
+    """Continue from a checkpoint: the inverse of save, logs included.
+
+    Rows that were logged after it are cut off: the steps they tell of come again.
+    """
     for name in SAVED:
         setattr(run, name, state[name])
     run.model.load_state_dict(state["model"])
@@ -1049,12 +1057,9 @@ class Config:
         check_numbers(self)
         grpo.check_choices(self)
         reward.check_reward(self.reward, find_task(self.task))
-        if self.longest[0] + self.max_new > self.gpt().context:
-            raise ValueError(
-                f"a prompt of {self.longest[0]} tokens and an answer of up to "
-                f"{self.max_new} do not fit the context of {self.context}; raise "
-                "--context"
-            )
+        room = self.longest[0] + self.max_new
+        if self.context and self.context < room:
+            raise ValueError(f"context must be at least {room} for this task's lengths")
 
     @cached_property
     def level_list(self) -> list[int]:
@@ -1123,7 +1128,10 @@ def check_numbers(cfg: Config) -> None:
 
 
 def make_config(**given: object) -> Config:
-    """Config of the fields given, the recipe's, the task's own, then the defaults."""
+    """Config of the fields given, the recipe's, the task's own, then the defaults.
+
+    What is given more precisely wins: a flag over a recipe, a recipe over a task.
+    """
     task = find_task(str(given.get("task", Config.task)))
     recipe = grpo.RECIPES.get(str(given.get("recipe", "")), {})
     return Config(**{**task.defaults, **recipe, **given})  # type: ignore[arg-type]
@@ -1178,9 +1186,9 @@ def main(argv: list[str]) -> int:
             interact(Path(flags["interact"]), flags.get("task", ""))
         else:
             raise ValueError("--interact takes a folder, and --task if that is a file")
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"train.py: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
+        return 1 if isinstance(error, FloatingPointError) else 2
     return 0
 
 

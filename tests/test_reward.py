@@ -22,11 +22,7 @@ import reward
 from reward import TASKS, Corpus, find_task, of_level
 
 ROOT = Path(reward.__file__).parent
-OWN = [
-    find_task(str(path))
-    for path in sorted(ROOT.glob("docs/tasks/*.py"))
-    if path.stem != "tasks"
-]
+OWN = [find_task(str(path)) for path in sorted(ROOT.glob("docs/tasks/[!t]*.py"))]
 ALL = TASKS | {task.name: task for task in OWN}
 LEVELS = [(name, level) for name, task in ALL.items() for level in task.levels]
 EXACT = ("chain", "knight", "path", "compose", "guess", "reverse", "grid")
@@ -66,7 +62,7 @@ def test_demonstrations_are_right_and_fit_the_cap(name, level):
         ("chain", 3, (12, 24)),  # C3a+5b-9c+1: and [3a+5=8;8b-9=9;9c+1=0]0
         ("knight", 3, (20, 60)),  # KA>B-;B>C=A;C>A+&B-:
         ("guess", 2, (4, 7)),  # Gp4: and h>l<j>k
-        ("count", 5, (20, 160)),  # N30,30,30,30,30=150: is too rare to be measured
+        ("count", 4, (17, 121)),  # N30,30,30,30=120: is too rare to be measured
         ("grid", 4, (18, 91)),  # 16 turns of u{13k}, the last without an answer
     ],
 )
@@ -121,6 +117,8 @@ def verify(prompt, text):
         (CHAIN, "\n", False),
         (CHAIN, "", False),
         (CHAIN, "٩\n", False),  # Arabic-Indic nine
+        ("Rabc:", "[c,cb,cba]cba\n", True),
+        ("Rabc:", "abc\n", False),
         (ADD, "13\n", True),
         (ADD, "[31]13\n", True),
         (ADD, "+13\n", False),
@@ -162,7 +160,7 @@ def test_verdicts(prompt, text, verdict):
         (PATH, "ekp", False),
         (PATH, "aek", False),
         (PATH, "acbl", False),  # the other arm
-        (PATH, "aeaekp", False),
+        ("Pab,ba,ac;ac:", "abac", False),  # to a node twice
         (PATH, "a,e,k,p", False),
         (COMPOSE, "ggjb", True),
         (COMPOSE, "GGJB", False),
@@ -216,15 +214,6 @@ def test_every_knight_puzzle_has_one_solution(level):
         assert task.think(problem, 0.0, rng)[1] == good[0]
         wrong = good[0].translate(str.maketrans("+-", "-+"))
         assert not task.verify(problem, wrong + "\n")
-
-
-def test_knight_answers_are_spread_evenly():
-    """No world is likelier than 1 in 2^n: a constant guess gains nothing."""
-    task, rng = TASKS["knight"], random.Random(21)
-    answers = Counter(
-        task.think(task.generate(3, rng), 0.0, rng)[1] for _ in range(4000)
-    )
-    assert len(answers) == 8 and max(answers.values()) / 4000 < task.chance[3] + 0.02
 
 
 def test_expressions_against_python():
@@ -308,8 +297,6 @@ def test_tool_by_hand():
     said = [env.step("c59*9\n") for _ in range(6)]
     assert said == [("{E}", False)] * 5 + [("", True)]  # the budget is six turns
     assert env.failed and env.score() == 0.0
-    with pytest.raises(ValueError, match="no tool problem"):
-        task.read("T12-34:")  # calls take no signs
 
 
 @pytest.mark.parametrize("level, ceiling", [(1, 0.98976), (2, 0.91296), (3, 0.68256)])
@@ -356,10 +343,23 @@ def test_grid_by_hand():
     assert env.score() == 1.0 and env.invalid == 1 and not env.failed
 
 
-def test_maps_that_cannot_be_solved_are_refused():
-    for prompt in ("M3@21k01d01#11:", "M3@21k01d33#11:", "M4@00k33d32#01#10:"):
-        with pytest.raises(ValueError, match="no grid problem"):
-            TASKS["grid"].read(prompt)
+@pytest.mark.parametrize(
+    "name, prompts",
+    [
+        (
+            "grid",
+            "M3@21k01d01#11: M3@21k01d33#11: M4@00k33d32#01#10:",
+        ),  # no way, no map
+        ("add", "Ac5a8b8+r4q6p6: Ab0a8+q1p1:"),  # letters out of order, a zero in front
+        ("knight", "KA>B-;B>C=A: KA>B-;B>A+;A>A=B:"),  # nobody named C, two named A
+        ("tool", "T12-34:"),  # calls take no signs
+    ],
+)
+def test_prompts_that_make_no_sense_are_refused(name, prompts):
+    for prompt in prompts.split():
+        assert ALL[name].form.fullmatch(prompt)
+        with pytest.raises(ValueError, match=f"no {name} problem"):
+            ALL[name].read(prompt)
 
 
 def test_a_map_and_its_mirror_image_are_one_problem():
