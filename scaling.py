@@ -4,8 +4,9 @@
     python scaling.py fit curves.csv        the same fits for anybody's runs
     python scaling.py plan --target 0.9     what it would cost, by the fitted studies
 
-Read last, after train.py: a fit, its interval, a forecast and its band. Then scores,
-figures, the runner, studies, the planner, fits of anybody's runs.
+Read last, after train.py: a fit, its interval, a forecast and its band; then rivals,
+figures, the runner, studies, fits of anybody's runs. More stands in docs/studies: arms
+compared (compare.py), the planner (plan.py), all pages made again (redraw.py).
 
     R(C) = R_0 + (A - R_0) / (1 + (C_mid / C)^B)      ScaleRL arXiv:2510.13786, Eq. 1
 
@@ -352,7 +353,6 @@ def fit_tail(f: Forecast) -> tuple[Law, Law]:
 
 # Why the data may not say where a curve ends.
 REFUSALS = {
-    "": "",
     "falls": "it rises and then falls",
     "flat": "the curve is flat or falls: there is no gain to extrapolate",
     "early": "the fitted points may end at {reach:.1f} C_mid, 2 are needed",
@@ -361,7 +361,7 @@ REFUSALS = {
 
 
 def refusal(f: Forecast) -> str:
-    """The key in REFUSALS of why no ceiling is told; empty if one is."""
+    """The key in REFUSALS of why no ceiling is told; empty if it is told."""
     low, high = f.bounds["a"]
     if falls(f):
         return "falls"
