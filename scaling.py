@@ -203,11 +203,9 @@ def dependence(curve: Curve, fit: Sigmoid) -> float:
     the others is so all along. A fit of p parameters to runs of n points pulls the
     plain estimate down, by about (1 + p + 3 rho) / n.
     """
-    products, squares = 0.0, 0.0
-    for x, y in curve.runs:
-        r = y - fit(x)
-        products += (r[1:] * r[:-1]).sum()
-        squares += (r * r).sum()
+    residuals = [y - fit(x) for x, y in curve.runs]
+    products = sum((r[1:] * r[:-1]).sum() for r in residuals)
+    squares = sum((r * r).sum() for r in residuals)
     count = np.mean([len(x) for x, _ in curve.runs])
     plain = products / squares if squares > 0 else 0.0
     p = 3 if curve.r0 is not None else 4
@@ -673,7 +671,8 @@ def run_all(jobs: list[Config], workers: int) -> dict[str, str]:
     A signal stops the processes, which save first, and comes out as KeyboardInterrupt.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    began, stop = time.time(), threading.Event()
+    began = time.time()
+    stop = threading.Event()
     pool = ThreadPoolExecutor(workers)
     runs: dict[str, Future[str]] = {}
     try:
