@@ -135,8 +135,9 @@ def test_micro_batches_by_hand():
     parts = model.by_length(lengths, 2)
     assert parts == [[1, 3], [4, 2], [0]]
     tokens = torch.arange(20).view(5, 4)
-    cut, same = model.trim(lengths, parts[1], tokens, -tokens)
-    assert cut.tolist() == [[16, 17, 18], [8, 9, 10]] and torch.equal(same, -cut)
+    cut = model.trim(lengths, parts[1], {"tokens": tokens, "first": tokens[:, 0]})
+    assert cut["tokens"].tolist() == [[16, 17, 18], [8, 9, 10]]
+    assert cut["first"].tolist() == [16, 8]
 
 
 def test_same_logits_as_qwen3():
