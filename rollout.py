@@ -437,10 +437,8 @@ def write_back(
 
 
 def compact(work: Work) -> None:
-    """If a quarter of the slots is idle, move the busy ones to the front.
-
-    What stands behind them is no longer run.
-    """
+    """If a quarter of the slots is idle, move the busy ones to the front; the others
+    are no longer run."""
     busy = work.busy()
     slots = len(work.working)
     if work.queue or slots <= MIN_SLOTS or len(busy) > BUSY_SHARE * slots:
