@@ -168,7 +168,7 @@ def policy_loss(
         gspo       clip, with r = (prod_t r_it)^(1 / n_i)           2507.18071
 
     r is `ratio`, A is `advantages`, w is `weights`, c is `correction` or 1. Ratio and
-    cut are detached, 1 and False where mask is 0.
+    cut are detached, 1 and False where mask is 0. cispo caps a weight, drops no token.
     """
     assert kind in LOSSES, kind
     assert logp.shape == old_logp.shape == mask.shape
