@@ -25,10 +25,10 @@ FORK = multiprocessing.get_context("fork")
 # The fast tests that should see a bug of a file, the likeliest first.
 TESTS = {
     "model.py": "test_model test_rollout test_device",
-    "reward.py": "test_reward test_reward_models test_reinforce",
+    "reward.py": "test_reward test_reward_models test_reinforce_rewards",
     "rollout.py": "test_rollout test_device",
     "grpo.py": "test_grpo test_reinforce",
-    "train.py": "test_reinforce test_train test_reward_models",
+    "train.py": "test_reinforce test_reinforce_rewards test_train",
     "scaling.py": "test_scaling",
 }
 Bug = tuple[str, str, str, str]  # file, what is wrong, old text, new text
