@@ -45,7 +45,7 @@ from tqdm import tqdm
 import grpo
 import reward
 from model import GPT, PHASES, GPTConfig, Ledger, by_length, trim, with_weights
-from reward import Problem, demo_batch, find_task, pass_at, wilson
+from reward import Problem, demo_batch, find_task, pass_at, test_set, wilson
 from rollout import Batch, Buffers, describe_answers, join, replay, rollout
 
 # Streams of random numbers: a key is (seed, stream, step), then prompt and sample.
@@ -494,14 +494,6 @@ def optimizer_of(model: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr, **options)
 
 
-def test_set(cfg: Config) -> list[Problem]:
-    """The held-out problems: the same for every seed, size and recipe of a task."""
-    task = find_task(cfg.task)
-    levels = task.test_levels(cfg.level_list)
-    count = -(-cfg.eval_problems // len(levels))
-    return [p for level in levels for p in task.test_problems(level, count)]
-
-
 def sample_and_score(
     run: Run,
     problems: list[Problem],
@@ -716,7 +708,7 @@ def ring_alarms(run: Run) -> None:
 
 
 def write_samples(run: Run, batch: Batch, right: Tensor) -> None:
-    """Append a few answers to samples.txt, so that a reader can see what changed."""
+    """Append the first sample of eight problems to samples.txt: see what changes."""
     num_prompts, group = right.shape
     with open(run.folder / "samples.txt", "a") as file:
         file.write(f"step {run.step}\n")
@@ -827,7 +819,10 @@ def save(run: Run) -> None:
 
 
 class Stop:
-    """Notes SIGINT and SIGTERM; a run saves and leaves at its next step."""
+    """Notes SIGINT and SIGTERM; a run saves and leaves at its next step.
+
+    A second signal does not wait. Without any the run is saved every SAVE_SECONDS.
+    """
 
     def __init__(self) -> None:
         self.signum = 0
@@ -837,7 +832,7 @@ class Stop:
 
     def note(self, signum: int, frame: object) -> None:
         self.signum = signum
-        signal.signal(signum, signal.SIG_DFL)  # a second one does not wait
+        signal.signal(signum, signal.SIG_DFL)
 
     def save_sometimes(self, run: Run) -> None:
         """Save now and then; on a signal save and exit."""
@@ -962,7 +957,10 @@ def finished_run(folder: Path) -> Run:
 
 
 def interact(folder: Path, named: str) -> None:
-    """A person gives problems; the trained model answers, its environment too."""
+    """A person gives problems; the trained model answers, its environment too.
+
+    `named` is the file of the task's code, if the command names one.
+    """
     require_same_code(folder, read_checkpoint(folder)["config"]["task"], named)
     run, rng = finished_run(folder), random.Random()
     task = find_task(run.cfg.task)
@@ -999,7 +997,11 @@ def require_same_code(folder: Path, saved: str, named: str) -> None:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides a run. An empty string means: the task's own choice."""
+    """Everything that decides a run. An empty string means: the task's own choice.
+
+    The words behind a field are also the help of its flag; what a task sets differently
+    stands in its `defaults`, what a paper does in grpo.RECIPES.
+    """
 
     # run
     task: str = "chain"  # its name, or the path of a file with a task of your own
