@@ -43,16 +43,13 @@ from statistics import NormalDist
 from types import ModuleType
 from typing import NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from train import BASE_FIELDS, Config, make_config, read_checkpoint, read_rows
 
 Array = np.ndarray
-Law = Callable[[Array], Array]  # pass rate or its standard deviation, of compute
 
 # --------------------------------------------------------------------------------------
 # A fit of one curve
@@ -147,7 +144,7 @@ class Curve:
 
     def end(self) -> float:
         """The largest compute of any run."""
-        return max(x.max() for x, _ in self.runs)
+        return float(self.points()[0].max())
 
 
 Bounds = dict[str, tuple[float, float]]  # 90 % intervals of a, b and c_mid
@@ -173,18 +170,14 @@ def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Si
     extra = error - error.min()
     # How fast the error grows with A while R_0, if it is fitted, follows.
     gh = (g * (1 - g)).sum(1)
-    follow = np.zeros(len(g))
-    if curve.r0 is None:
-        follow = gh / np.maximum(((1 - g) ** 2).sum(1), 1e-12)
+    hh = np.maximum(((1 - g) ** 2).sum(1), 1e-12)
+    follow = gh / hh if curve.r0 is None else 0 * gh
     info = np.maximum((g * g).sum(1) - follow * gh, 1e-12)
     inside = extra <= allowed
     half = np.sqrt((allowed - extra[inside]) / info[inside])
-    ends = np.clip([(a[inside] - half).min(), (a[inside] + half).max()], 0, 1)
-    bounds = {
-        "a": tuple(ends.tolist()),
-        "b": (float(b[inside].min()), float(b[inside].max())),
-        "c_mid": (float(c[inside].min()), float(c[inside].max())),
-    }
+    ends = np.clip([a[inside] - half, a[inside] + half], 0, 1)
+    values = {"a": ends, "b": b[inside], "c_mid": c[inside]}
+    bounds = {name: (float(v.min()), float(v.max())) for name, v in values.items()}
     rng = np.random.default_rng(0)
     chance = np.exp(-extra / (2 * variance))
     i = rng.choice(len(b), num_draws, p=chance / chance.sum())
@@ -192,8 +185,8 @@ def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Si
     starts = r0[i] - follow[i] * (tops - a[i])
     if curve.r0_error:
         starts = starts + rng.normal(0, curve.r0_error, num_draws)
-    columns = zip(tops, b[i], c[i], starts, strict=True)
-    return bounds, [Sigmoid(*map(float, values)) for values in columns]
+    rows = np.stack([tops, b[i], c[i], starts], 1).tolist()
+    return bounds, [Sigmoid(*row) for row in rows]
 
 
 def dependence(curve: Curve, fit: Sigmoid) -> float:
@@ -228,11 +221,11 @@ def student(degrees: float) -> float:
 class Forecast:
     """What the points up to `until` say: where a curve ends, and what comes next.
 
-    Where it ends is the sigmoid's A. What comes next is the sigmoid moved by what is
-    left of its last error, rho times it: the best linear prediction if neighbours'
-    errors have correlation rho (Goldberger, doi 10.1080/01621459.1962.10480665). Points
-    that reach 2 C_mid also show the tail: then Tan et al.'s law through the last third
-    of them has half of the weight (Bates and Granger, doi 10.1057/jors.1969.103).
+    It ends at the sigmoid's A. What comes next is the sigmoid moved by rho times its
+    last error: the best linear prediction if neighbours' errors have correlation rho
+    (Goldberger, doi 10.1080/01621459.1962.10480665). Points that reach 2 C_mid show the
+    tail: Tan et al.'s law through the last third of them then has half of the weight
+    (Bates and Granger, doi 10.1057/jors.1969.103).
     """
 
     curve: Curve
@@ -385,6 +378,7 @@ def falls(f: Forecast) -> bool:
 # --------------------------------------------------------------------------------------
 # Rivals: simpler forms, and how all are scored on later points
 
+Law = Callable[[Array], Array]  # pass rate or its standard deviation, of compute
 Form = Callable[[Array, Array], Law]  # from points, (n,) each
 
 
@@ -409,25 +403,23 @@ def exponential(compute: Array, score: Array) -> Law:
 
 def power_law(compute: Array, score: Array) -> Law:
     """A - D / C^B, A at most 1: the pretraining form."""
-    floor, scale, exponent = fit_power_law(compute, 1 - score)
-    return lambda c: 1 - (floor + scale * c**-exponent)
+    a, d, b = fit_power_law(compute, score)
+    return lambda c: a - d * c**-b
 
 
-def fit_power_law(x: Array, loss: Array) -> tuple[float, float, float]:
-    """(floor, scale, exponent) of loss = floor + scale x^-exponent, floor at least 0.
+def fit_power_law(x: Array, y: Array) -> tuple[float, float, float]:
+    """(A, D, B) of y = A - D / x^B, A at most 1, by variable projection again.
 
-    The pretraining law with its irreducible term (Kaplan, Chinchilla), by variable
-    projection again: the exponent on a grid of 0.02 to 5, refined.
+    B is searched from 0.02 to 5 on a grid that is refined three times.
     """
     unit = np.exp(np.log(x).mean())
     ends = np.log([0.02, 5.0])
     for _ in range(4):
         grid = np.linspace(ends[0], ends[1], 60)
-        # 1 - loss = (1 - floor) - scale * basis, and a floor of 0 is a level of 1
-        best, a, scale = best_line((x / unit) ** -np.exp(grid)[:, None], 1 - loss)
+        best, a, d = best_line((x / unit) ** -np.exp(grid)[:, None], y)
         ends = grid[best] + 2 * (grid[1] - grid[0]) * np.array([-1, 1])
-    exponent = float(np.exp(grid[best]))
-    return 1 - a, float(scale * unit**exponent), exponent
+    b = float(np.exp(grid[best]))
+    return a, float(d * unit**b), b
 
 
 def failure_law(compute: Array, score: Array) -> Law:
@@ -579,14 +571,13 @@ def fit_table(forecasts: list[Forecast], unit: str) -> str:
     return "\n".join([f"In brackets 90 % intervals: by profile.\n\n{text}", *notes])
 
 
-def panels(columns: int) -> tuple[plt.Figure, list[plt.Axes]]:
+def panels(columns: int) -> tuple[Figure, list[Axes]]:
     """A figure of one or two panels, side by side."""
-    width = 7.5 if columns == 1 else 11.5
-    figure, axes = plt.subplots(1, columns, figsize=(width, 5), layout="constrained")
-    return figure, list(np.atleast_1d(axes))
+    figure = Figure((7.5 if columns == 1 else 11.5, 5), layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
-def draw_curves(axes: plt.Axes, forecasts: list[Forecast], unit: str = "FLOPs") -> None:
+def draw_curves(axes: Axes, forecasts: list[Forecast], unit: str = "FLOPs") -> None:
     """Filled points were fitted, open ones predicted; line solid, then dashed.
 
     The shade about points is the range of seeds, the one about a dashed line the 90 %
@@ -618,7 +609,7 @@ def draw_curves(axes: plt.Axes, forecasts: list[Forecast], unit: str = "FLOPs") 
     axes.legend(fontsize=8, loc="upper left")
 
 
-def shade(axes: plt.Axes, runs: list[tuple[Array, Array]], color: str) -> None:
+def shade(axes: Axes, runs: list[tuple[Array, Array]], color: str) -> None:
     """The range of runs, between the points of each, over the compute all have."""
     low = max(x.min() for x, _ in runs)
     high = min(x.max() for x, _ in runs)
@@ -628,11 +619,10 @@ def shade(axes: plt.Axes, runs: list[tuple[Array, Array]], color: str) -> None:
         axes.fill_between(at, rates.min(0), rates.max(0), color=color, alpha=0.2, lw=0)
 
 
-def save_figure(figure: plt.Figure, title: str, path: Path) -> None:
+def save_figure(figure: Figure, title: str, path: Path) -> None:
     """Write a figure with its title wrapped."""
     figure.suptitle("\n".join(textwrap.wrap(title, 100)), fontsize=10)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 # --------------------------------------------------------------------------------------
@@ -723,11 +713,10 @@ def file_forecast(cfg: Config) -> None:
         return
     try:
         step = read_rows(cfg.folder(), "rl")[-1]["step"]
-        rows = [
-            r for r in read_rows(cfg.folder(), "eval") if 2 * r["step"] <= cfg.steps
-        ]
+        evals = read_rows(cfg.folder(), "eval")
     except (OSError, ValueError, IndexError):
         return  # no rows yet, or one is half written
+    rows = [row for row in evals if 2 * row["step"] <= cfg.steps]
     if len(rows) < 6 or not 0.5 <= step / cfg.steps <= 0.6:
         return  # too early, or too late to be a forecast
     found = forecast(pool_runs("", [Result("", {}, rows)]), 1.0)
@@ -829,7 +818,7 @@ QUICK = {**PACE, "steps": 120}
 
 Arms = dict[str, list[Result]]  # name of a setting: its runs, a seed each
 # The verdict, one sentence with its uncertainty; tables in Markdown; a figure.
-Report = tuple[str, str, plt.Figure]
+Report = tuple[str, str, Figure]
 
 
 @dataclass(frozen=True)
@@ -904,18 +893,15 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
     configs = plan_runs(study, out, args.seeds or study.seeds, args.quick)
     part, parts = args.shard
     shared = out.parent / ("bases" if parts == 1 else f"bases-{part}-of-{parts}")
-    bases: dict[str, Config] = {}
-    todo = []
-    for cfg in list(configs.values())[part::parts]:
-        if not is_finished(cfg):
-            base = base_of(cfg, shared)
-            bases[base.out] = base
-            todo.append(replace(cfg, base=base.out))
-    jobs = [base for base in bases.values() if not is_finished(base)] + todo
+    mine = [run for run in list(configs.values())[part::parts] if not is_finished(run)]
+    bases = {base.out: base for base in (base_of(run, shared) for run in mine)}
+    jobs = [base for base in bases.values() if not is_finished(base)]
+    jobs += [replace(run, base=base_of(run, shared).out) for run in mine]
     if args.dry_run:
-        lines = [f"{cfg.out:60} about {estimate(cfg):.0f} s" for cfg in jobs]
+        for cfg in jobs:
+            print(f"{cfg.out:60} about {estimate(cfg):.0f} s")
         minutes = sum(map(estimate, jobs)) / args.workers / 60
-        print(*lines, f"{len(jobs)} runs, about {minutes:.0f} min left", sep="\n")
+        print(f"{len(jobs)} runs, about {minutes:.0f} min left")
         return
     failed = run_all(jobs, args.workers)
     ready = {run: cfg for run, cfg in configs.items() if is_finished(cfg)}
@@ -1019,14 +1005,11 @@ def read_points(file: str, args: argparse.Namespace) -> dict[tuple[str, str], li
     """
     is_run = Path(file).is_dir()
     columns = args.y.split(",")
-    try:
-        if is_run:
-            rows = read_rows(Path(file), "eval")
-        else:
-            with open(file, newline="", encoding="utf-8-sig") as lines:
-                rows = list(csv.DictReader(lines))
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+    if is_run:
+        rows = read_rows(Path(file), "eval")
+    else:
+        with open(file, newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.DictReader(lines))
     if not rows:
         raise ValueError(f"{file} has no rows under its header")
     x = args.x or ("rl_flops" if is_run else "compute")
