@@ -5,8 +5,8 @@
     python scaling.py plan --target 0.9     what it would cost, by the fitted studies
 
 Read last, after train.py: a fit, its interval, a forecast and its band; then rivals,
-figures, the runner, studies, fits of anybody's runs. More stands in docs/studies: arms
-compared (compare.py), the planner (plan.py), all pages made again (redraw.py).
+figures, the runner, studies, fits of anybody's runs. docs/studies holds the studies,
+and the programs that compare arms, plan, and draw all pages again.
 
     R(C) = R_0 + (A - R_0) / (1 + (C_mid / C)^B)      ScaleRL arXiv:2510.13786, Eq. 1
 
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import dataclasses
 import importlib.util
 import json
 import os
@@ -37,7 +36,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
 from types import ModuleType
@@ -50,6 +49,7 @@ from matplotlib.figure import Figure
 from train import BASE_FIELDS, Config, make_config, read_checkpoint, read_rows
 
 Array = np.ndarray
+Bounds = dict[str, tuple[float, float]]  # 90 % intervals of a, b and c_mid
 
 # --------------------------------------------------------------------------------------
 # A fit of one curve
@@ -147,9 +147,6 @@ class Curve:
         return float(self.points()[0].max())
 
 
-Bounds = dict[str, tuple[float, float]]  # 90 % intervals of a, b and c_mid
-
-
 def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Sigmoid]]:
     """Intervals: values whose best fit is not significantly worse than the best of all.
 
@@ -192,9 +189,8 @@ def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Si
 def dependence(curve: Curve, fit: Sigmoid) -> float:
     """Correlation of neighbouring residuals within runs, corrected for its bias.
 
-    Neighbouring evaluations of one run err together, and a seed that is better than
-    the others is so all along. A fit of p parameters to runs of n points pulls the
-    plain estimate down, by about (1 + p + 3 rho) / n.
+    Neighbouring evaluations err together, and a better seed is better all along. With p
+    parameters and n points a run the plain estimate is about (1 + p + 3 rho) / n low.
     """
     residuals = [y - fit(x) for x, y in curve.runs]
     products = sum((r[1:] * r[:-1]).sum() for r in residuals)
@@ -259,10 +255,7 @@ class Forecast:
         return low, np.clip(middle, low, high), high
 
     def carried(self) -> float:
-        """What is added to the fit from `until` on: rho times the mean last error.
-
-        Of the runs that go on to the second half of the fitted compute.
-        """
+        """rho times the mean last error of the runs that go on beyond until / 2."""
         part = self.curve.upto(self.until)
         ends = [(x[-1], y[-1]) for x, y in part.runs if x[-1] > self.until / 2]
         last = [y - self.fit(x) for x, y in ends]
@@ -323,10 +316,9 @@ def search(
 def form_error(slope: float, rise: float, ratio: Array) -> Array:
     """Standard deviation of what a fitted form does not know, at C / until = ratio.
 
-    0.5 is how wrong the slope at the end of the fitted part may be, as a share of it,
-    0.015 the share of the gain that may come or go in each e-fold of compute after it:
-    chosen so that 90 % bands hold about 90 % of the later points of simulated curves,
-    sigmoids and others (tests/test_scaling.py), not by published runs or ours.
+    The slope at the end of the fitted part may be wrong by half of itself, and 0.015 of
+    the gain may come or go in each e-fold after it: so 90 % bands hold about 90 % of
+    the later points of simulated curves (tests/test_scaling.py). No real run was used.
     """
     return np.hypot(0.5 * slope, 0.015 * rise) * np.log(np.maximum(ratio, 1))
 
@@ -334,7 +326,7 @@ def form_error(slope: float, rise: float, ratio: Array) -> Array:
 def fit_tail(f: Forecast) -> tuple[Law, Law]:
     """Tan et al.'s law through the last third, and the standard deviation of points.
 
-    It knows no ceiling of its own, so it stops at the highest that A may have.
+    It has no ceiling, so it stops at the highest that A may have.
     """
     x, y = f.curve.points(0, f.until)
     law, sd = fit_form(fit_last_third(failure_law), x, y, f.until)
@@ -364,10 +356,7 @@ def refusal(f: Forecast) -> str:
 
 
 def falls(f: Forecast) -> bool:
-    """True if a quarter of the best gain has been lost again, and at least 0.1.
-
-    By means of eighths of the points, in order of compute.
-    """
+    """True if a quarter of the best gain is lost at the end, and 0.1, by eighths."""
     x, y = f.curve.points(0, f.until)
     parts = np.array_split(y[np.argsort(x)], min(8, len(y)))
     best = max(part.mean() for part in parts)
@@ -423,10 +412,7 @@ def fit_power_law(x: Array, y: Array) -> tuple[float, float, float]:
 
 
 def failure_law(compute: Array, score: Array) -> Law:
-    """1 - R = E C^-k (Tan et al.): a power law without a floor, by least squares on R.
-
-    k on a grid, E linear.
-    """
+    """1 - R = E C^-k (Tan et al.): a power law without a floor, k from a grid."""
     ks = np.linspace(-0.5, 3, 351)
     top = compute.max()
     bases = (compute / top) ** -ks[:, None]  # (351, n)
@@ -453,10 +439,7 @@ def last_third(compute: Array) -> Array:
 
 
 def fit_last_third(form: Form) -> Form:
-    """The same form fitted to the last third of the points.
-
-    Forms without a slow start cannot fit it, and do not need to in order to look ahead.
-    """
+    """The same form fitted to the last third: it need not have the slow start too."""
     return lambda x, y: form(x[last_third(x)], y[last_third(x)])
 
 
@@ -578,12 +561,7 @@ def panels(columns: int) -> tuple[Figure, list[Axes]]:
 
 
 def draw_curves(axes: Axes, forecasts: list[Forecast], unit: str = "FLOPs") -> None:
-    """Filled points were fitted, open ones predicted; line solid, then dashed.
-
-    The shade about points is the range of seeds, the one about a dashed line the 90 %
-    band for new points. If a curve rises and falls, dotted lines join the points of
-    each run: no sigmoid describes it.
-    """
+    """One panel, as CAPTION explains it. No sigmoid describes a curve that falls."""
     for i, f in enumerate(forecasts):
         x, _ = f.curve.points()
         color = f"C{i}"
@@ -636,7 +614,7 @@ def is_finished(cfg: Config) -> bool:
         return False
     state = read_checkpoint(cfg.folder())
     theirs = state["config"] | {"out": cfg.out, "base": cfg.base}
-    if theirs != dataclasses.asdict(cfg):
+    if theirs != asdict(cfg):
         raise ValueError(f"{cfg.folder()} holds another config; delete it or use --out")
     begun = state["phase"] != "pretrain" and bool(state["levels"])
     return begun and state["step"] >= cfg.steps
@@ -688,7 +666,7 @@ def train_run(cfg: Config, base: Future[str] | None, stop: threading.Event) -> s
         return f"its base {cfg.base} failed"
     cfg.folder().mkdir(parents=True, exist_ok=True)
     command = [sys.executable, ROOT / "train.py"]
-    for name, value in dataclasses.asdict(cfg).items():
+    for name, value in asdict(cfg).items():
         command.append(f"--{name.replace('_', '-')}={value}")
     path = cfg.folder() / "log.txt"
     with open(path, "a") as log:
@@ -762,9 +740,8 @@ class Result:
 
 def collect(name: str, cfg: Config, study: Study) -> Result:
     """Read a finished run's folder, and measure what the study adds to it, once."""
-    default = dataclasses.asdict(Config()) | {"out": cfg.out, "base": cfg.base}
-    given = dataclasses.asdict(cfg)
-    config = {key: value for key, value in given.items() if value != default[key]}
+    default = asdict(Config()) | {"out": cfg.out, "base": cfg.base}
+    config = {k: v for k, v in asdict(cfg).items() if v != default[k]}
     evals = read_rows(cfg.folder(), "eval")
     rows = [{key: row[key] for key in KEPT if key in row} for row in evals]
     # Five digits of each float, wherever it stands.
@@ -859,20 +836,16 @@ def plan_runs(study: Study, out: Path, seeds: int, quick: bool) -> dict[str, Con
     """
     configs = {}
     for arm, given in study.arms(quick).items():
-        shared = out.parent / "curve" / "reference"
-        folder = out / to_file_name(arm) if given else shared
+        folder = out / to_file_name(arm) if given else out.parent / "curve/reference"
         for seed in range(seeds):
-            place = {"seed": seed, "out": str(folder / str(seed))}
-            settings = (QUICK if quick else PACE) | given | place
-            configs[f"{arm}/{seed}"] = make_config(**settings)
+            settings = (QUICK if quick else PACE) | given | {"seed": seed}
+            cfg = make_config(**settings, out=str(folder / str(seed)))
+            configs[f"{arm}/{seed}"] = cfg
     return configs
 
 
 def base_of(cfg: Config, folder: Path) -> Config:
-    """The base of a run: one of no RL steps, named by what differs from the defaults.
-
-    The same for all seeds, so intervals speak of RL only.
-    """
+    """A run of no RL steps, named by what differs from the defaults; for all seeds."""
     given = {name: getattr(cfg, name) for name in BASE_FIELDS}
     given |= {"seed": 0, "steps": 0, "eval_problems": cfg.eval_problems}
     changed = [f"{n}-{v}" for n, v in given.items() if v != getattr(Config(), n)]
@@ -907,7 +880,7 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
     ready = {run: cfg for run, cfg in configs.items() if is_finished(cfg)}
     results = [collect(run, cfg, study) for run, cfg in ready.items()]
     out.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(dataclasses.asdict(r), separators=(",", ":")) for r in results]
+    lines = [json.dumps(asdict(r), separators=(",", ":")) for r in results]
     write(out / "runs.jsonl", "\n".join(lines) + "\n")
     missing = "; ".join(
         f"{run} ({failed.get(cfg.out, 'not run')})"
@@ -978,12 +951,10 @@ def read_curves(args: argparse.Namespace) -> list[Curve]:
                 continue
             x, score = np.array(sorted(points)).T
             keep = (x > 0) & (x >= args.start)
-            num_early = (keep & (x <= args.fit_until * x.max())).sum()
-            if num_early < 4 and not args.pool:
-                raise ValueError(
-                    f"{run} has {num_early} points to fit and needs at least 4: lower "
-                    "--start, raise --fit-until, or leave it out"
-                )
+            early = keep & (x <= args.fit_until * x.max())
+            if early.sum() < 4 and not args.pool:
+                hint = "lower --start or raise --fit-until"
+                raise ValueError(f"{run} needs at least 4 points to fit: {hint}")
             name = f"{run} {y}" if "," in args.y else run
             key = ("", y) if args.pool else (file, name)
             runs, starts = found.setdefault(key, ([], []))
@@ -1084,8 +1055,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     what = "a name in docs/studies, the path of your own, plan, redraw or fit"
     parser.add_argument("study", nargs="?", default="curve", help=what)
     parser.add_argument("files", nargs="*", help="of fit: CSV files or run folders")
-    out = "folder, default out/STUDY; bases and the shared reference go beside it"
-    parser.add_argument("--out", default="", help=out)
+    parser.add_argument("--out", default="", help="folder, default out/STUDY")
     study = parser.add_argument_group("a study")
     study.add_argument("--workers", type=int, default=2, help="processes, default 2")
     study.add_argument("--seeds", type=int, default=0, help="default 5 curve, 3 else")
@@ -1118,11 +1088,8 @@ def main(argv: list[str]) -> int:
         args = parse_args(argv)
         if args.study == "fit":
             fit_files(args)
-        elif args.study == "redraw":
-            load(STUDIES / "redraw.py").redraw(Path(args.studies))
-        elif args.study == "plan":
-            planner = load(STUDIES / "plan.py")
-            print(planner.plan(Path(args.studies), args.target, args.budget))
+        elif args.study in ("plan", "redraw"):
+            load(STUDIES / f"{args.study}.py").run(args)
         else:
             run_study(find_study(args.study), args)
     except KeyboardInterrupt:
