@@ -11,9 +11,8 @@ opens an environment for each answer; a puzzle is an environment of one turn.
     chain, count, knight     puzzles: [thought]answer\\n, the thought may be missing
     tool, grid, guess        several turns: a calculator that fails, a map, a game
 
-Every verifier is total: any string gives 0 or 1, nothing raises, nothing the policy
-wrote is evaluated. No credit for form: a reward for anything but the right answer is
-what a weak policy learns first. docs/tasks shows how to write a task of your own.
+Every verifier is total: any string gives 0 or 1, and nothing that the policy wrote is
+evaluated. Form earns nothing: that is what a weak policy would learn first.
 
 Shapes    N answers of at most T tokens, prompts included
 Papers    forced interruption (ScaleRL) arXiv:2510.13786, noisy verifiers 2510.00915,
@@ -27,7 +26,6 @@ import ast
 import functools
 import hashlib
 import importlib.util
-import itertools
 import math
 import re
 import string
@@ -45,6 +43,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from model import GPT, PAD, GPTConfig, by_length, encode, prefill_flops, train_flops
 
@@ -73,12 +72,6 @@ def split_of(key: str) -> str:
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     bucket = int.from_bytes(digest, "big") % 100
     return next(name for name, end in SPLITS.items() if bucket < end)
-
-
-def check_split(problem: Problem, split: str) -> None:
-    """Contamination guard: raises AssertionError for a problem of another split."""
-    found = split if problem.task.hidden else split_of(problem.key)
-    assert found == split, f"{problem.prompt} is in {found}, not {split}"
 
 
 class Corpus(NamedTuple):
@@ -112,11 +105,9 @@ class Env:
         self.failed = False  # did the world go against the policy at least once?
 
     def step(self, action: str) -> tuple[str, bool]:
-        """Take what the policy wrote in one turn; return (observation, done).
-
-        A puzzle's only turn is cut after its budget: an open thought is closed, and the
-        policy has to answer (forced interruption, ScaleRL).
-        """
+        """Take what the policy wrote in one turn; return (observation, done). After a
+        puzzle's budget an open thought is closed, and the policy has to answer (forced
+        interruption, ScaleRL)."""
         self.turns += 1
         self.text += action
         if self.turn_tokens and action[-1:] != "\n":
@@ -135,7 +126,7 @@ class Env:
 class Task:
     """A family of problems. A subclass gives the attributes and three methods:
 
-        parse(prompt, match)               the Problem of a prompt that `form` matches;
+        parse(prompt, match)               the Problem of a prompt that `form` matches,
                                            None if it makes no sense
         generate(level, rng)               a random problem of a level, of any split
         demonstrate(problem, corpus, rng)  one Demo, as good as the corpus says
@@ -176,9 +167,7 @@ class Task:
             problem = (self.shifted if shift else self.generate)(level, rng)
             if self.hidden or split_of(problem.key) == split:
                 return problem
-        raise ValueError(
-            f"too few problems in level {level} of {self.name} for {split}"
-        )
+        raise ValueError(f"too few problems in level {level} of {self.name}: {split}")
 
     def test_problems(self, level: int, n: int, shifted: bool = False) -> list[Problem]:
         """The first `n` held-out problems of a level, the same for everybody."""
@@ -201,12 +190,11 @@ class Task:
 
 class Puzzle(Task):
     """A task of one turn: `[thought]answer\\n`, of which only the answer is scored.
+    Instead of demonstrate a subclass gives
 
         think(problem, noise, rng)   (thought, answer); each step's result is redrawn
                                      with probability `noise`, and may come out right
         guess(problem, rng)          an answer of legal form, not worked out
-
-    A subclass gives these two instead of demonstrate.
     """
 
     completion = re.compile(r"(?:\[([^\[\]]*)\])?([^\[\]\n]+)\n")
@@ -216,11 +204,10 @@ class Puzzle(Task):
         """The weak guess; the others work it out, a share of them with the thought."""
         if rng.random() < corpus.weak:
             text = self.guess(problem, rng)
-        elif rng.random() < corpus.think_share:
-            thought, answer = self.think(problem, corpus.noise, rng)
-            text = f"[{thought}]{answer}"
         else:
-            _, text = self.think(problem, corpus.noise, rng)
+            shown = rng.random() < corpus.think_share
+            thought, text = self.think(problem, corpus.noise, rng)
+            text = f"[{thought}]{text}" if shown else text
         text += "\n"
         return Demo((text,), self.verify(problem, text))
 
@@ -247,9 +234,9 @@ class Chain(Puzzle):
 
         C3a+5b-9:[3a+5=8;8b-9=9]9       3 + 5 = 8, 8 - 9 = 9 modulo 10
 
-    A thought restates its operands, so that each of its steps is one look-up.
-    Operations carry letters: a small model finds a letter much sooner than it learns
-    to count. No '*': with it 0 is the answer to 22 % of all problems, and a guess pays.
+    A thought restates its operands, so that a step is one look-up. Operations carry
+    letters: a small model finds a letter long before it can count. No '*': 0 would be
+    the answer to 22 % of all problems, and a guess would pay.
     """
 
     name = "chain"
@@ -305,21 +292,15 @@ def rewards(
 ) -> np.ndarray:
     """What RL is paid for each answer (N,). It need not be the truth:
 
-        gold      the verifier's verdict, the truth
-        noisy     the same, but it flips by the two chances, keyed by `key`
-        a rule    a check that is easier than the truth; each has its own hack
-        learned   a judge fitted to labelled answers; wrong where it has not looked
-
-    Verdicts are noisy if a chance is not 0; a judge has learned from such ones.
+    gold      the verdict, which flips by the two chances, keyed by `key`
+    a rule    a check that is easier than the truth; each has its own hack
+    learned   a judge fitted to labelled answers; wrong where it has not looked
     """
     if kind == "learned":
         return 1 / (1 + np.exp(-judge_scores(judge, tokens, lengths)))
     if kind in RULES:
-        triples = zip(problems, texts, verdicts, strict=True)
-        return np.array([RULES[kind](p, text, right) for p, text, right in triples])
-    if false_positive or false_negative:
-        return flip_verdicts(verdicts, key, false_positive, false_negative)
-    return verdicts
+        return np.array(list(map(RULES[kind], problems, texts, verdicts)))
+    return flip_verdicts(verdicts, key, false_positive, false_negative)
 
 
 # ---- second evening ------------------------------------------------------------------
@@ -328,22 +309,21 @@ def rewards(
 def choose_levels(task: Task, text: str) -> list[int]:
     """The levels that a text such as 1-6 or 2,4 names, all for "". ValueError if there
     is no such level, or not enough problems for a split or a test."""
-    levels = set() if text else set(task.levels)
-    for part in text.split(",") if text else ():
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal():
+    everything, levels = f"{task.levels[0]}-{task.levels[-1]}", set()
+    for part in (text or everything).split(","):
+        match = re.fullmatch("([0-9]+)(?:-([0-9]+))?", part)
+        if match is None:
             raise ValueError(f"levels must look like 1-6 or 2,4; got {text!r}")
-        levels |= set(range(int(first), int(last or first) + 1))
-    for level in sorted(levels):
-        if level not in task.levels:
-            low, high = task.levels[0], task.levels[-1]
-            raise ValueError(f"{task.name} has levels {low}-{high}, not {level}")
-        for split in SPLITS:
-            task.draw(level, split, Random(0))
+        for level in range(int(match[1]), int(match[2] or match[1]) + 1):
+            if level not in task.levels:
+                raise ValueError(f"{task.name} has levels {everything}, not {level}")
+            for split in SPLITS:
+                task.draw(level, split, Random(0))
+            levels.add(level)
     if not task.test_levels(sorted(levels)):
         raise ValueError(
-            f"levels {text} of {task.name} have too few problems to hold some out "
-            "for a test; add a harder level"
+            f"too few problems in levels {text} of {task.name} to hold some out for a "
+            "test; add a harder level"
         )
     return sorted(levels)
 
@@ -360,16 +340,13 @@ def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
         level = rng.choices(cfg.level_list, weights)[0]
         problem = task.draw(level, "base", rng)
         demo = task.demonstrate(problem, corpus, rng)
-        rows.append(encode(problem.prompt + "".join(demo.segments)))
+        rows.append(torch.tensor(encode(problem.prompt + "".join(demo.segments))))
         mask = [0.0] * len(problem.prompt)
         for i, segment in enumerate(demo.segments):  # the policy's turn is first
             mask += [1.0 - i % 2] * len(segment)
-        masks.append(mask)
-    lengths = [len(row) for row in rows]
-    T = max(lengths)
-    tokens = torch.tensor([row + [PAD] * (T - len(row)) for row in rows])
-    mask = torch.tensor([m + [0.0] * (T - len(m)) for m in masks])
-    return tokens, mask, lengths
+        masks.append(torch.tensor(mask))
+    tokens = pad_sequence(rows, batch_first=True, padding_value=PAD)
+    return tokens, pad_sequence(masks, batch_first=True), [len(row) for row in rows]
 
 
 def pass_at(right: Tensor) -> dict[int, float]:
@@ -404,11 +381,10 @@ def record(env: Env, act: Callable[[str], str]) -> Demo:
     """An episode in which `act` answers each observation, at first "", with a turn."""
     segments, said, done = [], "", False
     while not done:
-        segments.append(act(said))
-        said, done = env.step(segments[-1])
-        if not done:
-            segments.append(said)
-    return Demo(tuple(segments), env.solved)
+        action = act(said)
+        said, done = env.step(action)
+        segments += [action, said]
+    return Demo(tuple(segments[:-1]), env.solved)  # the world's last word is ""
 
 
 GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
@@ -447,19 +423,10 @@ class Guess(Task):
     hidden = True
     chance = {1: 3 / 8, 2: 4 / 16, 3: 5 / 32, 4: 6 / 64}
     ceiling = {1: 7 / 8, 2: 15 / 16, 3: 31 / 32, 4: 63 / 64}
-    defaults = dict(
-        levels="2",
-        think_share=0.2,
-        weak=0.5,
-        skew=0.0,
-        pretrain_steps=300,
-        pretrain_batch=32,
-        pretrain_lr=3e-3,
-        steps=500,
-        lr=2e-3,
-        # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
-        entropy_bonus=0.03,
-    )
+    defaults = dict(levels="2", think_share=0.2, weak=0.5, skew=0.0, steps=500, lr=2e-3)
+    defaults.update(pretrain_steps=300, pretrain_batch=32, pretrain_lr=3e-3)
+    # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
+    defaults["entropy_bonus"] = 0.03
     env_class = GuessEnv
     symbols = string.ascii_lowercase + string.ascii_uppercase + string.digits + "+-"
 
@@ -480,15 +447,15 @@ class Guess(Task):
     def test_problems(self, level: int, n: int, shifted: bool = False) -> list[Problem]:
         """Every hidden number in turn, so that the ceiling is the ceiling."""
         problem = self.generate(level, Random(0))
-        data = problem.data
-        numbers = [i % data.size for i in range(n)]
-        return [replace(problem, data=data._replace(number=i)) for i in numbers]
+        size = problem.data.size
+        games = [problem.data._replace(number=i % size) for i in range(n)]
+        return [replace(problem, data=data) for data in games]
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
         """A weak demonstrator guesses at random; the others go up one by one, or, if
         the corpus shows a thought, guess at random what is still possible."""
-        last = problem.data.size - 1
-        low, high, guess = 0, last, -1
+        low = guess = 0
+        high = last = problem.data.size - 1
         weak = rng.random() < corpus.weak
         narrows = not weak and rng.random() < corpus.think_share
 
@@ -496,13 +463,13 @@ class Guess(Task):
             """`said` narrows what is possible; then comes the next guess."""
             nonlocal low, high, guess
             if said == ">":
-                low = max(low, guess + 1)
+                low = guess + 1
             elif said == "<":
-                high = min(high, guess - 1)
+                high = guess - 1
             if weak:
                 guess = rng.randint(0, last)
             else:
-                guess = rng.randint(low, high) if narrows else min(guess + 1, last)
+                guess = rng.randint(low, high) if narrows else low
             return self.symbols[guess]
 
         return record(self.env(problem, 0), act)
@@ -601,10 +568,9 @@ def judge_scores(judge: GPT, tokens: Tensor, lengths: list[int]) -> np.ndarray:
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> float:
     """P(s_right > s_wrong) + P(s_right = s_wrong) / 2: how well scores (N,) tell right
-    answers from wrong ones. NaN if there are none of either."""
+    answers from wrong ones. Both kinds have to be there."""
     difference = scores[labels > 0][:, None] - scores[labels == 0]
-    ahead = (difference > 0) + 0.5 * (difference == 0)
-    return float(ahead.mean()) if ahead.size else math.nan
+    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
 def fit_judge(
@@ -662,6 +628,7 @@ def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
 CountData = namedtuple("CountData", "numbers target")  # (12, 7, 25), 30
 KnightData = namedtuple("KnightData", "names claims")  # 'ABC', ('B-', 'C=A', 'A+&B-')
 ToolData = namedtuple("ToolData", "calls value failure")  # ((12, '+', 7),), 19, 0.4
+GridData = namedtuple("GridData", "size start key door walls turns slip")
 
 
 def parse_expression(text: str) -> tuple[Fraction, list[int]] | None:
@@ -733,9 +700,9 @@ class Count(Puzzle):
 
     def signed(self, problem: Problem) -> list[list[int]]:
         """All ways to add and subtract the numbers with a positive sum, + first."""
-        numbers = problem.data.numbers
-        signs = itertools.product((1, -1), repeat=len(numbers))
-        ways = [[s * n for s, n in zip(row, numbers, strict=True)] for row in signs]
+        ways = [[]]
+        for n in problem.data.numbers:
+            ways = [[*way, term] for way in ways for term in (n, -n)]
         return [sorted(way, key=lambda term: term < 0) for way in ways if sum(way) > 0]
 
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
@@ -770,11 +737,10 @@ class Knight(Puzzle):
 
         KA>B-;B>C=A;C>A+&B-:[A+(B-)B-(C=A+)C-(A++&B--)!A-(B-)...C-(A-+&B+-)]A-B+C-
 
-    A says B is a knave (-); B says C and A are of a kind ('~': they are not); the last
-    joins two claims by & or |, or compares two persons. Each speaks of the next, so
-    two worlds are left, one for each nature of A, and the last statement rules one out.
-    A thought tries A+, goes along, and after a contradiction ('!') tries A-; statements
-    are restated with what is known of the persons in them.
+    A says B is a knave (-); B says C and A are of a kind ('~': they are not). Each
+    speaks of the next, which leaves two worlds; the last joins two claims by & or |, or
+    compares two persons, and rules one out. A thought tries A+ and, after '!', a
+    contradiction, A-; it restates claims with what is known of the persons in them.
     """
 
     name = "knight"
@@ -792,8 +758,7 @@ class Knight(Puzzle):
         """None for an unknown person, or one who speaks twice."""
         parts = match[1].split(";")
         names = "".join(part[0] for part in parts)
-        unknown = set(filter(str.isupper, match[1])) - set(names)
-        if unknown or len(set(names)) < len(names):
+        if sorted(set(filter(str.isupper, match[1]))) != sorted(names):
             return None
         # Renamed in the order of speaking: other names are no other problem.
         table = str.maketrans(names, string.ascii_uppercase[: len(names)])
@@ -806,12 +771,11 @@ class Knight(Puzzle):
         names = string.ascii_uppercase[:level]
         while True:
             text = "K"
-            for i in range(level - 1):
+            for i, who in enumerate(names[:-1]):
                 # Only the next person, or compared with one of those before.
-                other = rng.randrange(i + 1)
-                one = other == i
-                claim = rng.choice("+-") if one else rng.choice("=~") + names[other]
-                text += f"{names[i]}>{names[i + 1]}{claim};"
+                other = rng.choice(names[: i + 1])
+                claim = rng.choice("+-") if other == who else rng.choice("=~") + other
+                text += f"{who}>{names[i + 1]}{claim};"
             x, y = sorted(rng.sample(names[:-1], 2))
             op = rng.choice("&&&&||||=~")
             if op in "&|":
@@ -829,16 +793,19 @@ class Knight(Puzzle):
         world = {names[0]: first}
         text = names[0] + first
         for who, claim, after in zip(names, claims, names[1:], strict=False):
-            text += f"({claim}{world[claim[2]] if len(claim) == 3 else ''})"
+            text += f"({self.restate(claim, world)})"
             world[after] = "+"
             if self.holds(claim, world) != (world[who] == "+"):
                 world[after] = "-"
             if rng.random() < noise:
                 world[after] = rng.choice("+-")
             text += after + world[after]
-        known = [c + world[c] if c.isupper() else c for c in claims[-1]]
         agrees = self.holds(claims[-1], world) == (world[names[-1]] == "+")
-        return f"{text}({''.join(known)})", world, agrees
+        return f"{text}({self.restate(claims[-1], world)})", world, agrees
+
+    def restate(self, claim: str, world: dict[str, str]) -> str:
+        """A claim with what is known of its persons: C=A is C=A+ if A is a knight."""
+        return "".join(c + world.get(c, "") for c in claim)
 
     def holds(self, claim: str, world: dict[str, str]) -> bool:
         """Is a claim true in a world, which maps each name to + or -?"""
@@ -912,9 +879,7 @@ class Tool(Task):
     form = re.compile(r"T([1-9][0-9])((?:[+-][1-9][0-9]|\*[2-9]){1,3}):")
     chance = 0.009  # the likeliest result is that of 1 problem in 116, as measured
     ceiling = {1: 0.98976, 2: 0.91296, 3: 0.68256}  # P(Binomial(5, 0.6) >= level)
-    defaults = dict(
-        levels="1-2", think_share=0.25, weak=0.4, pretrain_steps=3000, steps=120
-    )
+    defaults = dict(levels="1-2", weak=0.4, pretrain_steps=3000, steps=120)
     env_class = ToolEnv
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
@@ -974,9 +939,6 @@ MOVES = {"u": (-1, 0), "d": (1, 0), "l": (0, -1), "r": (0, 1)}
 Cell = tuple[int, int]  # row, column
 
 
-GridData = namedtuple("GridData", "size start key door walls turns slip")
-
-
 class GridEnv(Env):
     """One move a turn; it says where the policy stands, and k once it has the key."""
 
@@ -992,7 +954,7 @@ class GridEnv(Env):
         data = self.problem.data
         self.turns += 1
         self.invalid += action not in MOVES
-        if action in MOVES and data.slip and self.rng.random() < data.slip:
+        if action in MOVES and self.rng.random() < data.slip:
             other = self.rng.choice("udlr")
             self.failed |= other != action
             action = other
@@ -1116,14 +1078,12 @@ def find_task(name: str) -> Task:
 
     ValueError if there is no such task or file, or the file defines none or several.
     """
-    path = Path(name)
     if name in TASKS:
         return TASKS[name]
+    path = Path(name)
     if path.suffix != ".py":
-        names = ", ".join(TASKS)
-        raise ValueError(
-            f"no task {name!r}; choose from {names}, or a path ending in .py"
-        )
+        choices = ", ".join([*TASKS, "or a path ending in .py"])
+        raise ValueError(f"no task {name!r}; choose from {choices}")
     if not path.is_file():
         raise ValueError(f"there is no file {name}")
     spec = importlib.util.spec_from_file_location(f"task_{path.stem}", path)
@@ -1150,17 +1110,19 @@ def show_task(task: Task) -> None:
     for level in task.levels:
         problem = task.draw(level, "base", rng)
         demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
-        print(f"  level {level}  {problem.prompt + ''.join(demo.segments)!r}")
-    if isinstance(task, Puzzle):
-        print(
-            f"  {problem.prompt:53.53} gold" + "".join(f"{name:>9}" for name in RULES)
-        )
-        thought, right = task.think(problem, 0.0, rng)
-        wrong = task.guess(problem, rng)
-        for text in (right, f"0{right}", f"[{thought}]{wrong}", thought, "(" * 10_000):
-            gold = float(task.verify(problem, f"{text}\n"))
-            paid = [rule(problem, f"{text}\n", gold) for rule in RULES.values()]
-            print(f"    {text:51.51} {gold:4.0f}" + "".join(f"{x:9.2f}" for x in paid))
+        shown = repr(problem.prompt + "".join(demo.segments))
+        for i in range(0, len(shown), 77):
+            print(" " * 11 if i else f"  level {level}  ", shown[i : i + 77], sep="")
+    if not isinstance(task, Puzzle):
+        return
+    columns = ["gold", *RULES]
+    print(f"  {problem.prompt:50.50}" + "".join(f"{name:>9}" for name in columns))
+    thought, right = task.think(problem, 0.0, rng)
+    wrong = f"[{thought}]{task.guess(problem, rng)}"
+    for text in (right, f"0{right}", wrong, thought, "(" * 10_000):
+        gold = float(task.verify(problem, f"{text}\n"))
+        paid = [rule(problem, f"{text}\n", gold) for rule in RULES.values()]
+        print(f"    {text:48.48}" + "".join(f"{x:9.2f}" for x in [gold, *paid]))
 
 
 def main(argv: list[str]) -> int:
