@@ -15,8 +15,7 @@ Every verifier is total: any string gives 0 or 1, and nothing that the policy wr
 evaluated. Form earns nothing: that is what a weak policy would learn first.
 
 Shapes    N answers of at most T tokens, prompts included
-Papers    forced interruption (ScaleRL) arXiv:2510.13786, noisy verifiers 2510.00915,
-          searches as text 2404.03683, overoptimized judges 2210.10760
+Papers    interruption arXiv:2510.13786, noise 2510.00915, overoptimized judges 2210.10760
 Left out  rewards for single steps, judges that compare pairs, ensembles of judges
 """
 
@@ -41,9 +40,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from model import GPT, PAD, GPTConfig, by_length, encode, prefill_flops, train_flops
 
@@ -106,8 +103,7 @@ class Env:
 
     def step(self, action: str) -> tuple[str, bool]:
         """Take what the policy wrote in one turn; return (observation, done). After a
-        puzzle's budget an open thought is closed, and the policy has to answer (forced
-        interruption, ScaleRL)."""
+        puzzle's budget an open thought is closed, and the policy has to answer."""
         self.turns += 1
         self.text += action
         if self.turn_tokens and action[-1:] != "\n":
@@ -124,14 +120,13 @@ class Env:
 
 
 class Task:
-    """A family of problems. A subclass gives the attributes and three methods:
+    """A family of problems. A subclass gives the attributes and these methods:
 
-        parse(prompt, match)               the Problem of a prompt that `form` matches,
-                                           None if it makes no sense
-        generate(level, rng)               a random problem of a level, of any split
-        demonstrate(problem, corpus, rng)  one Demo, as good as the corpus says
-
-    A few also have shifted(level, rng): a problem in a form that no training shows.
+    parse(prompt, match)               the Problem of a prompt that `form` matches,
+                                       None if it makes no sense
+    generate(level, rng)               a random problem of a level, of any split
+    demonstrate(problem, corpus, rng)  one Demo, as good as the corpus says
+    shifted(level, rng)                in a few: a form that no training shows
     """
 
     name: str
@@ -322,8 +317,7 @@ def choose_levels(task: Task, text: str) -> list[int]:
             levels.add(level)
     if not task.test_levels(sorted(levels)):
         raise ValueError(
-            f"too few problems in levels {text} of {task.name} to hold some out for a "
-            "test; add a harder level"
+            f"too few problems in levels {text} to test on; add a harder one"
         )
     return sorted(levels)
 
@@ -340,13 +334,13 @@ def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
         level = rng.choices(cfg.level_list, weights)[0]
         problem = task.draw(level, "base", rng)
         demo = task.demonstrate(problem, corpus, rng)
-        rows.append(torch.tensor(encode(problem.prompt + "".join(demo.segments))))
-        mask = [0.0] * len(problem.prompt)
-        for i, segment in enumerate(demo.segments):  # the policy's turn is first
-            mask += [1.0 - i % 2] * len(segment)
+        texts = (problem.prompt, *demo.segments)  # every second is the policy's
+        rows.append(torch.tensor(encode("".join(texts))))
+        mask = [float(i % 2) for i, text in enumerate(texts) for _ in text]
         masks.append(torch.tensor(mask))
-    tokens = pad_sequence(rows, batch_first=True, padding_value=PAD)
-    return tokens, pad_sequence(masks, batch_first=True), [len(row) for row in rows]
+    pad = torch.nn.utils.rnn.pad_sequence
+    tokens = pad(rows, batch_first=True, padding_value=PAD)
+    return tokens, pad(masks, batch_first=True), [len(row) for row in rows]
 
 
 def pass_at(right: Tensor) -> dict[int, float]:
@@ -357,16 +351,11 @@ def pass_at(right: Tensor) -> dict[int, float]:
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that k of n samples, c of them right, hold a right one (2107.03374).
+    """Chance that k of n samples, c of them right, hold a right one (2107.03374):
 
-        1 - C(n - c, k) / C(n, k) = 1 - prod_{i<k} (n - c - i) / (n - i)
-
-    Unbiased, unlike 1 - (1 - c/n)^k.
+    1 - C(n - c, k) / C(n, k), unbiased, unlike 1 - (1 - c/n)^k
     """
-    wrong = 1.0
-    for i in range(k):
-        wrong *= max(n - c - i, 0) / (n - i)
-    return 1.0 - wrong
+    return 1.0 - math.prod(max(n - c - i, 0) / (n - i) for i in range(k))
 
 
 def wilson(rate: float, n: int) -> tuple[float, float]:
@@ -375,104 +364,6 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
     center = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
     return center - half, center + half
-
-
-def record(env: Env, act: Callable[[str], str]) -> Demo:
-    """An episode in which `act` answers each observation, at first "", with a turn."""
-    segments, said, done = [], "", False
-    while not done:
-        action = act(said)
-        said, done = env.step(action)
-        segments += [action, said]
-    return Demo(tuple(segments[:-1]), env.solved)  # the world's last word is ""
-
-
-GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
-
-
-class GuessEnv(Env):
-    """One symbol per guess; the answer '>' or '<' says where the hidden one lies."""
-
-    turn_tokens = 1
-
-    def step(self, action: str) -> tuple[str, bool]:
-        """A symbol that is no number wastes the turn: '>' says nothing false of it."""
-        size, guesses, number = self.problem.data
-        self.turns += 1
-        guess = Guess.symbols[:size].find(action) if len(action) == 1 else -1
-        self.invalid += guess < 0
-        self.solved = guess == number
-        if self.solved or self.turns == guesses:
-            return "", True
-        return (">" if number > guess else "<"), False
-
-
-class Guess(Task):
-    """Find a hidden number in a few guesses, told each time if it is larger or smaller.
-
-        Gp4:h>l<j      numbers a..p, 4 guesses: h, larger, l, smaller, j, solved
-
-    Level l has n = 4 * 2^l numbers and l + 2 guesses; bisection solves
-    (2^guesses - 1) / n and nothing can do better. The prompt does not tell the hidden
-    number: training and test draw from the same few problems.
-    """
-
-    name = "guess"
-    levels = [1, 2, 3, 4]
-    form = re.compile(r"G([a-zA-Z0-9+-])([1-9]):")
-    hidden = True
-    chance = {1: 3 / 8, 2: 4 / 16, 3: 5 / 32, 4: 6 / 64}
-    ceiling = {1: 7 / 8, 2: 15 / 16, 3: 31 / 32, 4: 63 / 64}
-    defaults = dict(levels="2", think_share=0.2, weak=0.5, skew=0.0, steps=500, lr=2e-3)
-    defaults.update(pretrain_steps=300, pretrain_batch=32, pretrain_lr=3e-3)
-    # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
-    defaults["entropy_bonus"] = 0.03
-    env_class = GuessEnv
-    symbols = string.ascii_lowercase + string.ascii_uppercase + string.digits + "+-"
-
-    def parse(self, prompt: str, match: re.Match[str]) -> Problem:
-        """The hidden number is not in the prompt: 0, until somebody draws it."""
-        data = GuessData(self.symbols.index(match[1]) + 1, int(match[2]), 0)
-        key = f"guess {data.size} {data.guesses}"
-        return Problem(self, data.guesses - 2, prompt, key, data)
-
-    def generate(self, level: int, rng: Random) -> Problem:
-        return self.posed(f"G{self.symbols[4 * 2**level - 1]}{level + 2}:", rng)
-
-    def posed(self, prompt: str, rng: Random) -> Problem:
-        problem = self.read(prompt)
-        data = problem.data._replace(number=rng.randrange(problem.data.size))
-        return replace(problem, data=data)
-
-    def test_problems(self, level: int, n: int, shifted: bool = False) -> list[Problem]:
-        """Every hidden number in turn, so that the ceiling is the ceiling."""
-        problem = self.generate(level, Random(0))
-        size = problem.data.size
-        games = [problem.data._replace(number=i % size) for i in range(n)]
-        return [replace(problem, data=data) for data in games]
-
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
-        """A weak demonstrator guesses at random; the others go up one by one, or, if
-        the corpus shows a thought, guess at random what is still possible."""
-        low = guess = 0
-        high = last = problem.data.size - 1
-        weak = rng.random() < corpus.weak
-        narrows = not weak and rng.random() < corpus.think_share
-
-        def act(said: str) -> str:
-            """`said` narrows what is possible; then comes the next guess."""
-            nonlocal low, high, guess
-            if said == ">":
-                low = guess + 1
-            elif said == "<":
-                high = guess - 1
-            if weak:
-                guess = rng.randint(0, last)
-            else:
-                guess = rng.randint(low, high) if narrows else low
-            return self.symbols[guess]
-
-        return record(self.env(problem, 0), act)
 
 
 # --------------------------------------------------------------------------------------
@@ -484,8 +375,8 @@ def flip_verdicts(verdicts: np.ndarray, key: tuple, p: float, q: float) -> np.nd
 
         E[r'] = p + (1 - p - q) r        p false positives, q false negatives
 
-    So the expected policy gradient only shrinks, by 1 - p - q; a group's mean removes
-    p. Sample i has the i-th random number of `key`, whatever the verdicts are.
+    So the expected policy gradient only shrinks; a group's mean removes p. Sample i has
+    the i-th random number of `key`, whatever the verdicts are.
     """
     u = np.random.default_rng(key).random(len(verdicts))
     return np.where(verdicts > 0, u >= q, u < p).astype(float)
@@ -573,10 +464,8 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
-def fit_judge(
-    judge: GPT, data: Labelled, key: tuple[int, ...], steps: int
-) -> tuple[float, int, int]:
-    """Train a judge in place; returns (AUC on prompts held out, FLOPs, tokens).
+def fit_judge(judge: GPT, data: Labelled, key: tuple, steps: int) -> tuple:
+    """Train a judge in place; returns its AUC on prompts held out, FLOPs and tokens.
 
         loss   -log sigmoid(s) if the answer is right, -log sigmoid(-s) if it is wrong
 
@@ -590,6 +479,7 @@ def fit_judge(
     # A bootstrap of the prompts: one judge needs none, but published runs drew it.
     by_group = {g: rows[data.groups[rows] == g] for g in np.unique(data.groups[rows])}
     rows = np.concatenate([by_group[g] for g in rng.choice([*by_group], len(by_group))])
+    loss = torch.nn.BCEWithLogitsLoss()
     labels = torch.tensor(data.labels, dtype=torch.float32, device=data.tokens.device)
     optimizer = torch.optim.AdamW(judge.parameters(), betas=(0.9, 0.95), weight_decay=0)
     trained, best, kept = [], -1.0, {}
@@ -598,7 +488,7 @@ def fit_judge(
         trained += batch.tolist()
         lengths = [data.lengths[i] for i in batch]
         scores = score_answers(judge, data.tokens[batch], lengths)
-        F.binary_cross_entropy_with_logits(scores, labels[batch]).backward()
+        loss(scores, labels[batch]).backward()
         torch.nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
         optimizer.param_groups[0]["lr"] = 1e-3 * (1 - (step - 1) / steps)
         optimizer.step()
@@ -623,12 +513,111 @@ def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
 
 
 # --------------------------------------------------------------------------------------
-# The other tasks: a search, deduction, a calculator that fails, a map
+# The other tasks: a game, a search, deduction, a calculator that fails, a map
 
+GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
 CountData = namedtuple("CountData", "numbers target")  # (12, 7, 25), 30
 KnightData = namedtuple("KnightData", "names claims")  # 'ABC', ('B-', 'C=A', 'A+&B-')
-ToolData = namedtuple("ToolData", "calls value failure")  # ((12, '+', 7),), 19, 0.4
+ToolData = namedtuple("ToolData", "calls value failure")  # ('c12+7\\n',), 19, 0.4
 GridData = namedtuple("GridData", "size start key door walls turns slip")
+CALCULATOR = {"+": add, "-": sub, "*": mul}
+MOVES = {"u": (-1, 0), "d": (1, 0), "l": (0, -1), "r": (0, 1)}
+Cell = tuple[int, int]  # row, column
+
+
+def record(env: Env, act: Callable[[str], str]) -> Demo:
+    """An episode in which `act` answers each observation, at first "", with a turn."""
+    segments, said, done = [], "", False
+    while not done:
+        action = act(said)
+        said, done = env.step(action)
+        segments += [action, said]
+    return Demo(tuple(segments[:-1]), env.solved)  # the world's last word is ""
+
+
+class GuessEnv(Env):
+    """One symbol per guess; the answer '>' or '<' says where the hidden one lies."""
+
+    turn_tokens = 1
+
+    def step(self, action: str) -> tuple[str, bool]:
+        """A symbol that is no number wastes the turn: '>' says nothing false of it."""
+        size, guesses, number = self.problem.data
+        self.turns += 1
+        guess = Guess.symbols[:size].find(action) if len(action) == 1 else -1
+        self.invalid += guess < 0
+        self.solved = guess == number
+        if self.solved or self.turns == guesses:
+            return "", True
+        return (">" if number > guess else "<"), False
+
+
+class Guess(Task):
+    """Find a hidden number in a few guesses, told each time if it is larger or smaller.
+
+        Gp4:h>l<j      numbers a..p, 4 guesses: h, larger, l, smaller, j, solved
+
+    Level l has n = 4 * 2^l numbers and l + 2 guesses; bisection solves
+    (2^guesses - 1) / n and nothing can do better. The prompt does not tell the hidden
+    number: training and test draw from the same few problems.
+    """
+
+    name = "guess"
+    levels = [1, 2, 3, 4]
+    form = re.compile(r"G([a-zA-Z0-9+-])([1-9]):")
+    hidden = True
+    chance = {1: 3 / 8, 2: 4 / 16, 3: 5 / 32, 4: 6 / 64}
+    ceiling = {1: 7 / 8, 2: 15 / 16, 3: 31 / 32, 4: 63 / 64}
+    defaults = dict(levels="2", think_share=0.2, weak=0.5, skew=0.0, steps=500, lr=2e-3)
+    defaults.update(pretrain_steps=300, pretrain_batch=32, pretrain_lr=3e-3)
+    # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
+    defaults["entropy_bonus"] = 0.03
+    env_class = GuessEnv
+    symbols = string.ascii_lowercase + string.ascii_uppercase + string.digits + "+-"
+
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem:
+        """The hidden number is not in the prompt: 0, until somebody draws it."""
+        data = GuessData(self.symbols.index(match[1]) + 1, int(match[2]), 0)
+        key = f"guess {data.size} {data.guesses}"
+        return Problem(self, data.guesses - 2, prompt, key, data)
+
+    def generate(self, level: int, rng: Random) -> Problem:
+        return self.posed(f"G{self.symbols[4 * 2**level - 1]}{level + 2}:", rng)
+
+    def posed(self, prompt: str, rng: Random) -> Problem:
+        problem = self.read(prompt)
+        data = problem.data._replace(number=rng.randrange(problem.data.size))
+        return replace(problem, data=data)
+
+    def test_problems(self, level: int, n: int, shifted: bool = False) -> list[Problem]:
+        """Every hidden number in turn, so that the ceiling is the ceiling."""
+        problem = self.generate(level, Random(0))
+        size = problem.data.size
+        games = [problem.data._replace(number=i % size) for i in range(n)]
+        return [replace(problem, data=data) for data in games]
+
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
+        """A weak demonstrator guesses at random; the others go up one by one, or, if
+        the corpus shows a thought, guess at random what is still possible."""
+        low = guess = 0
+        high = last = problem.data.size - 1
+        weak = rng.random() < corpus.weak
+        narrows = not weak and rng.random() < corpus.think_share
+
+        def act(said: str) -> str:
+            """`said` narrows what is possible; then comes the next guess."""
+            nonlocal low, high, guess
+            if said == ">":
+                low = guess + 1
+            elif said == "<":
+                high = guess - 1
+            if weak:
+                guess = rng.randint(0, last)
+            else:
+                guess = rng.randint(low, high) if narrows else low
+            return self.symbols[guess]
+
+        return record(self.env(problem, 0), act)
 
 
 def parse_expression(text: str) -> tuple[Fraction, list[int]] | None:
@@ -649,11 +638,11 @@ def parse_expression(text: str) -> tuple[Fraction, list[int]] | None:
             return apply[type(node.op)](value(node.left), value(node.right))
         raise SyntaxError
 
+    numbers = [int(token) for token in tokens if token.isdecimal()]
     try:
-        found = value(ast.parse(text, mode="eval").body)
+        return value(ast.parse(text, mode="eval").body), numbers
     except (SyntaxError, ZeroDivisionError, RecursionError, MemoryError):
         return None
-    return found, [int(token) for token in tokens if token.isdecimal()]
 
 
 class Count(Puzzle):
@@ -663,7 +652,7 @@ class Count(Puzzle):
 
     Problems need only + and -, so that a small model has a chance; answers may use
     * / and brackets too. A thought is a search: tries apart by ';', the last of them
-    hits. It stays in the corpus with its failed tries (Gandhi et al.).
+    hits. It stays in the corpus with its failed tries (Gandhi et al. arXiv:2404.03683).
     """
 
     name = "count"
@@ -710,7 +699,7 @@ class Count(Puzzle):
         ways, target = self.signed(problem), problem.data.target
         rng.shuffle(ways)
         hit = [way for way in ways if sum(way) == target][:1]
-        tries = [way for way in ways if sum(way) != target][:3][: rng.randrange(4)]
+        tries = [way for way in ways if sum(way) != target][: rng.randrange(4)]
         lines = []
         for way in tries + hit or ways[:1]:  # if a product is needed nothing hits
             value, steps = way[0], []
@@ -793,7 +782,7 @@ class Knight(Puzzle):
         world = {names[0]: first}
         text = names[0] + first
         for who, claim, after in zip(names, claims, names[1:], strict=False):
-            text += f"({self.restate(claim, world)})"
+            text += f"({''.join(c + world.get(c, '') for c in claim)})"
             world[after] = "+"
             if self.holds(claim, world) != (world[who] == "+"):
                 world[after] = "-"
@@ -801,18 +790,14 @@ class Knight(Puzzle):
                 world[after] = rng.choice("+-")
             text += after + world[after]
         agrees = self.holds(claims[-1], world) == (world[names[-1]] == "+")
-        return f"{text}({self.restate(claims[-1], world)})", world, agrees
-
-    def restate(self, claim: str, world: dict[str, str]) -> str:
-        """A claim with what is known of its persons: C=A is C=A+ if A is a knight."""
-        return "".join(c + world.get(c, "") for c in claim)
+        text += f"({''.join(c + world.get(c, '') for c in claims[-1])})"
+        return text, world, agrees
 
     def holds(self, claim: str, world: dict[str, str]) -> bool:
         """Is a claim true in a world, which maps each name to + or -?"""
         if claim[1] in "=~":
             return (world[claim[0]] == world[claim[2]]) == (claim[1] == "=")
-        pairs = zip(claim[::3], claim[1::3], strict=True)
-        true = [world[who] == nature for who, nature in pairs]
+        true = [world[claim[i]] == claim[i + 1] for i in range(0, len(claim), 3)]
         return any(true) if "|" in claim else all(true)
 
     def accepts(self, problem: Problem, answer: str) -> bool:
@@ -834,9 +819,6 @@ class Knight(Puzzle):
 
     def guess(self, problem: Problem, rng: Random) -> str:
         return "".join(who + rng.choice("+-") for who in problem.data.names)
-
-
-CALCULATOR = {"+": add, "-": sub, "*": mul}
 
 
 class ToolEnv(Env):
@@ -886,7 +868,7 @@ class Tool(Task):
         """None if a result on the way is below 0: calls take no signs."""
         value, calls = int(match[1]), []
         for op, number in re.findall(r"([+*-])([0-9]+)", match[2]):
-            calls.append((value, op, int(number)))
+            calls.append(f"c{value}{op}{number}\n")
             value = CALCULATOR[op](value, int(number))
             if value < 0:
                 return None
@@ -917,26 +899,18 @@ class Tool(Task):
         direct = rng.random() < corpus.weak
         retries = rng.random() < corpus.think_share
         env = self.env(problem, rng.getrandbits(32))
-        calls = list(problem.data.calls)
+        turns = [*problem.data.calls, f"={problem.data.value}\n"]
         about = int(problem.data.value * rng.uniform(0.8, 1.2))
 
         def act(said: str) -> str:
-            """The next call, the failed one again, or an answer: right or guessed."""
+            """The next turn, the failed one again, or an answer by guess."""
             if said not in ("", "{E}"):
-                calls.pop(0)
-            if not calls:
-                return f"={problem.data.value}\n"
+                turns.pop(0)
             last = env.turns == env.budget - 1
-            if direct or last or (said == "{E}" and not retries):
-                return f"={about}\n"
-            a, op, b = calls[0]
-            return f"c{a}{op}{b}\n"
+            gives_up = direct or last or (said == "{E}" and not retries)
+            return f"={about}\n" if gives_up and len(turns) > 1 else turns[0]
 
         return record(env, act)
-
-
-MOVES = {"u": (-1, 0), "d": (1, 0), "l": (0, -1), "r": (0, 1)}
-Cell = tuple[int, int]  # row, column
 
 
 class GridEnv(Env):
@@ -1055,16 +1029,15 @@ class Grid(Task):
         """Each move is random with probability `noise`, by the weak always, else on a
         shortest way."""
         data = problem.data
-        to_key = self.distances(data, data.key)
-        to_door = self.distances(data, data.door)
+        ways = [self.distances(data, goal) for goal in (data.key, data.door)]
         env = self.env(problem, rng.getrandbits(32))
         noise = 1.0 if rng.random() < corpus.weak else corpus.noise
 
         def act(said: str) -> str:
             if rng.random() < noise:
                 return rng.choice("udlr")
-            ways = to_door if env.has_key else to_key
-            return min(MOVES, key=lambda name: ways[self.move(data, env.cell, name)])
+            left = ways[env.has_key]  # steps to the key, then to the door
+            return min(MOVES, key=lambda name: left[self.move(data, env.cell, name)])
 
         return record(env, act)
 
@@ -1075,17 +1048,13 @@ TASKS = {t.name: t for t in (Chain(), Count(), Knight(), Tool(), Grid(), Guess()
 @functools.cache
 def find_task(name: str) -> Task:
     """The task of a name, or the one that a file defines; the file's code is run.
-
-    ValueError if there is no such task or file, or the file defines none or several.
-    """
+    ValueError if there is no such task or file, or the file defines none or several."""
     if name in TASKS:
         return TASKS[name]
     path = Path(name)
-    if path.suffix != ".py":
-        choices = ", ".join([*TASKS, "or a path ending in .py"])
+    if path.suffix != ".py" or not path.is_file():
+        choices = ", ".join([*TASKS, "or the path of a file that ends in .py"])
         raise ValueError(f"no task {name!r}; choose from {choices}")
-    if not path.is_file():
-        raise ValueError(f"there is no file {name}")
     spec = importlib.util.spec_from_file_location(f"task_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look their module up
@@ -1115,8 +1084,9 @@ def show_task(task: Task) -> None:
             print(" " * 11 if i else f"  level {level}  ", shown[i : i + 77], sep="")
     if not isinstance(task, Puzzle):
         return
-    columns = ["gold", *RULES]
-    print(f"  {problem.prompt:50.50}" + "".join(f"{name:>9}" for name in columns))
+    print(
+        f"  {problem.prompt:50.50}     gold" + "".join(f"{name:>9}" for name in RULES)
+    )
     thought, right = task.think(problem, 0.0, rng)
     wrong = f"[{thought}]{task.guess(problem, rng)}"
     for text in (right, f"0{right}", wrong, thought, "(" * 10_000):
