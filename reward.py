@@ -15,7 +15,7 @@ Every verifier is total: any string gives 0 or 1, and nothing that the policy wr
 evaluated. Form earns nothing: that is what a weak policy would learn first.
 
 Shapes    N answers of at most T tokens, prompts included
-Papers    interruption arXiv:2510.13786, noise 2510.00915, overoptimized judges 2210.10760
+Papers    interruption arXiv:2510.13786, noise 2510.00915, hacked judges 2210.10760
 Left out  rewards for single steps, judges that compare pairs, ensembles of judges
 """
 
@@ -120,14 +120,14 @@ class Env:
 
 
 class Task:
-    """A family of problems. A subclass gives the attributes and these methods:
+    """A family of problems. A subclass gives the attributes and three methods:
 
-    parse(prompt, match)               the Problem of a prompt that `form` matches,
-                                       None if it makes no sense
-    generate(level, rng)               a random problem of a level, of any split
-    demonstrate(problem, corpus, rng)  one Demo, as good as the corpus says
-    shifted(level, rng)                in a few: a form that no training shows
-    """
+        parse(prompt, match)               the Problem of a prompt that `form` matches,
+                                           None if it makes no sense
+        generate(level, rng)               a random problem of a level, of any split
+        demonstrate(problem, corpus, rng)  one Demo, as good as the corpus says
+
+    A few also have shifted(level, rng): a problem in a form that no training shows."""
 
     name: str
     levels: list[int]  # all difficulties there are
@@ -221,7 +221,7 @@ class Puzzle(Task):
         return answer == problem.answer
 
 
-ChainData = namedtuple("ChainData", "start steps")  # 3, (('a', '+5'), ('b', '-9'))
+ChainData = namedtuple("ChainData", "start steps")  # 3, ('a+5', 'b-9')
 
 
 class Chain(Puzzle):
@@ -243,13 +243,12 @@ class Chain(Puzzle):
     defaults = {"levels": "1-5"}
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem:
-        steps = tuple(re.findall("([a-z])([+-][0-9])", prompt))
+        steps = tuple(re.findall("[a-z][+-][0-9]", prompt))
         data = ChainData(int(prompt[1]), steps)
-        value = (data.start + sum(int(change) for _, change in steps)) % 10
+        value = (data.start + sum(int(step[1:]) for step in steps)) % 10
         # Renamed in order of appearance: other letters are no other problem.
-        named = zip(string.ascii_lowercase, steps, strict=False)
-        renamed = "".join(letter + change for letter, (_, change) in named)
-        key = f"chain {data.start}{renamed}"
+        renamed = [string.ascii_lowercase[i] + step[1:] for i, step in enumerate(steps)]
+        key = f"chain {data.start}{''.join(renamed)}"
         return Problem(self, len(steps), prompt, key, data, str(value))
 
     def generate(self, level: int, rng: Random) -> Problem:
@@ -261,11 +260,11 @@ class Chain(Puzzle):
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
         """Steps such as '3a+5=8', apart by ';'; a wrong result is carried on."""
         value, thought = problem.data.start, []
-        for letter, change in problem.data.steps:
-            result = (value + int(change)) % 10
+        for step in problem.data.steps:
+            result = (value + int(step[1:])) % 10
             if rng.random() < noise:
                 result = rng.randrange(10)
-            thought.append(f"{value}{letter}{change}={result}")
+            thought.append(f"{value}{step}={result}")
             value = result
         return ";".join(thought), str(value)
 
@@ -287,10 +286,11 @@ def rewards(
 ) -> np.ndarray:
     """What RL is paid for each answer (N,). It need not be the truth:
 
-    gold      the verdict, which flips by the two chances, keyed by `key`
-    a rule    a check that is easier than the truth; each has its own hack
-    learned   a judge fitted to labelled answers; wrong where it has not looked
-    """
+        gold      the verdict, which flips by the two chances, keyed by `key`
+        a rule    a check that is easier than the truth
+        learned   a judge fitted to labelled answers
+
+    Each has its own hack; a judge is wrong where it has not looked."""
     if kind == "learned":
         return 1 / (1 + np.exp(-judge_scores(judge, tokens, lengths)))
     if kind in RULES:
@@ -316,9 +316,7 @@ def choose_levels(task: Task, text: str) -> list[int]:
                 task.draw(level, split, Random(0))
             levels.add(level)
     if not task.test_levels(sorted(levels)):
-        raise ValueError(
-            f"too few problems in levels {text} to test on; add a harder one"
-        )
+        raise ValueError(f"too few problems in levels {text} to test; add a harder one")
     return sorted(levels)
 
 
@@ -352,9 +350,7 @@ def pass_at(right: Tensor) -> dict[int, float]:
 
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Chance that k of n samples, c of them right, hold a right one (2107.03374):
-
-    1 - C(n - c, k) / C(n, k), unbiased, unlike 1 - (1 - c/n)^k
-    """
+    1 - C(n - c, k) / C(n, k), unbiased, unlike 1 - (1 - c/n)^k."""
     return 1.0 - math.prod(max(n - c - i, 0) / (n - i) for i in range(k))
 
 
@@ -371,12 +367,10 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
 
 
 def flip_verdicts(verdicts: np.ndarray, key: tuple, p: float, q: float) -> np.ndarray:
-    """Verdicts (N,) of a noisy verifier: wrong ones pass, right ones fail, by chance.
+    """Verdicts (N,) of a noisy verifier: wrong ones pass with probability p, right ones
+    fail with q. Answer i has the i-th random number of `key`, whatever its verdict.
 
-        E[r'] = p + (1 - p - q) r        p false positives, q false negatives
-
-    So the expected policy gradient only shrinks; a group's mean removes p. Sample i has
-    the i-th random number of `key`, whatever the verdicts are.
+        E[r'] = p + (1 - p - q) r      gradients only shrink; a group's mean removes p
     """
     u = np.random.default_rng(key).random(len(verdicts))
     return np.where(verdicts > 0, u >= q, u < p).astype(float)
@@ -429,11 +423,9 @@ def held_out_part(problem: Problem) -> tuple[int, int]:
 
 
 def new_judge(config: GPTConfig, weights: dict[str, Tensor]) -> GPT:
-    """The GPT that judges, with a policy's weights at first; it scores everything 0.
-
-    A score is the logit of a spare token after the last real one. That token is never
-    read or written, so its row of the output head is a scalar head of its own.
-    """
+    """The GPT that judges, with a policy's weights at first; it scores everything 0. A
+    score is the logit of a spare token after the last real one. That token is never
+    read or written, so its row of the output head is a scalar head of its own."""
     judge = GPT(replace(config, banned=()))  # a ban is a large number: it eats digits
     judge.load_state_dict(weights)
     with torch.no_grad():
@@ -518,7 +510,7 @@ def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
 GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
 CountData = namedtuple("CountData", "numbers target")  # (12, 7, 25), 30
 KnightData = namedtuple("KnightData", "names claims")  # 'ABC', ('B-', 'C=A', 'A+&B-')
-ToolData = namedtuple("ToolData", "calls value failure")  # ('c12+7\\n',), 19, 0.4
+ToolData = namedtuple("ToolData", "calls value failure")  # ('c12+7\n',), 19, 0.4
 GridData = namedtuple("GridData", "size start key door walls turns slip")
 CALCULATOR = {"+": add, "-": sub, "*": mul}
 MOVES = {"u": (-1, 0), "d": (1, 0), "l": (0, -1), "r": (0, 1)}
@@ -592,8 +584,7 @@ class Guess(Task):
     def test_problems(self, level: int, n: int, shifted: bool = False) -> list[Problem]:
         """Every hidden number in turn, so that the ceiling is the ceiling."""
         problem = self.generate(level, Random(0))
-        size = problem.data.size
-        games = [problem.data._replace(number=i % size) for i in range(n)]
+        games = [problem.data._replace(number=i % problem.data.size) for i in range(n)]
         return [replace(problem, data=data) for data in games]
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
@@ -605,7 +596,6 @@ class Guess(Task):
         narrows = not weak and rng.random() < corpus.think_share
 
         def act(said: str) -> str:
-            """`said` narrows what is possible; then comes the next guess."""
             nonlocal low, high, guess
             if said == ">":
                 low = guess + 1
@@ -622,10 +612,8 @@ class Guess(Task):
 
 def parse_expression(text: str) -> tuple[Fraction, list[int]] | None:
     """Exact value and numbers of an expression over + - * / ( ); None if it is none.
-
     Python's own grammar reads up to 40 characters; only the nodes named here are worked
-    out, by us. Numbers have up to four digits and no leading zeros. Never raises.
-    """
+    out, by us. Numbers have up to four digits and no leading zeros. Never raises."""
     tokens = re.findall(r"0(?![0-9])|[1-9][0-9]{0,3}(?![0-9])|[-+*/()]", text[:41])
     if len(text) > 40 or "".join(tokens) != text:
         return None
@@ -650,9 +638,9 @@ class Count(Puzzle):
 
         N12,7,25=30:[12+7=19,19+25=44;12+25=37,37-7=30]12+25-7
 
-    Problems need only + and -, so that a small model has a chance; answers may use
-    * / and brackets too. A thought is a search: tries apart by ';', the last of them
-    hits. It stays in the corpus with its failed tries (Gandhi et al. arXiv:2404.03683).
+    Problems need only + and -, so that a small model has a chance; answers may use * /
+    and brackets too. A thought is a search: tries apart by ';', of which the last hits.
+    Failed tries stay in the corpus (Gandhi et al. arXiv:2404.03683).
     """
 
     name = "count"
@@ -712,13 +700,11 @@ class Count(Puzzle):
             lines.append(",".join(steps))
             if value == target:
                 break
-        return ";".join(lines), self.spell(way)
-
-    def spell(self, way: list[int]) -> str:
-        return str(way[0]) + "".join(f"{term:+d}" for term in way[1:])
+        return ";".join(lines), "".join(f"{term:+d}" for term in way)[1:]
 
     def guess(self, problem: Problem, rng: Random) -> str:
-        return self.spell(rng.choice(self.signed(problem)))
+        way = rng.choice(self.signed(problem))
+        return "".join(f"{term:+d}" for term in way)[1:]
 
 
 class Knight(Puzzle):
@@ -829,8 +815,7 @@ class ToolEnv(Env):
     answer = re.compile(r"=(0|[1-9][0-9]{0,5})\n")
 
     def step(self, action: str) -> tuple[str, bool]:
-        """A call returns its result, {46}, or fails, {E}; {?} is for what is neither
-        call nor answer. After `budget` turns the episode is over."""
+        """{46} is a call's result, {E} a failure, {?} for neither call nor answer."""
         self.turns += 1
         answer = self.answer.fullmatch(action)
         self.solved = bool(answer) and int(answer[1]) == self.problem.data.value
@@ -851,9 +836,9 @@ class Tool(Task):
 
         T59*9+52:c59*9\\n{E}c59*9\\n{531}c531+52\\n{583}=583\\n     from left to right
 
-    A call fails ({E}) four times in ten, {?} means it was malformed, and there are six
-    turns. Most demonstrators answer at once by guess, or give up at the first failure;
-    few try again. The best policy does, and succeeds if 5 calls hold enough good ones.
+    A call fails ({E}) four times in ten, and there are six turns. Most demonstrators
+    answer at once by guess, or give up at the first failure; few try again. The best
+    policy does, and succeeds if 5 calls hold enough good ones.
     """
 
     name = "tool"
@@ -894,8 +879,7 @@ class Tool(Task):
         return replace(problem, data=problem.data._replace(failure=0.6))
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
-        """Weak: answers at once. Else gives up at a failure, or, in the share that
-        shows a thought, calls again."""
+        """A guess (weak), calls until one fails, or (think_share) calls again."""
         direct = rng.random() < corpus.weak
         retries = rng.random() < corpus.think_share
         env = self.env(problem, rng.getrandbits(32))
@@ -945,9 +929,8 @@ class Grid(Task):
 
         M4@23k12d02#33#01:u{13}l{12k}l{11k}u{11k}...      row and column of everything
 
-    '#' are walls, and a move into one or off the map is wasted. Turns: those of the
-    shortest way and four more. If moves slip (a test that training never shows) a plan
-    made at the start fails, and what the map says after each move is needed.
+    '#' are walls; a move into one or off the map is wasted. There are four turns more
+    than on a shortest way. If moves slip (only in tests) a plan made at first fails.
     """
 
     name = "grid"
@@ -959,8 +942,8 @@ class Grid(Task):
     env_class = GridEnv
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
-        """None if a cell is off the map or used twice, or if the way to key and door
-        is longer than any training shows, or there is none."""
+        """None for a cell off the map or used twice, and if there is no way to key and
+        door, or a longer one than any training shows."""
         size = int(match[1])
         cells = [(int(a), int(b)) for a, b in re.findall("([0-9])([0-9])", prompt[2:])]
         start, key, door, *walls = cells
@@ -1008,8 +991,7 @@ class Grid(Task):
         while problem is None:
             places = rng.sample(range(level * level), len(marks))
             cells = [f"{place // level}{place % level}" for place in places]
-            body = "".join(map("".join, zip(marks, cells, strict=True)))
-            prompt = f"M{level}{body}:"
+            prompt = f"M{level}{''.join(map(add, marks, cells))}:"
             problem = self.parse(prompt, self.form.fullmatch(prompt))
         return problem
 
@@ -1021,13 +1003,11 @@ class Grid(Task):
         return replace(problem, data=problem.data._replace(slip=slip))
 
     def longest(self, level: int) -> tuple[int, int]:
-        """Long ways are rare: all turns that `parse` allows, six tokens each; the last
-        gets no answer."""
+        """Long ways are rare: all turns that `parse` allows, of six tokens each."""
         return super().longest(level)[0], 6 * (4 * (level - 1) + 4) - 5
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
-        """Each move is random with probability `noise`, by the weak always, else on a
-        shortest way."""
+        """A shortest way with a share `noise` of random moves; weak: only such."""
         data = problem.data
         ways = [self.distances(data, goal) for goal in (data.key, data.door)]
         env = self.env(problem, rng.getrandbits(32))
@@ -1047,8 +1027,7 @@ TASKS = {t.name: t for t in (Chain(), Count(), Knight(), Tool(), Grid(), Guess()
 
 @functools.cache
 def find_task(name: str) -> Task:
-    """The task of a name, or the one that a file defines; the file's code is run.
-    ValueError if there is no such task or file, or the file defines none or several."""
+    """The task of a name, or that of a file, whose code is run. ValueError if none."""
     if name in TASKS:
         return TASKS[name]
     path = Path(name)
@@ -1072,8 +1051,7 @@ def of_level(value: float | dict[int, float], level: int) -> float:
 
 
 def show_task(task: Task) -> None:
-    """Print a problem of each level with a good demonstration; of a puzzle also what
-    its verifier says to answers, and what the rules pay for them."""
+    """Print a demonstration of each level; what a puzzle's answers are paid by rule."""
     print(f"\n{task.name}: {type(task).__doc__.splitlines()[0]}")
     rng = Random(0)
     for level in task.levels:
@@ -1084,9 +1062,7 @@ def show_task(task: Task) -> None:
             print(" " * 11 if i else f"  level {level}  ", shown[i : i + 77], sep="")
     if not isinstance(task, Puzzle):
         return
-    print(
-        f"  {problem.prompt:50.50}     gold" + "".join(f"{name:>9}" for name in RULES)
-    )
+    print(f"  {problem.prompt:50.50}" + "".join(f"{x:>9}" for x in ["gold", *RULES]))
     thought, right = task.think(problem, 0.0, rng)
     wrong = f"[{thought}]{task.guess(problem, rng)}"
     for text in (right, f"0{right}", wrong, thought, "(" * 10_000):
