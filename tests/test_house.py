@@ -26,7 +26,7 @@ PATHS = {str(ROOT / f"{name}.py"): name for name in ORDER}
 # What stands above the mark of a file is the first evening; here: lines above it.
 MARK = "\n# ---- second evening"
 ABOVE = {name: text.split(MARK)[0].count("\n") + 1 for name, text in TEXT.items()}
-SHARE_ABOVE = 0.60  # of what the main job enters; the goal is 0.85: never lower it
+SHARE_ABOVE = 0.66  # of what the main job enters; the goal is 0.85: never lower it
 
 # Sizes. A budget is never met by density, so density is counted too.
 
@@ -76,9 +76,6 @@ def test_a_quarter_of_a_file_explains_the_rest(name):
             explained |= set(range(node.lineno, node.end_lineno + 1))  # a docstring
     code = {i for i, text in texts.items() if text} - explained
     assert len(explained) / len(code) >= 0.25, (len(explained), len(code))
-
-
-# Headers, planted bugs
 
 
 @pytest.mark.parametrize("name", ORDER)
