@@ -21,7 +21,8 @@ Left out  a critic (so no GAE, no value loss), a reference that moves
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,23 +34,15 @@ from model import GPT, by_length, trim
 if TYPE_CHECKING:  # train.py imports this file
     from train import Config
 
-BASELINES = ("none", "batch_mean", "dr_grpo", "rloo", "grpo", "reinforce_pp")
-BASELINES += ("scalerl", "maxrl")
+BASELINES = "none batch_mean dr_grpo rloo grpo reinforce_pp scalerl maxrl".split()
 AGGREGATIONS = ("sequence", "token", "prompt", "constant")
 LOSSES = ("reinforce", "clip", "dual_clip", "cispo", "gspo")
 RATIO_MAX = 5.0  # for cispo, dual_clip and corrections; ScaleRL finds 4, 5, 8 alike
 
 
-def check_choice(name: str, kind: str, kinds: Collection[str]) -> None:
-    if kind not in kinds:
-        raise ValueError(f"no {name} {kind!r}; choose from {', '.join(kinds)}")
-
-
 def live_groups(rewards: Tensor) -> Tensor:
-    """Which groups (P,) have any contrast: rewards (P, G) that are not all the same.
-
-    Decided by max and min: the standard deviation of three times 0.1 is not exactly 0.
-    """
+    """Which groups (P,) have any contrast: rewards (P, G) that are not all the same."""
+    # Not by the standard deviation: that of three times 0.1 is not exactly 0.
     return rewards.amax(1) > rewards.amin(1)
 
 
@@ -65,13 +58,11 @@ def group_advantages(rewards: Tensor, kind: str = "grpo") -> Tensor:
         scalerl       the same, over groups with contrast    2510.13786
         maxrl         (R_i - mean) / mean                    as in prime-rl
 
-    mean and std are of one group unless said otherwise. Papers leave std open; ours
-    divides by G, not G - 1, so a balanced group of 0 and 1 gets -1 and 1. The 1e-6 is
-    what others add against 0 / 0, which cannot happen here: a group without contrast
-    gets exact zeros (under batch_mean: a whole batch without contrast).
+    mean and std (by G, not G - 1) are of one group unless said otherwise. A group
+    without contrast gets exact zeros (under batch_mean: a whole batch), never 0 / 0.
     ValueError for G below 2, for a reward that is not finite or, in maxrl, below 0.
     """
-    check_choice("advantage", kind, BASELINES)
+    assert kind in BASELINES, kind
     if rewards.dim() != 2 or rewards.shape[1] < 2:
         raise ValueError(f"rewards must be (P, G) with G >= 2, got {(*rewards.shape,)}")
     if not rewards.isfinite().all():
@@ -101,8 +92,7 @@ def group_advantages(rewards: Tensor, kind: str = "grpo") -> Tensor:
 def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     """Log-probability of each token: logits (B, T, V), tokens (B, T) -> (B, T).
 
-    The logits at t choose the token at t + 1; column t of the result belongs to
-    tokens[:, t], and column 0, which nothing predicts, is 0.
+    The logits at t - 1 choose tokens[:, t]. Column 0, which nothing predicts, is 0.
     """
     logprobs = logits[:, :-1].log_softmax(-1)  # (B, T-1, V)
     chosen = logprobs.gather(2, tokens[:, 1:, None])[..., 0]  # (B, T-1)
@@ -124,44 +114,33 @@ def sequence_weights(
     kind: str,
     group_size: int,
     max_tokens: int,
-    num_tokens: int = 0,  # these three count the whole step (all micro-batches and
-    num_sequences: int = 0,  # ranks), and only what is not left out; 0: as `lengths`
-    num_prompts: int = 0,
 ) -> Tensor:
-    """Weight of one token of each sequence in the loss, (B,), float64.
+    """Weight of one token of each sequence in the loss of a step, (B,), float64.
 
         sequence   1 / (n_i B)      mean over sequences of token means (GRPO)
         token      1 / sum_j n_j    mean over all tokens (DAPO)
         prompt     1 / (n_g P)      mean over prompts of token means (ScaleRL)
         constant   1 / (L B)        sum over tokens / a constant (Dr. GRPO)
 
-    n_i is `lengths`, n_g the tokens of sequence i's group, L is `max_tokens`, B is
-    `num_sequences` and P `num_prompts`. So the loss is a plain sum over micro-batches
-    and ranks, whatever their sizes. Only `constant` keeps the direction of the exact
-    policy gradient.
+    n_i is `lengths`, n_g the tokens of i's group, L `max_tokens`; B and P count what is
+    not left out. All count the whole step: the losses of its micro-batches add up. Only
+    `constant` keeps the direction of the exact policy gradient.
     """
-    check_choice("aggregation", kind, AGGREGATIONS)
     n = lengths.double()
-    in_loss = lengths.view(-1, group_size) > 0
-    num_tokens = num_tokens or int(lengths.sum())
-    num_sequences = num_sequences or int(in_loss.sum())
-    num_prompts = num_prompts or int(in_loss.any(1).sum())
-    if kind == "prompt":
-        n = n.view(-1, group_size).sum(1).repeat_interleave(group_size)
+    n_group = n.view(-1, group_size).sum(1)  # (P,)
+    num = (n > 0).sum()
     count = {
-        "sequence": n * num_sequences,
-        "token": torch.full_like(n, num_tokens),
-        "prompt": n * num_prompts,
-        "constant": torch.full_like(n, max_tokens * num_sequences),
+        "sequence": n * num,
+        "token": n.sum().expand_as(n),
+        "prompt": n_group.repeat_interleave(group_size) * (n_group > 0).sum(),
+        "constant": torch.full_like(n, max_tokens) * num,
     }[kind]
     return 1 / count.clamp(min=1)  # 0 tokens: nothing to weigh, not 1 / 0
 
 
 def weighted_sum(values: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
-    """sum_i w_i sum_t values_it over tokens (B, T) whose mask is not 0.
-
-    torch.where, not a product: a NaN or inf in a masked cell must not reach the sum.
-    """
+    """sum_i w_i sum_t values_it over tokens (B, T) whose mask is not 0."""
+    # Not a product: a NaN or inf in a masked cell must not reach the sum.
     per_sequence = torch.where(mask > 0, values, 0.0).sum(1)
     return (per_sequence * weights.to(values.dtype)).sum()
 
@@ -188,11 +167,10 @@ def policy_loss(
         cispo      J = stop_gradient(min(r, ratio_max)) A log pi    2506.13585
         gspo       clip, with r = (prod_t r_it)^(1 / n_i)           2507.18071
 
-    In code: r is `ratio`, A is `advantages`, w is `weights`, c is `correction` or 1.
-    Ratio and cut are detached, 1 and False where mask is 0. cispo drops no token: it is
-    token-level truncated importance sampling. Its papers use no lower bound.
+    r is `ratio`, A is `advantages`, w is `weights`, c is `correction` or 1. Ratio and
+    cut are detached, 1 and False where mask is 0. cispo caps a weight, drops no token.
     """
-    check_choice("loss", kind, LOSSES)
+    assert kind in LOSSES, kind
     assert logp.shape == old_logp.shape == mask.shape
     assert len(advantages) == len(weights) == len(logp)
     advantage = advantages if advantages.dim() == 2 else advantages[:, None]
@@ -226,9 +204,7 @@ def micro_loss(
     part: dict[str, Tensor],  # columns (B, T) of train.loss_columns, weights (B,)
     cfg: Config,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of a micro-batch as train.Config wants it, and what to log of its tokens:
-    the largest ratio, the largest distance of a ratio to the sampler from 1, how many
-    were cut, their KL to the base (k3)."""
+    """Loss of a micro-batch as train.Config wants it, and what to log of its tokens."""
     mask = part["mask"]
     logp = token_logprobs(logits, part["tokens"])
     loss, ratio, cut = policy_loss(
@@ -297,7 +273,7 @@ def importance_weights(
     The others keep the update near the sampler and do not correct it: in the tests'
     example, limit 2, the cosine to the true gradient is 0.16 (token) and 0.25 (mask).
     """
-    check_choice("correction", kind, CORRECTIONS)
+    assert kind in CORRECTIONS, kind
     x = torch.where(mask > 0, log_ratio.detach(), 0.0)
     if kind == "none":
         return torch.ones_like(x)
@@ -442,17 +418,13 @@ def expected_gradient(
     aggregation: str = "constant",
 ) -> Tensor:
     """Mean gradient of an estimator: every possible batch times its probability."""
-    P, G = shape
     theta = theta.clone().requires_grad_()
     logp, mask = policy(theta)
     total = torch.zeros(())
-    for batch in itertools.product(range(len(rewards)), repeat=P * G):
+    for batch in itertools.product(range(len(rewards)), repeat=math.prod(shape)):
         rows = list(batch)
         lengths = mask[rows].sum(1)
-        n = int(lengths.sum())
-        weights = sequence_weights(
-            lengths, aggregation, G, 1, num_tokens=n, num_sequences=P * G, num_prompts=P
-        )
+        weights = sequence_weights(lengths, aggregation, shape[1], 1)
         advantages = group_advantages(rewards[rows].view(shape), advantage).flatten()
         old = logp[rows].detach()
         part, _, _ = policy_loss(logp[rows], old, advantages, mask[rows], weights)

@@ -3,9 +3,8 @@
 Read first. Every other file builds on four things from here: encode and decode
 (text <-> token ids), GPT (token ids -> logits), by_length and trim, FLOP formulas.
 
-Today's common architecture: RMSNorm before each sublayer, rotary positions, QK-norm,
-grouped-query attention, SwiGLU, tied embeddings, no biases. Training, prefill and
-decoding share the blocks, so sampler and trainer see the same arithmetic.
+RMSNorm before each sublayer, rotary positions, QK-norm, grouped-query attention,
+SwiGLU, tied embeddings. Training and sampling share the blocks: the same arithmetic.
 
 Shapes    B rows, T tokens, S cache positions, L layers, V vocabulary, D head dim,
           H query heads, K key-value heads, C = `dim` channels
@@ -51,13 +50,11 @@ BANNED = tuple(CHARS.index(c) for c in ENV_ONLY) + tuple(range(PAD, VOCAB_SIZE))
 @functools.cache
 def encoding() -> tiktoken.Encoding:
     """The character vocabulary as an offline tiktoken encoding."""
-    names = ["<|pad|>", "<|spare1|>", "<|spare2|>", "<|spare3|>", "<|spare4|>"]
     return tiktoken.Encoding(
         "rl-chars",
         pat_str=r"[\s\S]",
         mergeable_ranks={c.encode(): i for i, c in enumerate(CHARS)},
-        special_tokens={name: PAD + i for i, name in enumerate(names)},
-        explicit_n_vocab=VOCAB_SIZE,
+        special_tokens={"<|pad|>": PAD},
     )
 
 
@@ -65,8 +62,7 @@ def encode(text: str) -> list[int]:
     """Token ids of `text`. ValueError names the first character without a token."""
     for char in text:
         if char not in CHARS:
-            code = f"U+{ord(char):04X}"
-            raise ValueError(f"no token for {char!r} ({code}); there are {CHARS!r}")
+            raise ValueError(f"no token for {char!r} (U+{ord(char):04X}) in {CHARS!r}")
     # disallowed_special=(): text that spells "<|pad|>" stays text.
     return encoding().encode(text, disallowed_special=())
 
@@ -147,14 +143,13 @@ class Attention(nn.Module):
         # One matmul for queries, keys and values: fewer, larger operations.
         self.qkv = nn.Linear(config.dim, q_dim + 2 * kv_dim, bias=False)
         self.out = nn.Linear(q_dim, config.dim, bias=False)
-        # QK-norm: weights of the queries' norm, then of the keys'.
-        self.qk_norm = nn.Parameter(torch.ones(2, config.head_dim))
+        self.qk_norm = nn.Parameter(torch.ones(2, config.head_dim))  # queries', keys'
 
     def forward(
         self,
         x: Tensor,  # (B, T, C)
         rope: Tensor,  # (1 or B, T, 2, 1, D)
-        cache: Tensor | None,  # (2, B, K, S, D)
+        cache: Tensor | None,  # (2, B or more, K, S, D)
         step: Decode | None,
     ) -> Tensor:
         """Attention output to add to x, (B, T, C). With `step`, T is 1."""
@@ -252,16 +247,6 @@ class GPT(nn.Module):
         """Of matmuls and cache: bf16 on a GPU, fp32 on a CPU, where bf16 is slower."""
         return torch.bfloat16 if self.embed.weight.is_cuda else torch.float32
 
-    def new_cache(self, rows: int, length: int) -> Tensor:
-        """Keys and values of `rows` sequences: zeros (L, 2, rows, K, length, D).
-
-        Zeros, not empty: a NaN left in a masked position would survive as 0 * NaN.
-        """
-        c = self.config
-        device = self.embed.weight.device
-        shape = (c.layers, 2, rows, c.kv_heads, length, c.head_dim)
-        return torch.zeros(shape, dtype=self.precision(), device=device)
-
     def forward(
         self,
         tokens: Tensor,  # (B, T) int64
@@ -295,10 +280,9 @@ class GPT(nn.Module):
                 x = block(x, rope, cache[i] if cache is not None else None, step)
         if last is not None:
             x = x[torch.arange(B, device=x.device), last]
-        # fp32 from the head on: with a bf16 head sampler and trainer drift apart
+        # The head is fp32 everywhere: in bf16 sampler and trainer drift apart
         # (MiniMax-M1 arXiv:2506.13585, ScaleRL arXiv:2510.13786).
-        x, head = self.norm(x).float(), self.embed.weight.float()
-        return F.linear(x, head) + self.ban
+        return F.linear(self.norm(x), self.embed.weight) + self.ban
 
     def addresses(self, cache: Tensor, positions: Tensor, live: int) -> Decode:
         """Write addresses and attention bias of a decode step, for all layers."""
@@ -366,10 +350,7 @@ def prefill_flops(config: GPTConfig, tokens: int) -> int:
 
 
 def decode_flops(config: GPTConfig, context: int, tokens: int = 1) -> int:
-    """`tokens` new tokens: 2 N + 4 d L t for one that attends to t tokens.
-
-    The first attends to `context` tokens, itself included.
-    """
+    """New tokens: 2 N + 4 d L t for the one that attends to t, `context` and on."""
     pairs = tokens * context + tokens * (tokens - 1) // 2
     return 2 * matmul_params(config) * tokens + attention_flops(config, pairs)
 
@@ -418,10 +399,7 @@ class Ledger:
     def charge_rollout(
         self, config: GPTConfig, batch: Batch, group_size: int, phase: str = ""
     ) -> None:
-        """Charge a batch of samples: each prompt once, each token after it once.
-
-        To `phase` if it is given, else to prefill and decode.
-        """
+        """Charge samples, each prompt once: to `phase`, or to prefill and decode."""
         prompts = [n - 1 for n in batch.prompt_lengths[::group_size]]
         self.charge(phase or "prefill", config, prompts)
         self.seconds[phase or "prefill"] += batch.prefill_seconds

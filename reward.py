@@ -372,6 +372,14 @@ def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
     return tokens, mask, lengths
 
 
+def test_set(cfg: Config) -> list[Problem]:
+    """The held-out problems: the same for every seed, size and recipe of a task."""
+    task = find_task(cfg.task)
+    levels = task.test_levels(cfg.level_list)
+    count = -(-cfg.eval_problems // len(levels))
+    return [p for level in levels for p in task.test_problems(level, count)]
+
+
 def pass_at(right: Tensor) -> dict[int, float]:
     """pass@k for k = 1, 2, 4, 8, 16, as far as the verdicts (P, n) go."""
     n, correct = right.shape[1], right.sum(1).int().tolist()

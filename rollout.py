@@ -1,6 +1,6 @@
 """Sampling: how G answers to each prompt become tensors, fast.
 
-Read after model.py and reward.py. train.py calls `rollout` once a step and in every
+Read after reward.py. train.py calls `rollout` once a step and in every
 evaluation; one loop serves puzzles and environments of several turns.
 
     prefill   each distinct prompt runs through the model once; its keys and values are
@@ -14,8 +14,8 @@ evaluation; one loop serves puzzles and environments of several turns.
 A sample depends only on (seed, step, prompt, sample): its random numbers are drawn
 before it starts, so batch width, slots, order and burst cannot change it.
 
-Shapes    P prompts, G samples of each, N = P * G samples, W slots, S cache positions,
-          T tokens of the longest sequence, V vocabulary
+Shapes    P prompts, G samples of each, N = P * G samples, T tokens of the longest,
+          W slots, V vocabulary; L layers, K key-value heads, S positions, D head dim
 Papers    a slot refilled as soon as it is free: Orca (Yu et al., OSDI 2022)
 Left out  paging, prefix trees, speculation, top-k and top-p (they bias the gradient)
 """
@@ -39,7 +39,7 @@ from reward import Env, Problem, Puzzle, find_task
 
 BUCKET = 16  # attention covers the live part of the cache, rounded up to this
 MIN_SLOTS = 8  # with fewer, a CPU's matmul rounds its rows in another way
-BUSY_SHARE = 0.75  # when no more of the slots are busy, these move together
+BUSY_SHARE = 0.75  # if no more of the slots are busy, these move together
 
 # `state` (7, W) says what each slot is doing. Its rows:
 #   SAMPLE    which sample the slot works on
@@ -84,69 +84,47 @@ def rollout(
     model: GPT,
     problems: list[Problem],
     group_size: int,
-    max_new: int,
-    key: tuple[int, ...],
-    buffers: Buffers | None = None,
-    greedy: bool = False,
-    width: int = 256,
-    burst: int = 0,
-    numbers: list[int] | None = None,
+    max_new: int,  # tokens after the prompt, observations included; then truncated
+    key: tuple[int, ...],  # seed, step, ...; prompt and sample number complete it
+    buffers: Buffers | None = None,  # memory to reuse between calls
+    greedy: bool = False,  # the likeliest token instead of a sampled one
+    width: int = 256,  # slots decoded side by side
+    burst: int = 0,  # decode steps between host reads; 0: 1 on a CPU, 8 on a GPU
+    numbers: list[int] | None = None,  # of problems, in keys; else their places
 ) -> Batch:
     """Sample `group_size` answers to each problem at temperature 1.
-
-    max_new   tokens after the prompt, observations included; then a sample is truncated
-    key       (seed, step, ...) of this batch, completed by prompt and sample number
-    buffers   memory to reuse between calls
-    greedy    the likeliest token instead of a sampled one
-    width     slots decoded side by side
-    burst     decode steps between host reads; 0: 1 on a CPU, 8 on a GPU
-    numbers   number of each problem in its samples' keys, else its place in the list
 
     ValueError if a prompt and its answer do not fit the context.
     """
     numbers = numbers or list(range(len(problems)))
     batch, draws = new_batch(problems, group_size, max_new, key, numbers)
-    num, length = batch.tokens.shape
+    length = batch.tokens.shape[1]
     if length > model.config.context:
         raise ValueError(
             f"{length - max_new} + {max_new} tokens do not fit the context of "
             f"{model.config.context}; raise --context or choose easier --levels"
         )
-    work = allocate(
-        model,
-        batch,
-        draws,
-        group_size=group_size,
-        max_new=max_new,
-        width=min(width, num),
-        greedy=greedy,
-        buffers=buffers or Buffers(),
-    )
+    buffers = buffers or Buffers()
+    work = allocate(model, batch, draws, group_size, max_new, width, greedy, buffers)
+    out = work.out
     # All of a prompt but its last token, which its slots feed themselves: so one decode
     # step samples every token there is, the first included.
     began = time.perf_counter()
-    model(work.out.tokens[::group_size, : length - max_new - 1], work.prefix)
-    prefill_seconds = time.perf_counter() - began
+    model(out.tokens[::group_size, : length - max_new - 1], work.prefix)
+    out.prefill_seconds = time.perf_counter() - began
     burst = burst or (8 if work.state.is_cuda else 1)
-    row_steps = 0
     harvest(work)
     while work.busy():
-        if work.sparse():
-            compact(work)
+        compact(work)
         # No text is longer than the longest that the host saw and what a burst adds.
         decode_burst(work, work.longest + burst, burst)
-        row_steps += burst * len(work.working)
+        out.row_steps += burst * len(work.working)
         harvest(work)
-    out = work.out
     end = max(out.lengths)
-    return replace(
-        out,
-        tokens=out.tokens[:, :end].clone(),
-        mask=out.mask[:, :end].to(out.tokens.device),
-        logp=out.logp[:, :end].clone(),
-        prefill_seconds=prefill_seconds,
-        row_steps=row_steps,
-    )
+    out.tokens = out.tokens[:, :end].clone()  # the buffer is the next call's
+    out.mask = out.mask[:, :end].to(out.tokens.device)
+    out.logp = out.logp[:, :end].clone()
+    return out
 
 
 @dataclass
@@ -160,7 +138,7 @@ class Work:
     out: Batch
     u: Tensor  # (N, max_new + 1) float64, the random numbers of each sample
     prefix: Tensor  # (L, 2, P, K, longest prompt - 1, D) keys and values of the prompts
-    cache: Tensor  # (L, 2, W, K, S, D)
+    cache: Tensor  # (L, 2, W or more, K, S, D)
     state: Tensor  # (7, W)
     # What the host knows of them:
     working: list[int]  # (W,) sample of each slot, -1: none
@@ -172,11 +150,6 @@ class Work:
     def busy(self) -> list[int]:
         """The slots at work."""
         return [slot for slot, i in enumerate(self.working) if i >= 0]
-
-    def sparse(self) -> bool:
-        """True if no sample waits and at least a quarter of the slots are idle."""
-        busy, num = len(self.busy()), len(self.working)
-        return not self.queue and num > MIN_SLOTS and busy <= BUSY_SHARE * num
 
 
 def new_batch(
@@ -307,10 +280,9 @@ def harvest(work: Work) -> None:
 
 
 def end_turn(work: Work, i: int, turn: list[int], known: int) -> list[int] | None:
-    """Let the environment of sample i answer a turn.
+    """The tokens that the environment of sample i answers to a turn.
 
-    Returns the tokens it says, or None if the sample is over: the episode is done, or
-    it would reach its cap and is truncated.
+    None if the sample is over: the episode is done, or is truncated at its cap.
     """
     env = work.out.envs[i]
     if turn[-1] == END or len(turn) == env.turn_tokens:
@@ -328,12 +300,8 @@ def end_turn(work: Work, i: int, turn: list[int], known: int) -> list[int] | Non
 
 
 def describe_answers(batch: Batch) -> dict[str, float]:
-    """How answers came about, in means.
-
-    Of a puzzle: the share with a thought, the pass rate with and without one. Of other
-    episodes: turns, and the pass rate of those in which the world went against the
-    policy, recovery.
-    """
+    """Means: of a puzzle the share of thoughts, pass rates with and without one; else
+    turns, and as recovery the pass rate when the world went against the policy."""
     envs, right = batch.envs, batch.verdicts()
     found = {
         "answer_tokens": batch.mask.sum().item() / len(envs),
@@ -354,8 +322,7 @@ def describe_answers(batch: Batch) -> dict[str, float]:
 def replay(batch: Batch, i: int) -> str:
     """Sample i on one line, what the environment wrote between '{' and '}'.
 
-    Only environments can write these two, so nobody can fake who wrote what. Prompts
-    are the environment's too.
+    Only environments can write these two, so nobody can fake who wrote what.
     """
     text = batch.envs[i].problem.prompt
     theirs = False
@@ -369,8 +336,7 @@ def replay(batch: Batch, i: int) -> str:
 
 
 def join(one: Batch, rows: list[int], more: Batch) -> Batch:
-    """`rows` of a batch, or of another dataclass with an entry for each sample, then
-    all of `more`."""
+    """`rows` of a batch, or of another dataclass of N entries, then all of `more`."""
     joined = {}
     for name, a in vars(one).items():
         b = getattr(more, name)
@@ -404,6 +370,7 @@ def allocate(
     precision = model.precision()
     num, length = batch.tokens.shape
     prompts = num // group_size
+    width = min(width, num)
     before = length - max_new - 1
     room = -(-length // BUCKET) * BUCKET
 
@@ -433,9 +400,10 @@ def allocate(
 
 
 class Buffers:
-    """Memory that calls share: allocated once, zeroed, and reused at the same address.
+    """Memory that calls share: allocated once and reused at the same address.
 
     Fresh memory costs page faults on a CPU, and a CUDA graph is bound to addresses.
+    Zeroed: a NaN in a masked place of the cache would survive there as 0 * NaN.
     """
 
     def __init__(self) -> None:
@@ -469,8 +437,12 @@ def write_back(
 
 
 def compact(work: Work) -> None:
-    """Move the busy slots to the front; the rest is no longer run."""
+    """If a quarter of the slots is idle, move the busy ones to the front; the others
+    are no longer run."""
     busy = work.busy()
+    slots = len(work.working)
+    if work.queue or slots <= MIN_SLOTS or len(busy) > BUSY_SHARE * slots:
+        return
     free = [slot for slot, i in enumerate(work.working) if i < 0]
     keep = busy + free[: max(0, MIN_SLOTS - len(busy))]
     work.cache[:, :, : len(keep)] = work.cache[:, :, keep]

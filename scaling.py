@@ -4,8 +4,9 @@
     python scaling.py fit curves.csv        the same fits for anybody's runs
     python scaling.py plan --target 0.9     what it would cost, by the fitted studies
 
-Read last, after train.py: a fit, its interval, a forecast and its band. Then scores,
-figures, the runner, studies, the planner, fits of anybody's runs.
+Read last, after train.py: a fit, its interval, a forecast and its band; then rivals,
+figures, the runner, studies, fits of anybody's runs. More stands in docs/studies: arms
+compared (compare.py), the planner (plan.py), all pages made again (redraw.py).
 
     R(C) = R_0 + (A - R_0) / (1 + (C_mid / C)^B)      ScaleRL arXiv:2510.13786, Eq. 1
 
@@ -202,11 +203,9 @@ def dependence(curve: Curve, fit: Sigmoid) -> float:
     the others is so all along. A fit of p parameters to runs of n points pulls the
     plain estimate down, by about (1 + p + 3 rho) / n.
     """
-    products, squares = 0.0, 0.0
-    for x, y in curve.runs:
-        r = y - fit(x)
-        products += (r[1:] * r[:-1]).sum()
-        squares += (r * r).sum()
+    residuals = [y - fit(x) for x, y in curve.runs]
+    products = sum((r[1:] * r[:-1]).sum() for r in residuals)
+    squares = sum((r * r).sum() for r in residuals)
     count = np.mean([len(x) for x, _ in curve.runs])
     plain = products / squares if squares > 0 else 0.0
     p = 3 if curve.r0 is not None else 4
@@ -331,10 +330,10 @@ def search(
 def form_error(slope: float, rise: float, ratio: Array) -> Array:
     """Standard deviation of what a fitted form does not know, at C / until = ratio.
 
-    How wrong the slope at the end of the fitted part may be, as a share of it, and what
-    share of the gain may come or go in each e-fold of compute after it: chosen so that
-    90 % bands hold about 90 % of the later points of simulated curves, sigmoids and
-    others (tests/test_scaling.py). Published and own runs had no part in the choice.
+    0.5 is how wrong the slope at the end of the fitted part may be, as a share of it,
+    0.015 the share of the gain that may come or go in each e-fold of compute after it:
+    chosen so that 90 % bands hold about 90 % of the later points of simulated curves,
+    sigmoids and others (tests/test_scaling.py), not by published runs or ours.
     """
     return np.hypot(0.5 * slope, 0.015 * rise) * np.log(np.maximum(ratio, 1))
 
@@ -352,7 +351,6 @@ def fit_tail(f: Forecast) -> tuple[Law, Law]:
 
 # Why the data may not say where a curve ends.
 REFUSALS = {
-    "": "",
     "falls": "it rises and then falls",
     "flat": "the curve is flat or falls: there is no gain to extrapolate",
     "early": "the fitted points may end at {reach:.1f} C_mid, 2 are needed",
@@ -361,7 +359,7 @@ REFUSALS = {
 
 
 def refusal(f: Forecast) -> str:
-    """The key in REFUSALS of why no ceiling is told; empty if one is."""
+    """The key in REFUSALS of why no ceiling is told; empty if it is told."""
     low, high = f.bounds["a"]
     if falls(f):
         return "falls"
@@ -673,7 +671,8 @@ def run_all(jobs: list[Config], workers: int) -> dict[str, str]:
     A signal stops the processes, which save first, and comes out as KeyboardInterrupt.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    began, stop = time.time(), threading.Event()
+    began = time.time()
+    stop = threading.Event()
     pool = ThreadPoolExecutor(workers)
     runs: dict[str, Future[str]] = {}
     try:

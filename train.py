@@ -45,7 +45,7 @@ from tqdm import tqdm
 import grpo
 import reward
 from model import GPT, PHASES, GPTConfig, Ledger, by_length, trim, with_weights
-from reward import Problem, demo_batch, find_task, pass_at, wilson
+from reward import Problem, demo_batch, find_task, pass_at, test_set, wilson
 from rollout import Batch, Buffers, describe_answers, join, replay, rollout
 
 # Streams of random numbers: a key is (seed, stream, step), then prompt and sample.
@@ -125,20 +125,6 @@ class Run:
             file.write(json.dumps(row) + "\n")
         if kind == "rl":
             self.rows.append(row)
-
-
-def begin_rl(run: Run) -> None:
-    """Keep the weights as the base and start RL with a fresh optimizer."""
-    run.base = {name: w.clone() for name, w in run.model.state_dict().items()}
-    run.phase = "rl"
-    run.step = 0
-    run.optimizer = optimizer_of(run.model, run.cfg.lr)
-
-
-def optimizer_of(model: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
-    """AdamW without weight decay."""
-    options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    return torch.optim.AdamW(model.parameters(), lr, **options)
 
 
 def apply_gradients(run: Run, lr: float) -> float | None:
@@ -223,7 +209,8 @@ def reinforce(run: Run, stop: Stop) -> None:
         batch = sample(run, draw_prompts(run))
         # 2. grade every answer
         paid = pay(run, batch)
-        stats = batch_stats(run, batch, paid)
+        drawn = batch  # what the log speaks of, before any is drawn again
+        first_pay = paid
         if cfg.retire:
             count_tries(run, batch, paid)
         if cfg.flat == "resample":
@@ -232,8 +219,9 @@ def reinforce(run: Run, stop: Stop) -> None:
         groups = (paid.rewards - paid.penalties).view(-1, cfg.group_size)  # (P, G)
         advantages = grpo.group_advantages(groups, cfg.advantage)  # (P, G)
         # 4. make the better answers likelier
-        stats |= update(run, batch, advantages, paid)
+        stats = update(run, batch, advantages, paid)
         # 5. report
+        stats |= batch_stats(run, drawn, first_pay)
         run.step += 1
         run.log("rl", **stats, skipped=run.skipped)
         ring_alarms(run)
@@ -451,33 +439,6 @@ def loss_columns(
 # Measuring pass rates
 
 
-def test_set(cfg: Config) -> list[Problem]:
-    """The held-out problems: the same for every seed, size and recipe of a task."""
-    task = find_task(cfg.task)
-    levels = task.test_levels(cfg.level_list)
-    count = -(-cfg.eval_problems // len(levels))
-    return [p for level in levels for p in task.test_problems(level, count)]
-
-
-def sample_and_score(
-    run: Run,
-    problems: list[Problem],
-    samples: int,
-    key: tuple[int, ...],
-    greedy: bool,
-    max_new: int = 0,  # room of an answer; 0: that of the run
-) -> tuple[Batch, Tensor]:
-    """Answers to problems and their verdicts (P, samples), charged to evaluation.
-
-    Evaluation is no part of RL compute: how often one looks must not move the curve.
-    """
-    room = max_new or run.cfg.max_new
-    with run.ledger.timed("evaluation"):
-        batch = rollout(run.model, problems, samples, room, key, run.buffers, greedy)
-        run.ledger.charge_rollout(run.model.config, batch, samples, "evaluation")
-    return batch, batch.verdicts().view(-1, samples)
-
-
 def evaluate(run: Run, samples: int) -> None:
     """Held-out pass rate, sampled at temperature 1 and greedy: logged and printed."""
     cfg, problems = run.cfg, test_set(run.cfg)
@@ -515,14 +476,41 @@ def evaluate(run: Run, samples: int) -> None:
     )
 
 
-def read_rows(folder: Path, kind: str) -> list[dict]:
-    """Rows of one kind from a run's metrics.jsonl."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [row for row in map(json.loads, lines) if row["kind"] == kind]
-
-
 # ---- second evening ------------------------------------------------------------------
-# What a step logs, and which levels RL trains on
+# What the loop and the evaluation lean on
+
+
+def begin_rl(run: Run) -> None:
+    """Keep the weights as the base and start RL with a fresh optimizer."""
+    run.base = {name: w.clone() for name, w in run.model.state_dict().items()}
+    run.phase = "rl"
+    run.step = 0
+    run.optimizer = optimizer_of(run.model, run.cfg.lr)
+
+
+def optimizer_of(model: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
+    """AdamW without weight decay."""
+    options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    return torch.optim.AdamW(model.parameters(), lr, **options)
+
+
+def sample_and_score(
+    run: Run,
+    problems: list[Problem],
+    samples: int,
+    key: tuple[int, ...],
+    greedy: bool,
+    max_new: int = 0,  # room of an answer; 0: that of the run
+) -> tuple[Batch, Tensor]:
+    """Answers to problems and their verdicts (P, samples), charged to evaluation.
+
+    Evaluation is no part of RL compute: how often one looks must not move the curve.
+    """
+    room = max_new or run.cfg.max_new
+    with run.ledger.timed("evaluation"):
+        batch = rollout(run.model, problems, samples, room, key, run.buffers, greedy)
+        run.ledger.charge_rollout(run.model.config, batch, samples, "evaluation")
+    return batch, batch.verdicts().view(-1, samples)
 
 
 def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
@@ -720,13 +708,19 @@ def ring_alarms(run: Run) -> None:
 
 
 def write_samples(run: Run, batch: Batch, right: Tensor) -> None:
-    """Append a few answers to samples.txt, so that a reader can see what changed."""
+    """Append the first sample of eight problems to samples.txt: see what changes."""
     num_prompts, group = right.shape
     with open(run.folder / "samples.txt", "a") as file:
         file.write(f"step {run.step}\n")
         for p in range(0, num_prompts, num_prompts // 8 + 1):
             verdict = "right" if right[p, 0] else "wrong"
             file.write(f"  {verdict}  {replay(batch, p * group)}\n")
+
+
+def read_rows(folder: Path, kind: str) -> list[dict]:
+    """Rows of one kind from a run's metrics.jsonl."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["kind"] == kind]
 
 
 def plot_curve(run: Run) -> None:
@@ -825,7 +819,10 @@ def save(run: Run) -> None:
 
 
 class Stop:
-    """Notes SIGINT and SIGTERM; a run saves and leaves at its next step."""
+    """Notes SIGINT and SIGTERM; a run saves and leaves at its next step.
+
+    A second signal does not wait. Without any the run is saved every SAVE_SECONDS.
+    """
 
     def __init__(self) -> None:
         self.signum = 0
@@ -835,7 +832,7 @@ class Stop:
 
     def note(self, signum: int, frame: object) -> None:
         self.signum = signum
-        signal.signal(signum, signal.SIG_DFL)  # a second one does not wait
+        signal.signal(signum, signal.SIG_DFL)
 
     def save_sometimes(self, run: Run) -> None:
         """Save now and then; on a signal save and exit."""
@@ -960,7 +957,10 @@ def finished_run(folder: Path) -> Run:
 
 
 def interact(folder: Path, named: str) -> None:
-    """A person gives problems; the trained model answers, its environment too."""
+    """A person gives problems; the trained model answers, its environment too.
+
+    `named` is the file of the task's code, if the command names one.
+    """
     require_same_code(folder, read_checkpoint(folder)["config"]["task"], named)
     run, rng = finished_run(folder), random.Random()
     task = find_task(run.cfg.task)
@@ -997,7 +997,11 @@ def require_same_code(folder: Path, saved: str, named: str) -> None:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides a run. An empty string means: the task's own choice."""
+    """Everything that decides a run. An empty string means: the task's own choice.
+
+    The words behind a field are also the help of its flag; what a task sets differently
+    stands in its `defaults`, what a paper does in grpo.RECIPES.
+    """
 
     # run
     task: str = "chain"  # its name, or the path of a file with a task of your own

@@ -36,6 +36,7 @@ def setting(device):
         state[KNOWN] = state[POSITION] + 1
         state[KNOWN, :3] += 2  # three slots are fed what an environment wrote
         state[LEFT] = 20
+    c = net.config
     return Work(
         model=net,
         group_size=5,
@@ -43,8 +44,8 @@ def setting(device):
         buffers=Buffers(),
         out=Batch(tokens, torch.zeros(N, T), torch.zeros(N, T, device=device)),
         u=torch.rand(N, T + 1, dtype=torch.float64, device=device),
-        prefix=net.new_cache(4, 9),
-        cache=net.new_cache(W, S),
+        prefix=torch.zeros(c.layers, 2, 4, c.kv_heads, 9, c.head_dim, device=device),
+        cache=torch.zeros(c.layers, 2, W, c.kv_heads, S, c.head_dim, device=device),
         state=state,
         working=[0, 1, 2] + [-1] * 13,
         longest=0,
@@ -73,6 +74,7 @@ def test_no_value_is_read_while_decoding():
     step(work)
 
 
+# Each of them would have to wait for the device.
 FAULTS = {
     "bool": lambda x: bool((x < 0).all()),
     "item": lambda x: x.max().item(),
@@ -81,20 +83,6 @@ FAULTS = {
     "nonzero": lambda x: x.nonzero(),
     "cpu": lambda x: x.cpu().numpy(),
 }
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_read_is_caught(fault, monkeypatch):
-    """The proof above would not be one if these went through."""
-    original = rollout.inverse_cdf
-
-    def reads(logprobs, u):
-        FAULTS[fault](logprobs)
-        return original(logprobs, u)
-
-    monkeypatch.setattr(rollout, "inverse_cdf", reads)
-    with pytest.raises((RuntimeError, NotImplementedError, TypeError)):
-        step(setting("meta"))
 
 
 class Recorder(TorchDispatchMode):
@@ -149,16 +137,21 @@ def test_every_step_is_the_same_few_operations():
     assert meta.devices == {"meta"}, "an operand was made on another device"
 
 
-def test_the_recorder_sees_a_host_read(monkeypatch):
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_read_is_caught(fault, monkeypatch):
+    """The two proofs above would not be proofs if these went through."""
     original = rollout.inverse_cdf
 
     def reads(logprobs, u):
-        assert logprobs.max().item() <= 0
+        FAULTS[fault](logprobs)
         return original(logprobs, u)
 
     monkeypatch.setattr(rollout, "inverse_cdf", reads)
-    names = {name.split(".")[1] for name, _, _ in record(setting("cpu")).ops}
-    assert names & set(FORBIDDEN)
+    with pytest.raises((RuntimeError, NotImplementedError, TypeError)):
+        step(setting("meta"))
+    if fault in ("bool", "item", "nonzero"):  # the others are no operation on a CPU
+        names = {name.split(".")[1] for name, _, _ in record(setting("cpu")).ops}
+        assert names & set(FORBIDDEN)
 
 
 def addresses(work):
@@ -189,18 +182,6 @@ def test_buffers_keep_their_place_and_grow():
     assert a.data_ptr() == b.data_ptr() and b.is_contiguous() and buffers.graphs
     c = buffers.take("x", (5, 8), torch.float32, cpu)
     assert c.numel() == 40 and not buffers.graphs
-
-
-def test_memory_is_reused_between_calls(gpt, problems):
-    """Stale keys of an earlier, longer call must not change a later one."""
-    buffers = Buffers()
-    fresh = rollout.rollout(gpt, problems[:3], 4, 20, (0, 1))
-    rollout.rollout(gpt, problems, 6, 40, (0, 0), buffers)
-    held = {name: x.data_ptr() for name, x in buffers.flat.items()}
-    again = rollout.rollout(gpt, problems[:3], 4, 20, (0, 1), buffers)
-    assert torch.equal(fresh.tokens, again.tokens)
-    assert torch.equal(fresh.logp, again.logp)
-    assert held == {name: x.data_ptr() for name, x in buffers.flat.items()}
 
 
 def replayed(work, steps=6):
@@ -262,8 +243,9 @@ def test_the_host_reads_once_a_burst(gpt, burst, monkeypatch):
 def test_bf16_sampler_and_trainer_stay_close(gpt, problems, monkeypatch):
     """What a GPU computes in, here on a CPU: cache and matmuls bf16, logits fp32."""
     monkeypatch.setattr(GPT, "precision", lambda self: torch.bfloat16)
-    batch = rollout.rollout(gpt, problems, 6, 30, (0, 0))
-    assert gpt.new_cache(1, 8).dtype == torch.bfloat16
+    buffers = Buffers()
+    batch = rollout.rollout(gpt, problems, 6, 30, (0, 0), buffers)
+    assert buffers.flat["cache"].dtype == torch.bfloat16
     assert batch.logp.dtype == gpt(batch.tokens).dtype == torch.float32
     with torch.no_grad():
         full = grpo.token_logprobs(gpt(batch.tokens), batch.tokens) * batch.mask

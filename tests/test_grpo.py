@@ -9,7 +9,6 @@ import math
 
 import pytest
 import torch
-from torch.nn.functional import logsigmoid
 
 import grpo
 from grpo import (
@@ -57,99 +56,60 @@ def off_policy_gradient(kind, limit):
     return -torch.autograd.grad(loss, theta)[0]
 
 
+STD = 3**0.5 / 4 + 1e-6  # of one success in four, as grpo divides by it
+HARD_AND_EASY = [[1, 0, 0, 0], [1, 1, 1, 0]]  # one mean for both would be 0.5
+MIXED = [[1, 0], [1, 1]]  # one group with contrast and one without
+
+
 @pytest.mark.parametrize(
     "kind, rewards, expected",
     [
-        ("dr_grpo", [1, 0, 0, 0], [0.75, -0.25, -0.25, -0.25]),
-        ("grpo", [1, 0, 0, 0], [1.732051, -0.577350, -0.577350, -0.577350]),
-        ("grpo", [1, 0, 0, 1], [1.0, -1.0, -1.0, 1.0]),
-        ("none", [1, 0, 0, 0.5], [1, 0, 0, 0.5]),
-        ("batch_mean", [1, 0, 0, 0], [0.75, -0.25, -0.25, -0.25]),
-        ("rloo", [1, 0, 0.5, 0.5], [2 / 3, -2 / 3, 0, 0]),
-        ("maxrl", [1, 0, 0, 0], [3, -1, -1, -1]),
+        ("none", [[1, 0, 0, 0.5]], [[1, 0, 0, 0.5]]),
+        ("batch_mean", MIXED, [[0.25, -0.75], [0.25, 0.25]]),
+        ("batch_mean", [[1, 1], [1, 1]], [[0, 0], [0, 0]]),
+        ("dr_grpo", HARD_AND_EASY, [[0.75, *[-0.25] * 3], [*[0.25] * 3, -0.75]]),
+        (
+            "grpo",
+            HARD_AND_EASY,
+            [[0.75 / STD, *[-0.25 / STD] * 3], [*[0.25 / STD] * 3, -0.75 / STD]],
+        ),
+        ("rloo", [[1, 0, 0.5, 0.5]], [[2 / 3, -2 / 3, 0, 0]]),
+        ("reinforce_pp", MIXED, [[2**0.5, -(2**0.5)], [0, 0]]),
+        ("scalerl", MIXED, [[1, -1], [0, 0]]),
+        ("scalerl", [[0.1] * 3, [0.7] * 3], [[0, 0, 0], [0, 0, 0]]),
+        ("maxrl", [[1, 0, 0, 0], [0, 0, 0, 0]], [[3, -1, -1, -1], [0, 0, 0, 0]]),
     ],
 )
 def test_advantages_by_hand(kind, rewards, expected):
-    """The std divides by G, not G - 1: that would give 1.5 for the first of grpo."""
-    got = group_advantages(doubles(rewards), kind)
-    # Exact but for the 1e-6 that grpo adds to the std.
-    atol = 5e-6 if kind == "grpo" else 1e-10
-    torch.testing.assert_close(got, doubles(expected), rtol=0, atol=atol)
-
-
-def test_the_epsilon_of_grpo():
-    """.75 / (sqrt(3) / 4 + 1e-6), so that nobody changes it unseen."""
-    got = group_advantages(doubles([1, 0, 0, 0]))[0, 0].item()
-    assert got == pytest.approx(0.75 / (math.sqrt(3) / 4 + 1e-6), abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    "kind, rewards, expected",
-    [
-        # One group with contrast and one without: whose std is it?
-        ("reinforce_pp", [[1, 0], [1, 1]], [[2**0.5, -(2**0.5)], [0, 0]]),
-        ("scalerl", [[1, 0], [1, 1]], [[1, -1], [0, 0]]),
-        ("batch_mean", [[1, 0], [1, 1]], [[0.25, -0.75], [0.25, 0.25]]),
-        ("batch_mean", [[1, 1], [1, 1]], [[0, 0], [0, 0]]),
-        ("scalerl", [[0.1] * 3, [0.7] * 3], [[0, 0, 0], [0, 0, 0]]),
-    ],
-)
-def test_baselines_over_the_batch(kind, rewards, expected):
-    """REINFORCE++ divides by the std of all centred rewards, ScaleRL drops flat groups
+    """grpo's std divides by G, not G - 1, and nobody changes its 1e-6 unseen.
+    REINFORCE++ divides by the std of all centred rewards, ScaleRL drops flat groups
     first; the mean of the batch leaves a flat group its signal."""
     got = group_advantages(doubles(*rewards), kind)
     torch.testing.assert_close(got, doubles(*expected), rtol=0, atol=1e-10)
 
 
-GROUPWISE = [kind for kind in grpo.BASELINES if kind not in ("none", "batch_mean")]
-
-
-@pytest.mark.parametrize("kind", GROUPWISE)
-def test_groups_do_not_mix(kind):
-    """Contrast in one group alone: the other, whatever its level, gets exact zeros."""
-    rewards = torch.tensor([[0.1, 0.1, 0.1], [0.0, 1.0, 0.0], [0.7, 0.7, 0.7]])
+@pytest.mark.parametrize("kind", grpo.BASELINES[2:])
+def test_flat_groups_get_exact_zeros(kind):
+    """Whatever their level and the group beside them: eleven times 0.1 has a std of
+    1.6e-8 in fp32, not 0."""
+    rewards = torch.tensor([[0.1] * 11, [0.0, 1.0] + [0.0] * 9, [0.7] * 11])
+    assert rewards[0].std() > 0
     got = group_advantages(rewards, kind)
-    assert got[0].tolist() == got[2].tolist() == [0.0, 0.0, 0.0]
+    assert got[0].abs().max() == got[2].abs().max() == 0
     assert got[1, 1] > 0 > got[1, 0]
     assert grpo.live_groups(rewards).tolist() == [False, True, False]
 
 
-@pytest.mark.parametrize(
-    "kind, expected",
-    [
-        ("dr_grpo", [[0.75, -0.25, -0.25, -0.25], [0.25, 0.25, 0.25, -0.75]]),
-        ("grpo", [[1.732051, *[-0.57735] * 3], [*[0.57735] * 3, -1.732051]]),
-    ],
-)
-def test_an_easy_and_a_hard_prompt(kind, expected):
-    """Each answer is compared with its own group; one mean for all would be 0.5."""
-    rewards = torch.tensor([[1.0, 0, 0, 0], [1, 1, 1, 0]], dtype=torch.float64)
-    got = group_advantages(rewards, kind)
-    expected = torch.tensor(expected, dtype=torch.float64)
-    torch.testing.assert_close(got, expected, rtol=0, atol=5e-6)
-
-
-@pytest.mark.parametrize("kind", GROUPWISE)
-def test_rounding_is_no_contrast(kind):
-    """Eleven times 0.1 has a std of 1.6e-8 in fp32, not 0; advantages are 0 exactly."""
-    rewards = torch.full((1, 11), 0.1)
-    assert (rewards.std(1) > 0).all() and not grpo.live_groups(rewards).any()
-    assert group_advantages(rewards, kind).abs().max() == 0
-
-
-def test_one_answer_is_no_group():
+def test_rewards_that_make_no_sense_are_refused():
+    """One answer is no group, a NaN would spread to every weight, and MaxRL divides by
+    a mean that must be > 0."""
     for shape in ((4, 1), (4,)):
         with pytest.raises(ValueError, match=f"G >= 2, got .{shape[0]},"):
             group_advantages(torch.ones(shape))
-
-
-def test_rewards_that_make_no_sense_are_refused():
-    """A NaN would spread to every weight; MaxRL divides by a mean that must be > 0."""
     with pytest.raises(ValueError, match="not finite"):
         group_advantages(doubles([1, math.nan]))
     with pytest.raises(ValueError, match="no reward below 0"):
         group_advantages(doubles([1, -0.5]), "maxrl")
-    assert group_advantages(doubles([0, 0], [1, 0]), "maxrl").tolist()[0] == [0, 0]
 
 
 def loss_of(ratios, advantage, kind="clip", mask=None, **clip):
@@ -169,22 +129,49 @@ def loss_of(ratios, advantage, kind="clip", mask=None, **clip):
     return loss.item(), logp.grad[0].tolist(), ratio, cut[0].tolist()
 
 
+HIGH_LOW = [1.5, 1.0, 0.5]  # a capped token adds its bound and no gradient
+FAR = [4.0, 1.0, 0.1]
+LOG4 = math.log(4)
+LOG01 = math.log(0.1)
+
+
 @pytest.mark.parametrize(
-    "advantage, high, loss, grad, cut",
+    "kind, ratios, advantage, high, loss, grad, cut",
     [
-        (+1.0, 0.20, -0.9, [0, -1 / 3, -1 / 6], [1, 0, 0]),  # 1.5 is capped at 1.2
-        (-1.0, 0.20, +1.1, [0.5, 1 / 3, 0], [0, 0, 1]),  # 0.5 is raised to 0.8
-        (+1.0, 0.28, -2.78 / 3, [0, -1 / 3, -1 / 6], [1, 0, 0]),
-        (-1.0, 0.28, +1.1, [0.5, 1 / 3, 0], [0, 0, 1]),
-        (-0.5, 0.20, +0.55, [0.25, 1 / 6, 0], [0, 0, 1]),
+        # 1.5 is capped at 1.2; for a bad answer 0.5 is raised to 0.8.
+        ("clip", HIGH_LOW, 1.0, 0.2, -0.9, [0, -1 / 3, -1 / 6], [1, 0, 0]),
+        ("clip", HIGH_LOW, -1.0, 0.2, 1.1, [0.5, 1 / 3, 0], [0, 0, 1]),
+        ("clip", HIGH_LOW, 1.0, 0.28, -2.78 / 3, [0, -1 / 3, -1 / 6], [1, 0, 0]),
+        ("clip", HIGH_LOW, -0.5, 0.28, 0.55, [0.25, 1 / 6, 0], [0, 0, 1]),
+        # The ratio of a bad answer counts as at most 3: one unlucky token would rule.
+        ("clip", [5.0], -1.0, 0.28, 5, [5], [0]),
+        ("dual_clip", [5.0], -1.0, 0.28, 3, [0], [1]),
+        ("dual_clip", [5.0], -2.0, 0.28, 6, [0], [1]),
+        ("dual_clip", [2.9], -1.0, 0.28, 2.9, [2.9], [0]),
+        ("dual_clip", [5.0], 1.0, 0.28, -1.28, [0], [1]),
+        ("dual_clip", [0.5], -1.0, 0.28, 0.8, [0], [1]),
+        # J = A log pi: no ratio in value or gradient, however stale the sampler.
+        (
+            "reinforce",
+            HIGH_LOW,
+            2.0,
+            0.2,
+            -2 / 3 * math.log(0.75),
+            [-2 / 3] * 3,
+            [0] * 3,
+        ),
+        # No token is lost, when the clip loses one for either sign.
+        ("cispo", [5.0], 1.0, 0.2, -3 * math.log(5), [-3], [1]),
+        ("cispo", FAR, 1.0, 0.2, -LOG4 - LOG01 / 30, [-1, -1 / 3, -1 / 30], [1, 0, 0]),
+        ("cispo", FAR, -1.0, 0.2, LOG4 + LOG01 / 30, [1, 1 / 3, 1 / 30], [1, 0, 0]),
     ],
 )
-def test_clip_by_hand(advantage, high, loss, grad, cut):
-    """Ratios 1.5, 1, 0.5: a capped token adds its bound and no gradient, and counts."""
-    got = loss_of([1.5, 1.0, 0.5], advantage, clip_low=0.2, clip_high=high)
+def test_loss_by_hand(kind, ratios, advantage, high, loss, grad, cut):
+    """Value, gradient and what counts as cut; ratio_max is 3."""
+    got = loss_of(ratios, advantage, kind, clip_low=0.2, clip_high=high, ratio_max=3.0)
     assert got[0] == pytest.approx(loss, abs=1e-10)
     assert got[1] == pytest.approx(grad, abs=1e-10)
-    assert got[3] == cut
+    assert got[2][0].tolist() == pytest.approx(ratios) and got[3] == cut
 
 
 def test_defaults_are_dapos():
@@ -194,62 +181,12 @@ def test_defaults_are_dapos():
     assert loss_of([9.0], 1.0, "cispo")[1] == pytest.approx([-5.0])
 
 
-@pytest.mark.parametrize(
-    "kind, ratio, advantage, loss, cut",
-    [
-        ("clip", 5, -1, 5, 0),
-        ("dual_clip", 5, -1, 3, 1),  # without it one unlucky token can rule the batch
-        ("dual_clip", 2.9, -1, 2.9, 0),
-        ("dual_clip", 5, 1, -1.28, 1),
-        ("dual_clip", 0.5, -1, 0.8, 1),
-        ("dual_clip", 5, -2, 6, 1),
-    ],
-)
-def test_dual_clip_by_hand(kind, ratio, advantage, loss, cut):
-    """For a negative advantage the ratio counts as at most 3."""
-    got = loss_of([float(ratio)], float(advantage), kind, ratio_max=3.0)
-    assert got[0] == pytest.approx(loss, abs=1e-10) and got[3] == [cut]
-    stopped = cut == 1
-    assert (got[1][0] == 0) == stopped
-
-
 @pytest.mark.parametrize("kind", grpo.LOSSES)
 def test_at_the_limit_nothing_is_cut(kind):
     """A ratio of 1 with limits of exactly 1: all of its gradient is there."""
     for advantage in (1.0, -1.0):
         got = loss_of([1.0], advantage, kind, ratio_max=1.0, clip_low=0, clip_high=0)
         assert got[3] == [False] and got[1] == [-advantage]
-
-
-def test_reinforce_by_hand():
-    """J = A log pi: no ratio in value or gradient, however stale the sampler."""
-    got = loss_of([1.5, 1.0, 0.5], 2.0, "reinforce")
-    assert got[0] == pytest.approx(-2 / 3 * math.log(0.75), abs=1e-10)
-    assert got[1] == pytest.approx([-2 / 3] * 3) and got[3] == [0, 0, 0]
-    assert got[2][0].tolist() == pytest.approx([1.5, 1, 0.5])
-
-
-@pytest.mark.parametrize("advantage", [2.0, -2.0])
-def test_cispo_by_hand(advantage):
-    """J = sg(min(r, 2)) A logp, r = 3, 1, 0.1, logp = -1, -2, -3: no token lost, where
-    the clip loses one for either sign."""
-    sign = advantage / 2
-    clip = [0, -2 / 3, -0.2 / 3] if sign > 0 else [2, 2 / 3, 0]
-    for kind, expected in (
-        ("cispo", [-4 / 3 * sign, -2 / 3 * sign, -0.2 / 3 * sign]),
-        ("clip", clip),
-    ):
-        logp = doubles([-1, -2, -3]).requires_grad_()
-        old = logp.detach() - doubles([3, 1, 0.1]).log()
-        ones, args = torch.ones(1, 3), (doubles(advantage), doubles(1 / 3))
-        loss, _, cut = policy_loss(
-            logp, old, args[0], ones, args[1], kind, 0.2, 0.2, ratio_max=2.0
-        )
-        loss.backward()
-        assert logp.grad[0].tolist() == pytest.approx(expected, abs=1e-10)
-        if kind == "cispo":
-            assert loss.item() == pytest.approx(8.6 / 3 * sign, abs=1e-10)
-            assert cut.tolist() == [[True, False, False]]
 
 
 @pytest.mark.parametrize(
@@ -373,44 +310,6 @@ def test_gradient_of_kl_by_hand(kind, place, expected):
     assert logits.grad[0].item() == pytest.approx(expected, abs=1e-6)
 
 
-def bandit_gradient(z, estimator, place, ratio):
-    """Mean gradient on z of two arms, p = sigmoid(z), rewards 1 and 0, and a KL to 1/2
-    times 0.5 in the reward or the loss; there perhaps times pi / old."""
-    z = z.clone().requires_grad_()
-    logp = torch.stack([logsigmoid(z), logsigmoid(-z)])[:, None]
-    k = kl_estimate(logp, torch.full_like(logp, 0.5).log(), estimator)
-    if ratio:
-        k = k * (logp - logp.detach()).exp()
-    reward = doubles([1], [0]) - 0.5 * k.detach() * (place == "reward")
-    p, ones = logp.detach().exp()[:, 0], torch.ones(2, 1)
-    loss, _, _ = policy_loss(logp, logp.detach(), reward, ones, p, "reinforce")
-    if place == "loss":
-        loss = loss + 0.5 * weighted_sum(k, ones, p)
-    return -torch.autograd.grad(loss, z)[0]
-
-
-@pytest.mark.parametrize(
-    "estimator, place, ratio, end",
-    [
-        ("k1", "reward", False, 0.880797078),
-        ("k2", "loss", False, 0.880797078),
-        ("k3", "loss", True, 0.880797078),
-        ("k3", "loss", False, 0.809016994),
-        ("k1", "loss", False, 1.0),
-        ("k2", "reward", False, 1.0),
-        ("k3", "reward", False, 1.0),
-    ],
-)
-def test_where_the_kl_bandit_ends(estimator, place, ratio, end):
-    """The optimum is sigmoid(1 / 0.5); k3 in the loss stops at the golden section."""
-    low, high = doubles(0, 20)
-    for _ in range(50):
-        middle = (low + high) / 2
-        up = bandit_gradient(middle, estimator, place, ratio) > 0
-        low, high = (middle, high) if up else (low, middle)
-    assert low.sigmoid().item() == pytest.approx(end, abs=1e-8)
-
-
 def test_returns_to_go_by_hand():
     """R = 1 at the end, less 0.1 times KL .1, .2, .3; a cell of the environment in
     between neither adds nor ends the sum, whatever stands there."""
@@ -436,13 +335,6 @@ def test_masked_cells_cannot_poison_the_loss(kind, bad):
         assert grad == pytest.approx([0, 0, -1 / 6]) and cut == [1, 0, 0]
 
 
-def weights_of(lengths, kind, group_size=2, max_tokens=8):
-    lengths = torch.tensor(lengths)
-    prompts = int((lengths.view(-1, group_size).sum(1) > 0).sum())
-    counts = int(lengths.sum()), int((lengths > 0).sum()), prompts
-    return sequence_weights(lengths, kind, group_size, max_tokens, *counts)
-
-
 @pytest.mark.parametrize(
     "kind, expected",
     [
@@ -454,33 +346,10 @@ def weights_of(lengths, kind, group_size=2, max_tokens=8):
 )
 def test_aggregations_by_hand(kind, expected):
     """Token losses: prompt p [1, 1] and [4, 4, 4, 4]; prompt q [6] and an answer that
-    was left out: 3.666667, 3.428571, 4.5, 1."""
-    sums = doubles(2, 16, 6, 0)
-    got = (weights_of([2, 4, 1, 0], kind) * sums).sum().item()
+    was left out, as was all of prompt r: 3.666667, 3.428571, 4.5, 1."""
+    weights = sequence_weights(torch.tensor([2, 4, 1, 0, 0, 0]), kind, 2, 8)
+    got = (weights * doubles(2, 16, 6, 0, 0, 0)).sum().item()
     assert got == pytest.approx(expected, abs=1e-10)
-
-
-@pytest.mark.parametrize("aggregation", grpo.AGGREGATIONS)
-def test_two_unequal_ranks_sum_to_one(aggregation):
-    """One prompt here and three there, the counts of both: the same loss and gradient.
-    Normalising by each rank's own tokens would give the small one too much."""
-    torch.manual_seed(0)
-    lengths = torch.tensor([3, 5, 2, 6, 1, 4, 6, 6])
-    mask = (torch.arange(6) < lengths[:, None]).double()
-    old, advantages = torch.randn(8, 6), torch.randn(8)
-    counts = int(lengths.sum()), 8, 4
-
-    def rank(rows):
-        logp = (old[rows] + 0.1).double().requires_grad_()
-        weights = sequence_weights(lengths[rows], aggregation, 2, 6, *counts)
-        args = advantages[rows].double(), mask[rows], weights
-        loss, _, _ = policy_loss(logp, old[rows].double(), *args)
-        loss.backward()
-        return loss.item(), logp.grad
-
-    whole, small, large = rank(slice(0, 8)), rank(slice(0, 2)), rank(slice(2, 8))
-    assert small[0] + large[0] == pytest.approx(whole[0], abs=1e-12)
-    torch.testing.assert_close(torch.cat([small[1], large[1]]), whole[1])
 
 
 @pytest.mark.parametrize("kind", grpo.AGGREGATIONS)
@@ -488,25 +357,25 @@ def test_nothing_to_train_on_is_zero_not_nan(kind):
     """All answers masked: loss and gradient exactly 0."""
     logp = torch.zeros(2, 3, requires_grad=True)
     zeros = torch.zeros(2, 3)
+    weights = sequence_weights(torch.tensor([0, 0]), kind, 2, 8)
     for loss_kind in grpo.LOSSES:
-        args = zeros, torch.ones(2), zeros, weights_of([0, 0], kind), loss_kind
+        args = zeros, torch.ones(2), zeros, weights, loss_kind
         loss, _, cut = policy_loss(logp, *args)
         loss.backward()
         assert loss.item() == 0 and logp.grad.abs().sum() == 0 and not cut.any()
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: group_advantages(torch.ones(1, 2), "mean"),
-        lambda: weights_of([1, 1], "tokens"),
+def test_a_wrong_name_is_refused():
+    """It must not pass for the last branch."""
+    pair = torch.ones(1, 2)
+    for call in (
+        lambda: group_advantages(pair, "mean"),
+        lambda: sequence_weights(torch.ones(2), "tokens", 2, 8),
         lambda: loss_of([1.0], 1.0, "ppo"),
-        lambda: importance_weights(torch.ones(1, 2), torch.ones(1, 2), "tis", 2.0),
-    ],
-)
-def test_a_wrong_name_lists_the_right_ones(call):
-    with pytest.raises(ValueError, match="choose from"):
-        call()
+        lambda: importance_weights(pair, pair, "tis"),
+    ):
+        with pytest.raises((AssertionError, KeyError)):
+            call()
 
 
 def test_token_logprobs_by_hand():
@@ -669,42 +538,6 @@ def test_kl_to_go_is_the_whole_gradient_of_the_kl():
     own = found["k2_loss"]
     torch.testing.assert_close(own[1:], exact_theta.grad[1:], rtol=0, atol=1e-12)
     assert (own[0] - exact_theta.grad[0]).abs().max() > 0.01
-
-
-@pytest.mark.parametrize(
-    "p, size, kind, expected",
-    [
-        (0.5, 2, "dr_grpo", 0.125),
-        (0.5, 4, "dr_grpo", 0.1875),
-        (0.5, 2, "grpo", 0.25),
-        (0.5, 4, "grpo", 0.404006),
-        (0.1, 4, "grpo", 0.152125),
-        (0.5, 8, "grpo", 0.463914),
-        (0.5, 4, "rloo", 0.25),
-        (0.5, 4, "maxrl", 0.4375),
-    ],
-)
-def test_expected_gradient_of_a_bandit(p, size, kind, expected):
-    """Over all groups of G samples of success probability p; the truth is p (1 - p).
-
-    Centring scales it by 1 - 1/G; dividing by the std is something else again.
-    """
-
-    def bandit(z):
-        return torch.stack([logsigmoid(-z), logsigmoid(z)])[:, None], torch.ones(2, 1)
-
-    z = doubles(p)[0].logit()
-    got = expected_gradient(bandit, z, doubles(0, 1), (1, size), kind)
-    # GRPO adds 1e-6 to a std of about 0.5.
-    assert got.item() == pytest.approx(expected, abs=2e-6)
-
-
-def test_a_sampler_that_is_off_shows_in_the_ratio():
-    """Top-k 2 of (.5, .3, .2) leaves (.625, .375): ratio 0.8, the mass it keeps, on
-    every token."""
-    kept = doubles(0.5, 0.3) / doubles(0.625, 0.375)
-    _, _, ratio, _ = loss_of(kept.tolist(), 1.0)
-    assert ratio[0].tolist() == pytest.approx([0.8, 0.8])
 
 
 def test_recipes_are_lines_of_config():

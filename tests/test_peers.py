@@ -28,9 +28,8 @@ def inputs():
 
 def ours(kind, aggregation, kl_coef=0.0, **options):
     logp, old, ref, mask, advantages = inputs()
-    counts = sum(LENGTHS), 8, 2
     lengths = torch.tensor(LENGTHS)
-    weights = grpo.sequence_weights(lengths, aggregation, 4, MAX_TOKENS, *counts)
+    weights = grpo.sequence_weights(lengths, aggregation, 4, MAX_TOKENS)
     loss, _, cut = grpo.policy_loss(
         logp, old, advantages, mask, weights, kind, **options
     )

@@ -25,10 +25,25 @@ from scaling import (
     table,
 )
 
+EXPLAINED = """\
+Multiplier: how many times less RL compute than `{reference}` to the same pass rate
+(90 % interval over paired seeds; - where one does not get there). P: its ceiling is
+higher. What changes is decided by two tests at 90 %: one in six arms or so is called
+different where nothing is."""
+
 
 def compare_arms(arms: Arms) -> Report:
     """Each arm beside the first: the report of many a study."""
-    fits, (reference, base) = fit_arms(arms), next(iter(arms.items()))
+    verdict, tables, fits = compare_tables(arms)
+    figure, (axes,) = panels(1)
+    draw_curves(axes, fits)
+    return verdict, tables, figure
+
+
+def compare_tables(arms: Arms) -> tuple[str, str, list[Forecast]]:
+    """The verdict, the tables and a fit of each arm."""
+    fits = fit_arms(arms)
+    reference, base = next(iter(arms.items()))
     r0, top = fits[reference].fit.r0, np.mean([r.final() for r in base])
     targets = [round(float(r0 + q * (top - r0)), 2) for q in (0.25, 0.5, 0.9)]
     rows, changes = [], {}
@@ -48,19 +63,12 @@ def compare_arms(arms: Arms) -> Report:
         rows.append([*cells, "-" if np.isnan(odds) else f"{odds:.2f}", change])
     columns = "".join(f" | multiplier at {target}" for target in targets)
     header = f"arm | final pass rate, mean ± sd | RL FLOPs{columns}"
-    tables = (
-        f"Multiplier: how many times less RL compute than `{reference}` to the same "
-        "pass rate\n(90 % interval over paired seeds; - where one does not get there). "
-        "P: its ceiling is\nhigher. What changes is decided by two tests at 90 %: one "
-        "in six arms or so is called\ndifferent where nothing is.\n\n"
-        + table(f"{header} | P(A higher) | what changes", rows)
-        + f"\n\n{fit_table(list(fits.values()), 'FLOPs')}"
-    )
+    tables = f"{EXPLAINED.format(reference=reference)}\n\n"
+    tables += table(f"{header} | P(A higher) | what changes", rows)
+    tables += f"\n\n{fit_table(list(fits.values()), 'FLOPs')}"
     words = "; ".join(f"{', '.join(names)}: {what}" for what, names in changes.items())
-    figure, (axes,) = panels(1)
-    draw_curves(axes, list(fits.values()))
-    verdict = f"Beside {reference}, {words}. {permutation_test(arms)}"
-    return verdict, tables, figure
+    verdict = f"Beside {reference}, {words or 'nothing'}. {permutation_test(arms)}"
+    return verdict, tables, list(fits.values())
 
 
 def fit_arms(arms: Arms) -> dict[str, Forecast]:

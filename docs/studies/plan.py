@@ -119,5 +119,7 @@ def measured_range(fit: Forecast, ahead: float) -> str:
     """How far a compute lies beyond the measured one, and what is not known there."""
     if ahead <= 1:
         return "inside"
-    why = REFUSALS[refusal(fit)].format(reach=fit.reach())
-    return f"{ahead:,.1f} x beyond" + (f", and {why}" if why else "")
+    text = f"{ahead:,.1f} x beyond"
+    if why := refusal(fit):
+        text += f", and {REFUSALS[why].format(reach=fit.reach())}"
+    return text

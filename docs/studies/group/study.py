@@ -5,7 +5,7 @@ from scaling import STUDIES, Study, load
 compare = load(STUDIES / "compare.py")
 
 
-def arms(quick: bool) -> dict[str, dict]:
+def make_arms(quick: bool) -> dict[str, dict]:
     found: dict[str, dict] = {"8 prompts x 8": {}}
     for size in (2, 32) if quick else (2, 4, 16, 32):
         count = 64 // size
@@ -19,7 +19,7 @@ def arms(quick: bool) -> dict[str, dict]:
 STUDY = Study(
     question="At a fixed number of answers a step, how many to each prompt?",
     fixed="64 answers a step",
-    arms=arms,
+    arms=make_arms,
     report=compare.compare_arms,
     literature=(
         "IsoCompute: small groups are best early and large ones later. ScaleRL: 8 to "

@@ -5,35 +5,19 @@ from collections import Counter
 
 import numpy as np
 
+import scaling
+import train
 from model import decode_flops
 from reward import pass_at_k
-from scaling import (
-    STUDIES,
-    Arms,
-    Array,
-    Report,
-    Result,
-    Study,
-    forecast,
-    load,
-    panels,
-    pool_runs,
-    table,
-)
-from train import (
-    Config,
-    new_run,
-    read_checkpoint,
-    sample_and_score,
-    test_set,
-)
+from scaling import STUDIES, Arms, Array, Report, Result, Study, load
+from train import Config
 
 planner = load(STUDIES / "plan.py")
 
 STREAM, SAMPLES = 9, 64  # stream of random numbers; answers to each test problem
 
 
-def arms(quick: bool) -> dict[str, dict]:
+def make_arms(quick: bool) -> dict[str, dict]:
     return {"gold": {}, "random reward": {"false_positive": 0.5, "false_negative": 0.5}}
 
 
@@ -42,11 +26,11 @@ def sample_answers(cfg: Config) -> dict[str, dict]:
 
     For each problem how many were right, and how many gave each wrong answer.
     """
-    state, run, found = read_checkpoint(cfg.folder()), new_run(cfg), {}
-    problems, key = test_set(cfg), (cfg.seed, STREAM, 0)
+    state, run, found = train.read_checkpoint(cfg.folder()), train.new_run(cfg), {}
+    problems, key = train.test_set(cfg), (cfg.seed, STREAM, 0)
     for when, weights in (("base", state["base"]), ("after", state["model"])):
         run.model.load_state_dict(weights)
-        batch, rewards = sample_and_score(run, problems, SAMPLES, key, False)
+        batch, rewards = train.sample_and_score(run, problems, SAMPLES, key, False)
         wrong = []
         for p, row in enumerate(rewards.tolist()):
             texts = [batch.text(p * SAMPLES + s) for s, r in enumerate(row) if not r]
@@ -77,7 +61,7 @@ def majority_at(rows: dict, k: int) -> Array:
 
 def exchange_rate(gold: list[Result], ks: Array, levels: Array) -> str:
     """What RL costs that makes one answer as good as a majority of k of the base's."""
-    fit = forecast(pool_runs("gold", gold), 1.0)
+    fit = scaling.forecast(scaling.pool_runs("gold", gold), 1.0)
     config = Config(**gold[0].config).gpt()
     base, after = (
         decode_flops(config, 0, round(gold[0].rows[i]["answer_tokens"]))
@@ -98,13 +82,13 @@ def exchange_rate(gold: list[Result], ks: Array, levels: Array) -> str:
         "From so many problems on it pays.\n\n"
     )
     header = "k | majority@k of the base | FLOPs of k answers | RL FLOPs to that pass "
-    return text + table(header + "rate | problems", rows)
+    return text + scaling.table(header + "rate | problems", rows)
 
 
 def report(arms: Arms) -> Report:
     """pass@k and majority@k before and after RL, and a random-reward control."""
     ks, gold, curves, problems, rows = 2 ** np.arange(7), arms["gold"], {}, {}, []
-    figure, both = panels(2)
+    figure, both = scaling.panels(2)
     policies = [("base", gold[:1], "base")]
     policies += [(f"after RL, {arm}", runs, "after") for arm, runs in arms.items()]
     rules = [("pass", pass_at), ("majority", majority_at)]
@@ -122,7 +106,7 @@ def report(arms: Arms) -> Report:
         axes.set(xticks=ks, xticklabels=ks, ylabel=f"{name}@k on held-out problems")
         axes.minorticks_off()
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.9))
-    text = table("policy | k = " + " | ".join(map(str, ks)), rows)
+    text = scaling.table("policy | k = " + " | ".join(map(str, ks)), rows)
     text += exchange_rate(gold, ks, curves["majority", "base"])
     base, after = curves["pass", "base"], curves["pass", "after RL, gold"]
     gap = problems["pass", "after RL, gold"][-1] - problems["pass", "base"][-1]
@@ -145,7 +129,7 @@ STUDY = Study(
         "How many samples of the base equal how much RL, and is anything new learned?"
     ),
     fixed="64 answers to each of 256 test problems, before and after",
-    arms=arms,
+    arms=make_arms,
     report=report,
     measure=sample_answers,
     literature=(

@@ -5,7 +5,7 @@ from scaling import STUDIES, Study, load
 compare = load(STUDIES / "compare.py")
 
 
-def arms(quick: bool) -> dict[str, dict]:
+def make_arms(quick: bool) -> dict[str, dict]:
     found: dict[str, dict] = {"lag 0": {}}
     for lag in (8,) if quick else (4, 16):
         found[f"lag {lag}"] = {"lag": lag}
@@ -16,7 +16,7 @@ def arms(quick: bool) -> dict[str, dict]:
 STUDY = Study(
     question="How stale may the policy that samples be?",
     fixed="64 answers a step",
-    arms=arms,
+    arms=make_arms,
     report=compare.compare_arms,
     literature="ScaleRL: a trainer up to 8 steps ahead costs nothing and saves time.",
 )

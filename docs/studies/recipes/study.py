@@ -5,7 +5,7 @@ from scaling import STUDIES, Study, load
 compare = load(STUDIES / "compare.py")
 
 
-def arms(quick: bool) -> dict[str, dict]:
+def make_arms(quick: bool) -> dict[str, dict]:
     """The default, which is the reference of all studies, and a paper's choice each."""
     names = ["grpo", "dr_grpo", "cispo", "rloo", "reinforce", "scalerl"]
     if quick:
@@ -16,7 +16,7 @@ def arms(quick: bool) -> dict[str, dict]:
 STUDY = Study(
     question="Which choice of loss moves the ceiling A and which only the efficiency?",
     fixed="64 answers a step",
-    arms=arms,
+    arms=make_arms,
     report=compare.compare_arms,
     literature=(
         "ScaleRL: loss family and FP32 logits move A, aggregation and normalisation "

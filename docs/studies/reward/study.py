@@ -2,22 +2,14 @@
 
 import numpy as np
 
-from scaling import (
-    STUDIES,
-    Arms,
-    Report,
-    Study,
-    draw_curves,
-    load,
-    panels,
-    table,
-)
+import scaling
+from scaling import STUDIES, Arms, Report, Study, load
 from train import Config, read_rows
 
 compare = load(STUDIES / "compare.py")
 
 
-def arms(quick: bool) -> dict[str, dict]:
+def make_arms(quick: bool) -> dict[str, dict]:
     found = {
         "gold": {},
         "10 % of verdicts wrong": {"false_positive": 0.1, "false_negative": 0.1},
@@ -39,9 +31,9 @@ def judge_quality(cfg: Config) -> dict[str, float]:
 
 def report(arms: Arms) -> Report:
     """Ceilings and compute against the gold reward; proxy and gold over distance."""
-    verdict, tables, _ = compare.compare_arms(arms)
-    figure, (left, right) = panels(2)
-    draw_curves(left, list(compare.fit_arms(arms).values()))
+    verdict, tables, fits = compare.compare_tables(arms)
+    figure, (left, right) = scaling.panels(2)
+    scaling.draw_curves(left, fits)
     rows = []
     for i, (name, runs) in enumerate(arms.items()):
         best = np.mean([max(row["pass_rate"] for row in r.rows) for r in runs])
@@ -50,16 +42,8 @@ def report(arms: Arms) -> Report:
         far = np.mean([distance(row) for row in last])
         quality = [r.measured["auc"] for r in runs if "auc" in r.measured]
         auc = f"{np.mean(quality):.3f}" if quality else "-"
-        rows += [
-            [
-                name,
-                f"{best:.3f}",
-                compare.finals(runs),
-                f"{paid:.3f}",
-                f"{far:.2f}",
-                auc,
-            ]
-        ]
+        ends = compare.finals(runs)
+        rows.append([name, f"{best:.3f}", ends, f"{paid:.3f}", f"{far:.2f}", auc])
         for r in runs:
             away = [distance(row) for row in r.rows]
             for key, style in (("pass_rate", "-"), ("reward", ":")):
@@ -69,7 +53,7 @@ def report(arms: Arms) -> Report:
     right.set(xlabel="distance from the base, sqrt(KL) (KL in nats)", ylim=(0, 1.02))
     right.set(ylabel="solid: true pass rate; dotted: reward paid")
     header = "reward | gold at its best | gold at the end | paid at the end"
-    tables += "\n\n" + table(header + " | sqrt(KL) at the end | AUC", rows)
+    tables += "\n\n" + scaling.table(header + " | sqrt(KL) at the end | AUC", rows)
     return verdict, tables, figure
 
 
@@ -81,7 +65,7 @@ def distance(row: dict) -> float:
 STUDY = Study(
     question="What do wrong verdicts, learned and misspecified rewards cost?",
     fixed="64 answers a step; pass rates are always by the true verifier",
-    arms=arms,
+    arms=make_arms,
     report=report,
     measure=judge_quality,
     literature=(

@@ -2,30 +2,16 @@
 
 import numpy as np
 
+import scaling
 from model import GPT
-from scaling import (
-    STUDIES,
-    Arms,
-    Report,
-    Result,
-    Study,
-    draw_curves,
-    failure_law,
-    fit_table,
-    forecast,
-    load,
-    panels,
-    score_table,
-    scores,
-    table,
-)
+from scaling import STUDIES, Arms, Report, Result, Study, load
 from train import Config
 
 bases = load(STUDIES / "bases.py")
 compare = load(STUDIES / "compare.py")
 
 
-def arms(quick: bool) -> dict[str, dict]:
+def make_arms(quick: bool) -> dict[str, dict]:
     """Only the width changes."""
     widths = (32, 64) if quick else (32, 64, 112, 192)
     return {f"width {dim}": {} if dim == 64 else {"dim": dim} for dim in widths}
@@ -44,20 +30,20 @@ def report(arms: Arms) -> Report:
     losses = np.array([runs[0].measured["base_loss"] for runs in arms.values()])
     for i, (name, runs) in enumerate(arms.items()):
         x, y = fits[name].curve.points()
-        fall = 1 - failure_law(x, y)(x.max() * np.array([0.1, 1.0]))
+        fall = 1 - scaling.failure_law(x, y)(x.max() * np.array([0.1, 1.0]))
         k = f"{np.log10(fall[0] / fall[1]):.2f}"
         start = f"{fits[name].fit.r0:.3f}"
-        rows += [
-            [name, f"{sizes[i]:,}", f"{losses[i]:.3f}", start, compare.finals(runs), k]
-        ]
+        cells = [name, f"{sizes[i]:,}", f"{losses[i]:.3f}", start]
+        rows.append([*cells, compare.finals(runs), k])
     header = "model | parameters | loss of the base | R_0 | final pass rate"
-    text = table(header + " | k of Tan et al.", rows)
-    text += "\n\n" + fit_table(list(fits.values()), "FLOPs")
-    half = [scores(forecast(f.curve, 0.5)) for f in fits.values()]
-    text += "\n\nForecast of the second half, all sizes:\n\n" + score_table(half)
+    text = scaling.table(header + " | k of Tan et al.", rows)
+    text += "\n\n" + scaling.fit_table(list(fits.values()), "FLOPs")
+    half = [scaling.scores(scaling.forecast(f.curve, 0.5)) for f in fits.values()]
+    text += "\n\nForecast of the second half, all sizes:\n\n"
+    text += scaling.score_table(half)
     text += bases.loss_law("parameters", sizes, losses)
-    figure, (left, right) = panels(2)
-    draw_curves(left, list(fits.values()))
+    figure, (left, right) = scaling.panels(2)
+    scaling.draw_curves(left, list(fits.values()))
     ends = [[r.final() for r in runs] for runs in arms.values()]
     low, mean, high = ([f(rates) for rates in ends] for f in (min, np.mean, max))
     starts = [f.fit.r0 for f in fits.values()]
@@ -80,7 +66,7 @@ def report(arms: Arms) -> Report:
 STUDY = Study(
     question="How do ceiling and efficiency grow with parameters?",
     fixed="equal data, not compute: 3000 pretraining steps",
-    arms=arms,
+    arms=make_arms,
     report=report,
     measure=bases.base_loss,
     literature=(

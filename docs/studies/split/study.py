@@ -3,22 +3,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from scaling import (
-    PACE,
-    STUDIES,
-    Arms,
-    Array,
-    Report,
-    Sigmoid,
-    Study,
-    fit_sigmoid,
-    fit_table,
-    load,
-    panels,
-    pool_runs,
-    shade,
-    table,
-)
+import scaling
+from scaling import PACE, STUDIES, Arms, Array, Report, Sigmoid, Study, load
 
 bases = load(STUDIES / "bases.py")
 compare = load(STUDIES / "compare.py")
@@ -27,52 +13,12 @@ compare = load(STUDIES / "compare.py")
 Bases = list[tuple[float, float, list[Sigmoid]]]
 
 
-def arms(quick: bool) -> dict[str, dict]:
+def make_arms(quick: bool) -> dict[str, dict]:
     counts = (1000, 2000, 2500, 3000, 3750, 4500, 5500, 6500)
     if quick:
         counts = (1000, 3000, 5500)
     found = {f"{n} pretraining steps": {"pretrain_steps": n} for n in counts}
     return found | {f"{PACE['pretrain_steps']} pretraining steps": {}}
-
-
-def iso_compute(bases: Bases, total: float) -> Array:
-    """Pass rate of every base and seed for one total budget, (bases, seeds).
-
-    Read off each seed's own sigmoid. NaN if the base costs more than there is, or
-    leaves RL more than twice what was measured: so far forecasts hold.
-    """
-    seeds = min(len(fits) for *_, fits in bases)
-    rates = np.full((len(bases), seeds), np.nan)
-    for i, (cost, end, fits) in enumerate(bases):
-        if 0 < total - cost <= 2 * end:
-            left = np.array([total - cost])
-            rates[i] = [float(fit(left)[0]) for fit in fits[:seeds]]
-    return rates
-
-
-def best_split(bases: Bases, total: float) -> tuple[int, float, float] | None:
-    """(base, low, high) for a total: the best base, and bounds on the best share of RL.
-
-    The best by the mean of seeds. The best share lies between those of its neighbours,
-    or of the neighbours of other seeds' best; NaN without a neighbour to compare. None
-    if fewer than two bases can be compared.
-    """
-    rates = iso_compute(bases, total)
-    there = np.flatnonzero(np.isfinite(rates[:, 0]))
-    if len(there) < 2:
-        return None
-    share = [1 - cost / total for cost, *_ in bases]
-    best = np.nanargmax(rates, 0)
-    low = share[best.max() + 1] if best.max() < there[-1] else np.nan
-    high = share[best.min() - 1] if best.min() > there[0] else np.nan
-    return int(there[rates[there].mean(1).argmax()]), low, high
-
-
-def share_text(low: float, high: float) -> str:
-    """Bounds on the best share of RL in words."""
-    if np.isnan(low):
-        return "unknown" if np.isnan(high) else f"at most {high:.0%}"
-    return f"at least {low:.0%}" if np.isnan(high) else f"{low:.0%} to {high:.0%}"
 
 
 def report(arms: Arms) -> Report:
@@ -92,14 +38,14 @@ def report(arms: Arms) -> Report:
             if low < high:  # neither is NaN
                 verdict = f"Best share of RL at {total:.1e} FLOPs: {shares[1]}"
     header = "total FLOPs | best base | pass rate | its share of RL | best share"
-    text = gains + "\n\n" + table(header, rows)
-    figure, (left, right) = panels(2)
+    text = gains + "\n\n" + scaling.table(header, rows)
+    figure, (left, right) = scaling.panels(2)
     draw_totals(left, arms)
     draw_shares(right, fitted, found[::2])
     costs = np.array([cost for cost, *_ in fitted])
     losses = np.array([runs[0].measured["base_loss"] for runs in arms.values()])
     text += bases.loss_law("pretraining FLOPs", costs, losses)
-    text += "\n\n" + fit_table(list(compare.fit_arms(arms).values()), "FLOPs")
+    text += "\n\n" + scaling.fit_table(list(compare.fit_arms(arms).values()), "FLOPs")
     verdict += "; RL gains less than 0.1 on " + (", ".join(failing) or "none of these")
     return verdict, text, figure
 
@@ -108,11 +54,51 @@ def measure_bases(arms: Arms) -> Bases:
     """Cost, RL compute and fits of each base."""
     found: Bases = []
     for runs in arms.values():
-        curves = [pool_runs("", [r]) for r in runs]
-        fits = [fit_sigmoid(*c.points(), c.r0) for c in curves]
+        curves = [scaling.pool_runs("", [r]) for r in runs]
+        fits = [scaling.fit_sigmoid(*c.points(), c.r0) for c in curves]
         cost = float(runs[0].rows[0]["pretrain_flops"])
         found += [(cost, min(c.end() for c in curves), fits)]
     return found
+
+
+def iso_compute(fitted: Bases, total: float) -> Array:
+    """Pass rate of every base and seed for one total budget, (bases, seeds).
+
+    Read off each seed's own sigmoid. NaN if the base costs more than there is, or
+    leaves RL more than twice what was measured: so far forecasts hold.
+    """
+    seeds = min(len(fits) for *_, fits in fitted)
+    rates = np.full((len(fitted), seeds), np.nan)
+    for i, (cost, end, fits) in enumerate(fitted):
+        if 0 < total - cost <= 2 * end:
+            left = np.array([total - cost])
+            rates[i] = [float(fit(left)[0]) for fit in fits[:seeds]]
+    return rates
+
+
+def best_split(fitted: Bases, total: float) -> tuple[int, float, float] | None:
+    """(base, low, high) for a total: the best base, and bounds on the best share of RL.
+
+    The best by the mean of seeds. The best share lies between those of its neighbours,
+    or of the neighbours of other seeds' best; NaN without a neighbour to compare. None
+    if fewer than two bases can be compared.
+    """
+    rates = iso_compute(fitted, total)
+    there = np.flatnonzero(np.isfinite(rates[:, 0]))
+    if len(there) < 2:
+        return None
+    share = [1 - cost / total for cost, *_ in fitted]
+    best = np.nanargmax(rates, 0)
+    low = share[best.max() + 1] if best.max() < there[-1] else np.nan
+    high = share[best.min() - 1] if best.min() > there[0] else np.nan
+    return int(there[rates[there].mean(1).argmax()]), low, high
+
+
+def share_text(low: float, high: float) -> str:
+    """Bounds on the best share of RL in words."""
+    if np.isnan(low):
+        return "unknown" if np.isnan(high) else f"at most {high:.0%}"
+    return f"at least {low:.0%}" if np.isnan(high) else f"{low:.0%} to {high:.0%}"
 
 
 def gain_table(arms: Arms) -> tuple[str, list[str]]:
@@ -126,15 +112,15 @@ def gain_table(arms: Arms) -> tuple[str, list[str]]:
         cells = [name, f"{cost:.2e}", f"{loss:.3f}", f"{before:.3f}"]
         rows += [[*cells, compare.finals(runs), f"{rise:+.3f}"]]
     header = "base | pretraining FLOPs | its loss | R_0 | final | gain"
-    return table(header, rows), failing
+    return scaling.table(header, rows), failing
 
 
 def draw_totals(axes: plt.Axes, arms: Arms) -> None:
     """The curves of all bases over pretraining and RL together."""
     for i, (name, runs) in enumerate(arms.items()):
         cost = runs[0].rows[0]["pretrain_flops"]
-        totals = [(x + cost, y) for x, y in pool_runs(name, runs).runs]
-        shade(axes, totals, f"C{i}")
+        totals = [(x + cost, y) for x, y in scaling.pool_runs(name, runs).runs]
+        scaling.shade(axes, totals, f"C{i}")
         mean = np.mean([np.interp(totals[0][0], *t) for t in totals], 0)
         axes.plot(totals[0][0], mean, "o-", ms=3, color=f"C{i}", label=name)
     axes.set(xscale="log", xlabel="pretraining + RL compute (FLOPs)", ylim=(0, 1.02))
@@ -162,7 +148,7 @@ def draw_shares(axes: plt.Axes, fitted: Bases, totals: list[float]) -> None:
 STUDY = Study(
     question="At a fixed total, how much should go to pretraining and how much to RL?",
     fixed="64 answers a step; iso-compute read off the curves",
-    arms=arms,
+    arms=make_arms,
     report=report,
     measure=bases.base_loss,
     literature=(
