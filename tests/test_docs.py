@@ -70,32 +70,33 @@ def test_links_of_the_pages_lead_somewhere(page):
     assert [link for link in gone if not (page.parent / link).exists()] == []
 
 
-def test_the_readme_is_short():
+def test_layout_and_reading_order():
+    """No seventh module, and nothing beside the files that the README names; its table
+    gives their order and their sizes, which may be off by a tenth."""
     assert len(README.splitlines()) <= 200
-
-
-def test_the_layout_is_fixed():
-    """No seventh module, and nothing beside the files that the README names."""
     allowed = {f"{name}.py" for name in FILES} | {"README.md", "requirements.txt"}
     files = {path.name for path in ROOT.iterdir() if path.is_file()}
     assert files - {".gitignore", ".git"} == allowed | {"LICENSE"}
-
-
-def test_line_counts_of_the_readme():
-    """The reading order gives sizes; they may be off by a tenth."""
-    for name, lines in re.findall(r"\| `(\w+)\.py` \| (\d+) \|", README):
+    rows = re.findall(r"\| `(\w+)\.py` \| (\d+) \|", README)
+    assert tuple(name for name, _ in rows) == FILES
+    for name, lines in rows:
         actual = len((ROOT / f"{name}.py").read_text().splitlines())
         assert abs(actual - int(lines)) <= max(actual // 10, 10), (name, actual)
+
+
+def said_by(*words: str) -> str:
+    """What a Python program prints; an error is a failure, a warning too."""
+    command = [sys.executable, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 def test_importing_runs_nothing():
     """No output, no file, no thread setting from an import."""
     code = "import torch; n = torch.get_num_threads()\n"
     code += f"import {', '.join(FILES)}\nassert torch.get_num_threads() == n"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert said_by("-c", code) == ""
 
 
 SHOWN = ["model", "reward", "grpo", pytest.param("rollout", marks=pytest.mark.slow)]
@@ -103,19 +104,15 @@ SHOWN = ["model", "reward", "grpo", pytest.param("rollout", marks=pytest.mark.sl
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_every_file_shows_its_concept(name):
-    done = subprocess.run(
-        [sys.executable, f"{name}.py"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) > 3
-    assert max(map(len, done.stdout.splitlines())) <= 88
+    lines = said_by(f"{name}.py").splitlines()
+    assert len(lines) > 3 and max(map(len, lines)) <= 88
 
 
 STUDIES = sorted(path.parent for path in (DOCS / "studies").glob("*/runs.jsonl"))
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
-def test_verdicts_of_the_readme(folder):
+def test_a_study_has_its_files(folder):
     """What the README quotes of a study is what its page says."""
     name = folder.name
     rows = re.findall(rf"\| \[`{name}`\]\([^)]*\) \| (.*) \|", README)
@@ -167,12 +164,9 @@ def test_numbers_of_the_findings(section):
 def test_tables_are_what_the_runs_say(folder, tmp_path):
     """A page's tables are not edited by hand: its program makes the same ones again."""
     made = runpy.run_path(str(DOCS / folder / f"{folder}.py"))
-    page, runs = DOCS / folder / "README.md", made["read_runs"]()
-    if folder == "tasks":
-        tables = made["tables"](runs)
-    else:
-        tables = [made["hacking_table"](runs, learned) for learned in (False, True)]
-    copy = tmp_path / "README.md"
+    page, copy = DOCS / folder / "README.md", tmp_path / "README.md"
+    runs = made["read_runs"]()
+    tables = made["tables"](runs)
     copy.write_text(page.read_text())
     made["write_tables"](copy, tables)
     assert copy.read_text() == page.read_text()
@@ -189,10 +183,8 @@ def test_a_finished_run_can_be_taken_in(tmp_path):
     assert scaling.Result(**json.loads(json.dumps(found))).name == "chain/0"
     assert [row["step"] for row in found["rows"]] == [0, 1]
     for row in found["rows"]:
-        assert {name: len(s["by_level"]) for name, s in row["sets"].items()} == {
-            "easy": 1,
-            "hard": 2,
-        }
+        counts = {name: len(s["by_level"]) for name, s in row["sets"].items()}
+        assert counts == {"easy": 1, "hard": 2}
     assert found["config"]["levels"] == "3" and found["seconds"] > 0
     found = runpy.run_path(str(DOCS / "rewards" / "rewards.py"))["record"](run.folder)
     assert found["name"] == "run" and len(found["measured"]["rl"]) == 1
