@@ -1040,7 +1040,7 @@ def find_task(name: str) -> Task:
         return TASKS[name]
     path = Path(name)
     if path.suffix != ".py" or not path.is_file():
-        choices = ", ".join([*TASKS, "or the path of a file that ends in .py"])
+        choices = ", ".join([*TASKS, "or a path ending in .py"])
         raise ValueError(f"no task {name!r}; choose from {choices}")
     spec = importlib.util.spec_from_file_location(f"task_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
