@@ -63,8 +63,7 @@ def encode(text: str) -> list[int]:
     for char in text:
         if char not in CHARS:
             raise ValueError(f"no token for {char!r} (U+{ord(char):04X}) in {CHARS!r}")
-    # disallowed_special=(): text that spells "<|pad|>" stays text.
-    return encoding().encode(text, disallowed_special=())
+    return encoding().encode(text, disallowed_special=())  # "<|pad|>" stays text
 
 
 def decode(ids: list[int]) -> str:

@@ -5,8 +5,8 @@
     python scaling.py plan --target 0.9     what it would cost, by the fitted studies
 
 Read last, after train.py: a fit, its interval, a forecast and its band; then rivals,
-figures, the runner, studies, fits of anybody's runs. More stands in docs/studies: arms
-compared (compare.py), the planner (plan.py), all pages made again (redraw.py).
+figures, the runner, studies, fits of anybody's runs. docs/studies holds the studies,
+and the programs that compare arms, plan, and draw all pages again.
 
     R(C) = R_0 + (A - R_0) / (1 + (C_mid / C)^B)      ScaleRL arXiv:2510.13786, Eq. 1
 
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import dataclasses
 import importlib.util
 import json
 import os
@@ -37,22 +36,20 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
 from types import ModuleType
 from typing import NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from train import BASE_FIELDS, Config, make_config, read_checkpoint, read_rows
 
 Array = np.ndarray
-Law = Callable[[Array], Array]  # pass rate or its standard deviation, of compute
+Bounds = dict[str, tuple[float, float]]  # 90 % intervals of a, b and c_mid
 
 # --------------------------------------------------------------------------------------
 # A fit of one curve
@@ -147,10 +144,7 @@ class Curve:
 
     def end(self) -> float:
         """The largest compute of any run."""
-        return max(x.max() for x, _ in self.runs)
-
-
-Bounds = dict[str, tuple[float, float]]  # 90 % intervals of a, b and c_mid
+        return float(self.points()[0].max())
 
 
 def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Sigmoid]]:
@@ -173,18 +167,14 @@ def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Si
     extra = error - error.min()
     # How fast the error grows with A while R_0, if it is fitted, follows.
     gh = (g * (1 - g)).sum(1)
-    follow = np.zeros(len(g))
-    if curve.r0 is None:
-        follow = gh / np.maximum(((1 - g) ** 2).sum(1), 1e-12)
+    hh = np.maximum(((1 - g) ** 2).sum(1), 1e-12)
+    follow = gh / hh if curve.r0 is None else 0 * gh
     info = np.maximum((g * g).sum(1) - follow * gh, 1e-12)
     inside = extra <= allowed
     half = np.sqrt((allowed - extra[inside]) / info[inside])
-    ends = np.clip([(a[inside] - half).min(), (a[inside] + half).max()], 0, 1)
-    bounds = {
-        "a": tuple(ends.tolist()),
-        "b": (float(b[inside].min()), float(b[inside].max())),
-        "c_mid": (float(c[inside].min()), float(c[inside].max())),
-    }
+    ends = np.clip([a[inside] - half, a[inside] + half], 0, 1)
+    values = {"a": ends, "b": b[inside], "c_mid": c[inside]}
+    bounds = {name: (float(v.min()), float(v.max())) for name, v in values.items()}
     rng = np.random.default_rng(0)
     chance = np.exp(-extra / (2 * variance))
     i = rng.choice(len(b), num_draws, p=chance / chance.sum())
@@ -192,16 +182,15 @@ def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Si
     starts = r0[i] - follow[i] * (tops - a[i])
     if curve.r0_error:
         starts = starts + rng.normal(0, curve.r0_error, num_draws)
-    columns = zip(tops, b[i], c[i], starts, strict=True)
-    return bounds, [Sigmoid(*map(float, values)) for values in columns]
+    rows = np.stack([tops, b[i], c[i], starts], 1).tolist()
+    return bounds, [Sigmoid(*row) for row in rows]
 
 
 def dependence(curve: Curve, fit: Sigmoid) -> float:
     """Correlation of neighbouring residuals within runs, corrected for its bias.
 
-    Neighbouring evaluations of one run err together, and a seed that is better than
-    the others is so all along. A fit of p parameters to runs of n points pulls the
-    plain estimate down, by about (1 + p + 3 rho) / n.
+    Neighbouring evaluations err together, and a better seed is better all along. With p
+    parameters and n points a run the plain estimate is about (1 + p + 3 rho) / n low.
     """
     residuals = [y - fit(x) for x, y in curve.runs]
     products = sum((r[1:] * r[:-1]).sum() for r in residuals)
@@ -228,11 +217,11 @@ def student(degrees: float) -> float:
 class Forecast:
     """What the points up to `until` say: where a curve ends, and what comes next.
 
-    Where it ends is the sigmoid's A. What comes next is the sigmoid moved by what is
-    left of its last error, rho times it: the best linear prediction if neighbours'
-    errors have correlation rho (Goldberger, doi 10.1080/01621459.1962.10480665). Points
-    that reach 2 C_mid also show the tail: then Tan et al.'s law through the last third
-    of them has half of the weight (Bates and Granger, doi 10.1057/jors.1969.103).
+    It ends at the sigmoid's A. What comes next is the sigmoid moved by rho times its
+    last error: the best linear prediction if neighbours' errors have correlation rho
+    (Goldberger, doi 10.1080/01621459.1962.10480665). Points that reach 2 C_mid show the
+    tail: Tan et al.'s law through the last third of them then has half of the weight
+    (Bates and Granger, doi 10.1057/jors.1969.103).
     """
 
     curve: Curve
@@ -266,10 +255,7 @@ class Forecast:
         return low, np.clip(middle, low, high), high
 
     def carried(self) -> float:
-        """What is added to the fit from `until` on: rho times the mean last error.
-
-        Of the runs that go on to the second half of the fitted compute.
-        """
+        """rho times the mean last error of the runs that go on beyond until / 2."""
         part = self.curve.upto(self.until)
         ends = [(x[-1], y[-1]) for x, y in part.runs if x[-1] > self.until / 2]
         last = [y - self.fit(x) for x, y in ends]
@@ -330,10 +316,9 @@ def search(
 def form_error(slope: float, rise: float, ratio: Array) -> Array:
     """Standard deviation of what a fitted form does not know, at C / until = ratio.
 
-    0.5 is how wrong the slope at the end of the fitted part may be, as a share of it,
-    0.015 the share of the gain that may come or go in each e-fold of compute after it:
-    chosen so that 90 % bands hold about 90 % of the later points of simulated curves,
-    sigmoids and others (tests/test_scaling.py), not by published runs or ours.
+    The slope at the end of the fitted part may be wrong by half of itself, and 0.015 of
+    the gain may come or go in each e-fold after it: so 90 % bands hold about 90 % of
+    the later points of simulated curves (tests/test_scaling.py). No real run was used.
     """
     return np.hypot(0.5 * slope, 0.015 * rise) * np.log(np.maximum(ratio, 1))
 
@@ -341,7 +326,7 @@ def form_error(slope: float, rise: float, ratio: Array) -> Array:
 def fit_tail(f: Forecast) -> tuple[Law, Law]:
     """Tan et al.'s law through the last third, and the standard deviation of points.
 
-    It knows no ceiling of its own, so it stops at the highest that A may have.
+    It has no ceiling, so it stops at the highest that A may have.
     """
     x, y = f.curve.points(0, f.until)
     law, sd = fit_form(fit_last_third(failure_law), x, y, f.until)
@@ -371,10 +356,7 @@ def refusal(f: Forecast) -> str:
 
 
 def falls(f: Forecast) -> bool:
-    """True if a quarter of the best gain has been lost again, and at least 0.1.
-
-    By means of eighths of the points, in order of compute.
-    """
+    """True if a quarter of the best gain is lost at the end, and 0.1, by eighths."""
     x, y = f.curve.points(0, f.until)
     parts = np.array_split(y[np.argsort(x)], min(8, len(y)))
     best = max(part.mean() for part in parts)
@@ -385,6 +367,7 @@ def falls(f: Forecast) -> bool:
 # --------------------------------------------------------------------------------------
 # Rivals: simpler forms, and how all are scored on later points
 
+Law = Callable[[Array], Array]  # pass rate or its standard deviation, of compute
 Form = Callable[[Array, Array], Law]  # from points, (n,) each
 
 
@@ -409,32 +392,27 @@ def exponential(compute: Array, score: Array) -> Law:
 
 def power_law(compute: Array, score: Array) -> Law:
     """A - D / C^B, A at most 1: the pretraining form."""
-    floor, scale, exponent = fit_power_law(compute, 1 - score)
-    return lambda c: 1 - (floor + scale * c**-exponent)
+    a, d, b = fit_power_law(compute, score)
+    return lambda c: a - d * c**-b
 
 
-def fit_power_law(x: Array, loss: Array) -> tuple[float, float, float]:
-    """(floor, scale, exponent) of loss = floor + scale x^-exponent, floor at least 0.
+def fit_power_law(x: Array, y: Array) -> tuple[float, float, float]:
+    """(A, D, B) of y = A - D / x^B, A at most 1, by variable projection again.
 
-    The pretraining law with its irreducible term (Kaplan, Chinchilla), by variable
-    projection again: the exponent on a grid of 0.02 to 5, refined.
+    B is searched from 0.02 to 5 on a grid that is refined three times.
     """
     unit = np.exp(np.log(x).mean())
     ends = np.log([0.02, 5.0])
     for _ in range(4):
         grid = np.linspace(ends[0], ends[1], 60)
-        # 1 - loss = (1 - floor) - scale * basis, and a floor of 0 is a level of 1
-        best, a, scale = best_line((x / unit) ** -np.exp(grid)[:, None], 1 - loss)
+        best, a, d = best_line((x / unit) ** -np.exp(grid)[:, None], y)
         ends = grid[best] + 2 * (grid[1] - grid[0]) * np.array([-1, 1])
-    exponent = float(np.exp(grid[best]))
-    return 1 - a, float(scale * unit**exponent), exponent
+    b = float(np.exp(grid[best]))
+    return a, float(d * unit**b), b
 
 
 def failure_law(compute: Array, score: Array) -> Law:
-    """1 - R = E C^-k (Tan et al.): a power law without a floor, by least squares on R.
-
-    k on a grid, E linear.
-    """
+    """1 - R = E C^-k (Tan et al.): a power law without a floor, k from a grid."""
     ks = np.linspace(-0.5, 3, 351)
     top = compute.max()
     bases = (compute / top) ** -ks[:, None]  # (351, n)
@@ -461,10 +439,7 @@ def last_third(compute: Array) -> Array:
 
 
 def fit_last_third(form: Form) -> Form:
-    """The same form fitted to the last third of the points.
-
-    Forms without a slow start cannot fit it, and do not need to in order to look ahead.
-    """
+    """The same form fitted to the last third: it need not have the slow start too."""
     return lambda x, y: form(x[last_third(x)], y[last_third(x)])
 
 
@@ -579,20 +554,14 @@ def fit_table(forecasts: list[Forecast], unit: str) -> str:
     return "\n".join([f"In brackets 90 % intervals: by profile.\n\n{text}", *notes])
 
 
-def panels(columns: int) -> tuple[plt.Figure, list[plt.Axes]]:
+def panels(columns: int) -> tuple[Figure, list[Axes]]:
     """A figure of one or two panels, side by side."""
-    width = 7.5 if columns == 1 else 11.5
-    figure, axes = plt.subplots(1, columns, figsize=(width, 5), layout="constrained")
-    return figure, list(np.atleast_1d(axes))
+    figure = Figure((7.5 if columns == 1 else 11.5, 5), layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
-def draw_curves(axes: plt.Axes, forecasts: list[Forecast], unit: str = "FLOPs") -> None:
-    """Filled points were fitted, open ones predicted; line solid, then dashed.
-
-    The shade about points is the range of seeds, the one about a dashed line the 90 %
-    band for new points. If a curve rises and falls, dotted lines join the points of
-    each run: no sigmoid describes it.
-    """
+def draw_curves(axes: Axes, forecasts: list[Forecast], unit: str = "FLOPs") -> None:
+    """One panel, as CAPTION explains it. No sigmoid describes a curve that falls."""
     for i, f in enumerate(forecasts):
         x, _ = f.curve.points()
         color = f"C{i}"
@@ -618,7 +587,7 @@ def draw_curves(axes: plt.Axes, forecasts: list[Forecast], unit: str = "FLOPs") 
     axes.legend(fontsize=8, loc="upper left")
 
 
-def shade(axes: plt.Axes, runs: list[tuple[Array, Array]], color: str) -> None:
+def shade(axes: Axes, runs: list[tuple[Array, Array]], color: str) -> None:
     """The range of runs, between the points of each, over the compute all have."""
     low = max(x.min() for x, _ in runs)
     high = min(x.max() for x, _ in runs)
@@ -628,11 +597,10 @@ def shade(axes: plt.Axes, runs: list[tuple[Array, Array]], color: str) -> None:
         axes.fill_between(at, rates.min(0), rates.max(0), color=color, alpha=0.2, lw=0)
 
 
-def save_figure(figure: plt.Figure, title: str, path: Path) -> None:
+def save_figure(figure: Figure, title: str, path: Path) -> None:
     """Write a figure with its title wrapped."""
     figure.suptitle("\n".join(textwrap.wrap(title, 100)), fontsize=10)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 # --------------------------------------------------------------------------------------
@@ -646,7 +614,7 @@ def is_finished(cfg: Config) -> bool:
         return False
     state = read_checkpoint(cfg.folder())
     theirs = state["config"] | {"out": cfg.out, "base": cfg.base}
-    if theirs != dataclasses.asdict(cfg):
+    if theirs != asdict(cfg):
         raise ValueError(f"{cfg.folder()} holds another config; delete it or use --out")
     begun = state["phase"] != "pretrain" and bool(state["levels"])
     return begun and state["step"] >= cfg.steps
@@ -698,7 +666,7 @@ def train_run(cfg: Config, base: Future[str] | None, stop: threading.Event) -> s
         return f"its base {cfg.base} failed"
     cfg.folder().mkdir(parents=True, exist_ok=True)
     command = [sys.executable, ROOT / "train.py"]
-    for name, value in dataclasses.asdict(cfg).items():
+    for name, value in asdict(cfg).items():
         command.append(f"--{name.replace('_', '-')}={value}")
     path = cfg.folder() / "log.txt"
     with open(path, "a") as log:
@@ -723,11 +691,10 @@ def file_forecast(cfg: Config) -> None:
         return
     try:
         step = read_rows(cfg.folder(), "rl")[-1]["step"]
-        rows = [
-            r for r in read_rows(cfg.folder(), "eval") if 2 * r["step"] <= cfg.steps
-        ]
+        evals = read_rows(cfg.folder(), "eval")
     except (OSError, ValueError, IndexError):
         return  # no rows yet, or one is half written
+    rows = [row for row in evals if 2 * row["step"] <= cfg.steps]
     if len(rows) < 6 or not 0.5 <= step / cfg.steps <= 0.6:
         return  # too early, or too late to be a forecast
     found = forecast(pool_runs("", [Result("", {}, rows)]), 1.0)
@@ -773,9 +740,8 @@ class Result:
 
 def collect(name: str, cfg: Config, study: Study) -> Result:
     """Read a finished run's folder, and measure what the study adds to it, once."""
-    default = dataclasses.asdict(Config()) | {"out": cfg.out, "base": cfg.base}
-    given = dataclasses.asdict(cfg)
-    config = {key: value for key, value in given.items() if value != default[key]}
+    default = asdict(Config()) | {"out": cfg.out, "base": cfg.base}
+    config = {k: v for k, v in asdict(cfg).items() if v != default[k]}
     evals = read_rows(cfg.folder(), "eval")
     rows = [{key: row[key] for key in KEPT if key in row} for row in evals]
     # Five digits of each float, wherever it stands.
@@ -829,7 +795,7 @@ QUICK = {**PACE, "steps": 120}
 
 Arms = dict[str, list[Result]]  # name of a setting: its runs, a seed each
 # The verdict, one sentence with its uncertainty; tables in Markdown; a figure.
-Report = tuple[str, str, plt.Figure]
+Report = tuple[str, str, Figure]
 
 
 @dataclass(frozen=True)
@@ -870,20 +836,16 @@ def plan_runs(study: Study, out: Path, seeds: int, quick: bool) -> dict[str, Con
     """
     configs = {}
     for arm, given in study.arms(quick).items():
-        shared = out.parent / "curve" / "reference"
-        folder = out / to_file_name(arm) if given else shared
+        folder = out / to_file_name(arm) if given else out.parent / "curve/reference"
         for seed in range(seeds):
-            place = {"seed": seed, "out": str(folder / str(seed))}
-            settings = (QUICK if quick else PACE) | given | place
-            configs[f"{arm}/{seed}"] = make_config(**settings)
+            settings = (QUICK if quick else PACE) | given | {"seed": seed}
+            cfg = make_config(**settings, out=str(folder / str(seed)))
+            configs[f"{arm}/{seed}"] = cfg
     return configs
 
 
 def base_of(cfg: Config, folder: Path) -> Config:
-    """The base of a run: one of no RL steps, named by what differs from the defaults.
-
-    The same for all seeds, so intervals speak of RL only.
-    """
+    """A run of no RL steps, named by what differs from the defaults; for all seeds."""
     given = {name: getattr(cfg, name) for name in BASE_FIELDS}
     given |= {"seed": 0, "steps": 0, "eval_problems": cfg.eval_problems}
     changed = [f"{n}-{v}" for n, v in given.items() if v != getattr(Config(), n)]
@@ -904,24 +866,21 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
     configs = plan_runs(study, out, args.seeds or study.seeds, args.quick)
     part, parts = args.shard
     shared = out.parent / ("bases" if parts == 1 else f"bases-{part}-of-{parts}")
-    bases: dict[str, Config] = {}
-    todo = []
-    for cfg in list(configs.values())[part::parts]:
-        if not is_finished(cfg):
-            base = base_of(cfg, shared)
-            bases[base.out] = base
-            todo.append(replace(cfg, base=base.out))
-    jobs = [base for base in bases.values() if not is_finished(base)] + todo
+    mine = [run for run in list(configs.values())[part::parts] if not is_finished(run)]
+    bases = {base.out: base for base in (base_of(run, shared) for run in mine)}
+    jobs = [base for base in bases.values() if not is_finished(base)]
+    jobs += [replace(run, base=base_of(run, shared).out) for run in mine]
     if args.dry_run:
-        lines = [f"{cfg.out:60} about {estimate(cfg):.0f} s" for cfg in jobs]
+        for cfg in jobs:
+            print(f"{cfg.out:60} about {estimate(cfg):.0f} s")
         minutes = sum(map(estimate, jobs)) / args.workers / 60
-        print(*lines, f"{len(jobs)} runs, about {minutes:.0f} min left", sep="\n")
+        print(f"{len(jobs)} runs, about {minutes:.0f} min left")
         return
     failed = run_all(jobs, args.workers)
     ready = {run: cfg for run, cfg in configs.items() if is_finished(cfg)}
     results = [collect(run, cfg, study) for run, cfg in ready.items()]
     out.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(dataclasses.asdict(r), separators=(",", ":")) for r in results]
+    lines = [json.dumps(asdict(r), separators=(",", ":")) for r in results]
     write(out / "runs.jsonl", "\n".join(lines) + "\n")
     missing = "; ".join(
         f"{run} ({failed.get(cfg.out, 'not run')})"
@@ -992,12 +951,10 @@ def read_curves(args: argparse.Namespace) -> list[Curve]:
                 continue
             x, score = np.array(sorted(points)).T
             keep = (x > 0) & (x >= args.start)
-            num_early = (keep & (x <= args.fit_until * x.max())).sum()
-            if num_early < 4 and not args.pool:
-                raise ValueError(
-                    f"{run} has {num_early} points to fit and needs at least 4: lower "
-                    "--start, raise --fit-until, or leave it out"
-                )
+            early = keep & (x <= args.fit_until * x.max())
+            if early.sum() < 4 and not args.pool:
+                hint = "lower --start or raise --fit-until"
+                raise ValueError(f"{run} needs at least 4 points to fit: {hint}")
             name = f"{run} {y}" if "," in args.y else run
             key = ("", y) if args.pool else (file, name)
             runs, starts = found.setdefault(key, ([], []))
@@ -1019,14 +976,11 @@ def read_points(file: str, args: argparse.Namespace) -> dict[tuple[str, str], li
     """
     is_run = Path(file).is_dir()
     columns = args.y.split(",")
-    try:
-        if is_run:
-            rows = read_rows(Path(file), "eval")
-        else:
-            with open(file, newline="", encoding="utf-8-sig") as lines:
-                rows = list(csv.DictReader(lines))
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+    if is_run:
+        rows = read_rows(Path(file), "eval")
+    else:
+        with open(file, newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.DictReader(lines))
     if not rows:
         raise ValueError(f"{file} has no rows under its header")
     x = args.x or ("rl_flops" if is_run else "compute")
@@ -1101,8 +1055,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     what = "a name in docs/studies, the path of your own, plan, redraw or fit"
     parser.add_argument("study", nargs="?", default="curve", help=what)
     parser.add_argument("files", nargs="*", help="of fit: CSV files or run folders")
-    out = "folder, default out/STUDY; bases and the shared reference go beside it"
-    parser.add_argument("--out", default="", help=out)
+    parser.add_argument("--out", default="", help="folder, default out/STUDY")
     study = parser.add_argument_group("a study")
     study.add_argument("--workers", type=int, default=2, help="processes, default 2")
     study.add_argument("--seeds", type=int, default=0, help="default 5 curve, 3 else")
@@ -1135,11 +1088,8 @@ def main(argv: list[str]) -> int:
         args = parse_args(argv)
         if args.study == "fit":
             fit_files(args)
-        elif args.study == "redraw":
-            load(STUDIES / "redraw.py").redraw(Path(args.studies))
-        elif args.study == "plan":
-            planner = load(STUDIES / "plan.py")
-            print(planner.plan(Path(args.studies), args.target, args.budget))
+        elif args.study in ("plan", "redraw"):
+            load(STUDIES / f"{args.study}.py").run(args)
         else:
             run_study(find_study(args.study), args)
     except KeyboardInterrupt:

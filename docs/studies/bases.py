@@ -37,6 +37,6 @@ def loss_law(what: str, x: Array, losses: Array) -> str:
         return ""
     law = "no law is fitted, since it does not always fall"
     if (np.diff(losses) < 0).all():
-        floor, scale, exponent = fit_power_law(x.astype(float), losses)
-        law = f"{floor:.3f} + {scale:.3g} x^-{exponent:.2f}"
+        a, scale, exponent = fit_power_law(x.astype(float), 1 - losses)
+        law = f"{1 - a:.3f} + {scale:.3g} x^-{exponent:.2f}"
     return f"\n\nLoss of the base over x {what}: {law}."

@@ -150,7 +150,7 @@ def what_changes(arm: Forecast, reference: Forecast, speed: Array) -> str:
 
 
 def permutation_test(arms: Arms) -> str:
-    """The range of arms at the end, and how often seeds alone would make it as wide.
+    """The range of arms at the end, and how often chance would make it as wide.
 
     By 2,000 random exchanges of runs between the arms.
     """

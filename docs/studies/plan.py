@@ -4,6 +4,7 @@ python scaling.py plan --target 0.9
 python scaling.py plan --budget 1e12
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -25,6 +26,11 @@ FAR = 4  # times the measured RL compute, beyond which no setting is called the 
 
 # Middle, low and high end of a 90 % interval.
 Answer = tuple[float, float, float]
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command `plan`."""
+    print(plan(Path(args.studies), args.target, args.budget))
 
 
 def plan(folder: Path, target: float, budget: float) -> str:

@@ -3,6 +3,7 @@
 python docs/studies/redraw.py       the same as python scaling.py redraw
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -33,9 +34,14 @@ Each run by itself; means over runs. Bias: predicted less true pass rate. Interv
 score: the width of the 90 % band, and 20 times the distance of each point outside;
 smaller is better. Forecast: the sigmoid, moved by rho times its last error; where the
 fitted points reach 2 C_mid, the mean of that and the power law in 1 - R, last third.
-Last third: fitted to that part of the points alone. The others' bands are made as the
+Last third: fitted to that part of the points only. The others' bands are made as the
 forecast's, less the spread of likely fits. How the forecast was chosen, and how far
 this flatters it: [docs/scaling.md](../scaling.md)."""
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command `redraw`."""
+    redraw(Path(args.studies))
 
 
 def redraw(folder: Path = STUDIES) -> None:
