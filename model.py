@@ -349,7 +349,8 @@ def prefill_flops(config: GPTConfig, tokens: int) -> int:
 
 
 def decode_flops(config: GPTConfig, context: int, tokens: int = 1) -> int:
-    """New tokens: 2 N + 4 d L t for the one that attends to t, `context` and on."""
+    """`tokens` new tokens: 2 N + 4 d L t for one that attends to t tokens; the first
+    attends to `context` of them, itself included."""
     pairs = tokens * context + tokens * (tokens - 1) // 2
     return 2 * matmul_params(config) * tokens + attention_flops(config, pairs)
 
