@@ -255,7 +255,7 @@ class Forecast:
         return low, np.clip(middle, low, high), high
 
     def carried(self) -> float:
-        """rho times the mean last error of the runs that go on beyond until / 2."""
+        """rho times the mean last error, of the runs that go on beyond until / 2."""
         part = self.curve.upto(self.until)
         ends = [(x[-1], y[-1]) for x, y in part.runs if x[-1] > self.until / 2]
         last = [y - self.fit(x) for x, y in ends]
@@ -356,7 +356,7 @@ def refusal(f: Forecast) -> str:
 
 
 def falls(f: Forecast) -> bool:
-    """True if a quarter of the best gain is lost at the end, and 0.1, by eighths."""
+    """True if the last eighth has lost a quarter of the best gain, and at least 0.1."""
     x, y = f.curve.points(0, f.until)
     parts = np.array_split(y[np.argsort(x)], min(8, len(y)))
     best = max(part.mean() for part in parts)
@@ -391,7 +391,7 @@ def exponential(compute: Array, score: Array) -> Law:
 
 
 def power_law(compute: Array, score: Array) -> Law:
-    """A - D / C^B, A at most 1: the pretraining form."""
+    """A - D / C^B, A at most 1: the pretraining form (Kaplan et al.)."""
     a, d, b = fit_power_law(compute, score)
     return lambda c: a - d * c**-b
 
@@ -439,7 +439,7 @@ def last_third(compute: Array) -> Array:
 
 
 def fit_last_third(form: Form) -> Form:
-    """The same form fitted to the last third: it need not have the slow start too."""
+    """The same form fitted to the last third: simple forms have no slow start."""
     return lambda x, y: form(x[last_third(x)], y[last_third(x)])
 
 
@@ -561,7 +561,7 @@ def panels(columns: int) -> tuple[Figure, list[Axes]]:
 
 
 def draw_curves(axes: Axes, forecasts: list[Forecast], unit: str = "FLOPs") -> None:
-    """One panel, as CAPTION explains it. No sigmoid describes a curve that falls."""
+    """Draw curves as CAPTION says; one that rises and falls is given no sigmoid."""
     for i, f in enumerate(forecasts):
         x, _ = f.curve.points()
         color = f"C{i}"
@@ -845,7 +845,7 @@ def plan_runs(study: Study, out: Path, seeds: int, quick: bool) -> dict[str, Con
 
 
 def base_of(cfg: Config, folder: Path) -> Config:
-    """A run of no RL steps, named by what differs from the defaults; for all seeds."""
+    """The base of a run, one for all seeds; named by what differs from the defaults."""
     given = {name: getattr(cfg, name) for name in BASE_FIELDS}
     given |= {"seed": 0, "steps": 0, "eval_problems": cfg.eval_problems}
     changed = [f"{n}-{v}" for n, v in given.items() if v != getattr(Config(), n)]
