@@ -421,7 +421,6 @@ def main() -> None:
     config = GPTConfig()
     print(f"{sum(p.numel() for p in GPT(config).parameters()):,} parameters")
     print(f"{prefill_flops(config, 64):.1e} FLOPs to score 64 tokens")
-    print(f"{train_flops(config, 64):.1e} FLOPs to train on them")
     print(f"{decode_flops(config, 65):.1e} FLOPs to write one more")
 
 
