@@ -397,7 +397,6 @@ MANY = pytest.param(100_000, 50e-6, marks=pytest.mark.slow)
 def test_hostile_strings(name, count, seconds):
     """No exception, no reward beyond chance, no long thinking."""
     score, spent, chance = attack(name, count)
-    print(f"{name}: {1e6 * spent:.1f} microseconds a call, mean score {score:.4f}")
     assert score <= chance and spent < seconds
 
 
@@ -414,10 +413,8 @@ def test_nothing_is_evaluated(name):
             assert node.func.id not in banned
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner = getattr(node.func.value, "id", "")
-            harmless = {"replace", "fsync", "truncate", "sysconf", "listdir"}
-            assert owner not in ("pickle", "builtins", "os") or (
-                node.func.attr in harmless
-            )
+            if node.func.attr not in "replace fsync truncate sysconf listdir".split():
+                assert owner not in ("pickle", "builtins", "os")
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = {alias.name.split(".")[0] for alias in node.names}
             names |= {(getattr(node, "module", None) or "").split(".")[0]}
@@ -505,15 +502,13 @@ def test_split_sizes():
     """Base, RL, calibration and test get 60, 25, 5 and 10 percent of all problems."""
     counts = Counter(split_of(f"add {i}") for i in range(10_000))
     shares = {"base": 0.60, "rl": 0.25, "calibrate": 0.05, "test": 0.10}
-    for split, share in shares.items():
-        assert abs(counts[split] / 10_000 - share) < 0.02
+    assert all(abs(counts[n] / 10_000 - shares[n]) < 0.02 for n in shares)
 
 
 def test_teachers_of_the_corpus():
     """The base imitates the share of thoughts, so the corpus has to have it; the weak
     are right no more often than chance."""
     rng, task = random.Random(7), TASKS["chain"]
-
     problems = [task.generate(3, rng) for _ in range(4000)]
     demos = [task.demonstrate(problem, Corpus(0.3), rng) for problem in problems]
     shown = [demo.segments[0][0] == "[" for demo in demos]
@@ -532,22 +527,20 @@ def test_level_skew():
     assert all(abs(counts[n] / 7000 - shares[n]) < 0.02 for n in shares)
 
 
-def game(number):
-    """A game of guess with 16 numbers, in which this one is hidden."""
-    task = TASKS["guess"]
-    problem = task.read("Gp4:")
-    return task.env(replace(problem, data=problem.data._replace(number=number)), 0)
+def game(number, level=2):
+    """A game of guess in which this number is hidden."""
+    problem = TASKS["guess"].generate(level, random.Random(0))
+    data = problem.data._replace(number=number)
+    return problem.task.env(replace(problem, data=data), 0)
 
 
 def play(level, number, policy):
-    """One episode of guess; policy maps (low, high) to the next number."""
-    task = TASKS["guess"]
-    problem = task.generate(level, random.Random(0))
-    low, high, done = 0, problem.data.size - 1, False
-    env = task.env(replace(problem, data=problem.data._replace(number=number)), 0)
+    """One game; policy maps (low, high) to the next number."""
+    env, done = game(number, level), False
+    low, high = 0, env.problem.data.size - 1
     while not done:
         guess = policy(low, high)
-        said, done = env.step(task.symbols[guess])
+        said, done = env.step(TASKS["guess"].symbols[guess])
         low, high = (guess + 1, high) if said == ">" else (low, guess - 1)
         assert done or said in "<>"
     return env.score()
@@ -609,7 +602,7 @@ def test_a_task_that_cannot_be_found(name, text, message, tmp_path):
         find_task(where)
 
 
-def test_the_program_prints_a_task_by_path(tmp_path):
+def test_the_program_prints_a_task_by_path():
     """`python reward.py` is a second copy of reward; a file's task must be of the one
     that looks for it."""
     command = [sys.executable, str(ROOT / "reward.py"), "docs/tasks/reverse.py"]
@@ -624,6 +617,4 @@ def test_what_a_task_says_of_itself(task):
     """Chance and ceiling are known at every level, and a default run has a test."""
     for level in task.levels:
         assert 0 < of_level(task.chance, level) < of_level(task.ceiling, level) <= 1
-    first, _, last = task.defaults["levels"].partition("-")
-    levels = range(int(first), int(last or first) + 1)
-    assert set(levels) <= set(task.levels) and task.test_levels([*levels])
+    assert task.test_levels(reward.choose_levels(task, task.defaults["levels"]))
