@@ -54,6 +54,7 @@ PRETRAIN_WARMUP = 100  # steps in which the learning rate rises
 WARMUP = 5  # the same in RL
 MAX_GRAD_NORM = 1.0  # longer gradients are scaled to this
 MICRO_BATCH = 64  # sequences in one forward pass of an update
+RM_STEPS = 150  # optimizer steps of a learned reward
 EASY_SHARE = 0.2  # of prompts from levels that the base passes too often
 BAR: dict = dict(unit="step", dynamic_ncols=True, mininterval=0.5, file=sys.stderr)
 HEADER = "  step   RL FLOPs   pass rate   (95 % interval)   greedy   tokens   thoughts"
@@ -597,9 +598,6 @@ def count_tries(run: Run, batch: Batch, paid: Pay) -> None:
     for env, amount in zip(batch.envs, paid.rewards.tolist(), strict=True):
         right, tried = run.tries.get(env.problem.key, (0, 0))
         run.tries[env.problem.key] = [right + amount, tried + 1]
-
-
-RM_STEPS = 150  # optimizer steps of a learned reward
 
 
 def fit_reward(run: Run) -> None:
