@@ -75,19 +75,6 @@ def test_a_run_writes_what_it_promises(whole):
     assert rows[-1]["rl_flops"] > 0 and rows[kinds.index("eval")]["rl_flops"] == 0
 
 
-def test_ratio_is_one_on_the_first_update(whole):
-    """The old log-probabilities are the sampler's, so this compares two code paths."""
-    rl = [row for row in rows_of(whole.folder) if row["kind"] == "rl"]
-    assert any(row["grad_norm"] > 0 for row in rl)
-    assert all(abs(row["ratio_max"] - 1) < 1e-5 for row in rl)
-
-
-def test_the_second_update_is_off_policy(tmp_path):
-    """With several updates a batch the ratio leaves 1, or nothing is ever clipped."""
-    run = train.train(tiny(tmp_path, updates=3, lr=1e-2))
-    assert max(r["ratio_max"] for r in rows_of(run.folder) if r["kind"] == "rl") > 1.01
-
-
 def test_one_seed_one_run(whole, tmp_path):
     """Bit-equal weights and logs; another seed differs."""
     again = train.train(tiny(tmp_path / "again"))
@@ -436,15 +423,6 @@ def test_a_person_can_pose_a_problem(whole, monkeypatch, capsys):
     )
     assert "no chain problem" in said[-1] and len(said) == 5
     assert train.main(["--interact", str(whole.folder / "none")]) == 2
-
-
-@pytest.mark.slow
-def test_the_base_thinks_as_often_as_its_corpus(tmp_path):
-    """Within 0.05: RL must start from the mixture that was asked for."""
-    given = dict(levels="1-3", think_share=0.4, pretrain_steps=1200, steps=0)
-    run = train.train(train.make_config(**given, out=str(tmp_path)))
-    row = [r for r in rows_of(run.folder) if r["kind"] == "eval"][0]
-    assert abs(row["think_share"] - 0.4) < 0.05
 
 
 @pytest.mark.slow
