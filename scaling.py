@@ -4,7 +4,7 @@
     python scaling.py fit curves.csv        the same fits for anybody's runs
     python scaling.py plan --target 0.9     what it would cost, by the fitted studies
 
-Read last, after train.py: a fit, its interval, a forecast and its band; then rivals,
+Read after train.py, last: a fit, its interval, a forecast and its band; then rivals,
 figures, the runner, studies, fits of anybody's runs. docs/studies holds the studies,
 and the programs that compare arms, plan, and draw all pages again.
 
