@@ -63,8 +63,7 @@ def encode(text: str) -> list[int]:
     for char in text:
         if char not in CHARS:
             raise ValueError(f"no token for {char!r} (U+{ord(char):04X}) in {CHARS!r}")
-    # disallowed_special=(): text that spells "<|pad|>" stays text.
-    return encoding().encode(text, disallowed_special=())
+    return encoding().encode(text, disallowed_special=())  # "<|pad|>" stays text
 
 
 def decode(ids: list[int]) -> str:
@@ -350,7 +349,8 @@ def prefill_flops(config: GPTConfig, tokens: int) -> int:
 
 
 def decode_flops(config: GPTConfig, context: int, tokens: int = 1) -> int:
-    """New tokens: 2 N + 4 d L t for the one that attends to t, `context` and on."""
+    """`tokens` new tokens: 2 N + 4 d L t for one that attends to t tokens; the first
+    attends to `context` of them, itself included."""
     pairs = tokens * context + tokens * (tokens - 1) // 2
     return 2 * matmul_params(config) * tokens + attention_flops(config, pairs)
 
@@ -421,7 +421,6 @@ def main() -> None:
     config = GPTConfig()
     print(f"{sum(p.numel() for p in GPT(config).parameters()):,} parameters")
     print(f"{prefill_flops(config, 64):.1e} FLOPs to score 64 tokens")
-    print(f"{train_flops(config, 64):.1e} FLOPs to train on them")
     print(f"{decode_flops(config, 65):.1e} FLOPs to write one more")
 
 

@@ -11,13 +11,11 @@ opens an environment for each answer; a puzzle is an environment of one turn.
     chain, count, knight     puzzles: [thought]answer\\n, the thought may be missing
     tool, grid, guess        several turns: a calculator that fails, a map, a game
 
-Every verifier is total: any string gives 0 or 1, nothing raises, nothing the policy
-wrote is evaluated. No credit for form: a reward for anything but the right answer is
-what a weak policy learns first. docs/tasks shows how to write a task of your own.
+Every verifier is total: any string gives 0 or 1, and nothing that the policy wrote is
+evaluated. Form earns nothing: that is what a weak policy would learn first.
 
 Shapes    N answers of at most T tokens, prompts included
-Papers    forced interruption (ScaleRL) arXiv:2510.13786, noisy verifiers 2510.00915,
-          searches as text 2404.03683, overoptimized judges 2210.10760
+Papers    interruption arXiv:2510.13786, noise 2510.00915, hacked judges 2210.10760
 Left out  rewards for single steps, judges that compare pairs, ensembles of judges
 """
 
@@ -27,7 +25,6 @@ import ast
 import functools
 import hashlib
 import importlib.util
-import itertools
 import math
 import re
 import string
@@ -43,7 +40,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model import GPT, PAD, GPTConfig, by_length, encode, prefill_flops, train_flops
@@ -73,12 +69,6 @@ def split_of(key: str) -> str:
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     bucket = int.from_bytes(digest, "big") % 100
     return next(name for name, end in SPLITS.items() if bucket < end)
-
-
-def check_split(problem: Problem, split: str) -> None:
-    """Contamination guard: raises AssertionError for a problem of another split."""
-    found = split if problem.task.hidden else split_of(problem.key)
-    assert found == split, f"{problem.prompt} is in {found}, not {split}"
 
 
 class Corpus(NamedTuple):
@@ -112,11 +102,8 @@ class Env:
         self.failed = False  # did the world go against the policy at least once?
 
     def step(self, action: str) -> tuple[str, bool]:
-        """Take what the policy wrote in one turn; return (observation, done).
-
-        A puzzle's only turn is cut after its budget: an open thought is closed, and the
-        policy has to answer (forced interruption, ScaleRL).
-        """
+        """Take what the policy wrote in one turn; return (observation, done). After a
+        puzzle's budget an open thought is closed, and the policy has to answer."""
         self.turns += 1
         self.text += action
         if self.turn_tokens and action[-1:] != "\n":
@@ -135,13 +122,12 @@ class Env:
 class Task:
     """A family of problems. A subclass gives the attributes and three methods:
 
-        parse(prompt, match)               the Problem of a prompt that `form` matches;
+        parse(prompt, match)               the Problem of a prompt that `form` matches,
                                            None if it makes no sense
         generate(level, rng)               a random problem of a level, of any split
         demonstrate(problem, corpus, rng)  one Demo, as good as the corpus says
 
-    A few also have shifted(level, rng): a problem in a form that no training shows.
-    """
+    A few also have shifted(level, rng): a problem in a form that no training shows."""
 
     name: str
     levels: list[int]  # all difficulties there are
@@ -176,9 +162,7 @@ class Task:
             problem = (self.shifted if shift else self.generate)(level, rng)
             if self.hidden or split_of(problem.key) == split:
                 return problem
-        raise ValueError(
-            f"too few problems in level {level} of {self.name} for {split}"
-        )
+        raise ValueError(f"too few problems in level {level} of {self.name}: {split}")
 
     def test_problems(self, level: int, n: int, shifted: bool = False) -> list[Problem]:
         """The first `n` held-out problems of a level, the same for everybody."""
@@ -201,12 +185,11 @@ class Task:
 
 class Puzzle(Task):
     """A task of one turn: `[thought]answer\\n`, of which only the answer is scored.
+    Instead of demonstrate a subclass gives
 
         think(problem, noise, rng)   (thought, answer); each step's result is redrawn
                                      with probability `noise`, and may come out right
         guess(problem, rng)          an answer of legal form, not worked out
-
-    A subclass gives these two instead of demonstrate.
     """
 
     completion = re.compile(r"(?:\[([^\[\]]*)\])?([^\[\]\n]+)\n")
@@ -216,11 +199,10 @@ class Puzzle(Task):
         """The weak guess; the others work it out, a share of them with the thought."""
         if rng.random() < corpus.weak:
             text = self.guess(problem, rng)
-        elif rng.random() < corpus.think_share:
-            thought, answer = self.think(problem, corpus.noise, rng)
-            text = f"[{thought}]{answer}"
         else:
-            _, text = self.think(problem, corpus.noise, rng)
+            shown = rng.random() < corpus.think_share
+            thought, text = self.think(problem, corpus.noise, rng)
+            text = f"[{thought}]{text}" if shown else text
         text += "\n"
         return Demo((text,), self.verify(problem, text))
 
@@ -239,7 +221,7 @@ class Puzzle(Task):
         return answer == problem.answer
 
 
-ChainData = namedtuple("ChainData", "start steps")  # 3, (('a', '+5'), ('b', '-9'))
+ChainData = namedtuple("ChainData", "start steps")  # 3, ('a+5', 'b-9')
 
 
 class Chain(Puzzle):
@@ -247,9 +229,9 @@ class Chain(Puzzle):
 
         C3a+5b-9:[3a+5=8;8b-9=9]9       3 + 5 = 8, 8 - 9 = 9 modulo 10
 
-    A thought restates its operands, so that each of its steps is one look-up.
-    Operations carry letters: a small model finds a letter much sooner than it learns
-    to count. No '*': with it 0 is the answer to 22 % of all problems, and a guess pays.
+    A thought restates its operands, so that a step is one look-up. Operations carry
+    letters: a small model finds a letter long before it can count. No '*': 0 would be
+    the answer to 22 % of all problems, and a guess would pay.
     """
 
     name = "chain"
@@ -261,13 +243,12 @@ class Chain(Puzzle):
     defaults = {"levels": "1-5"}
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem:
-        steps = tuple(re.findall("([a-z])([+-][0-9])", prompt))
+        steps = tuple(re.findall("[a-z][+-][0-9]", prompt))
         data = ChainData(int(prompt[1]), steps)
-        value = (data.start + sum(int(change) for _, change in steps)) % 10
+        value = (data.start + sum(int(step[1:]) for step in steps)) % 10
         # Renamed in order of appearance: other letters are no other problem.
-        named = zip(string.ascii_lowercase, steps, strict=False)
-        renamed = "".join(letter + change for letter, (_, change) in named)
-        key = f"chain {data.start}{renamed}"
+        renamed = [string.ascii_lowercase[i] + step[1:] for i, step in enumerate(steps)]
+        key = f"chain {data.start}{''.join(renamed)}"
         return Problem(self, len(steps), prompt, key, data, str(value))
 
     def generate(self, level: int, rng: Random) -> Problem:
@@ -279,11 +260,11 @@ class Chain(Puzzle):
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
         """Steps such as '3a+5=8', apart by ';'; a wrong result is carried on."""
         value, thought = problem.data.start, []
-        for letter, change in problem.data.steps:
-            result = (value + int(change)) % 10
+        for step in problem.data.steps:
+            result = (value + int(step[1:])) % 10
             if rng.random() < noise:
                 result = rng.randrange(10)
-            thought.append(f"{value}{letter}{change}={result}")
+            thought.append(f"{value}{step}={result}")
             value = result
         return ";".join(thought), str(value)
 
@@ -305,21 +286,16 @@ def rewards(
 ) -> np.ndarray:
     """What RL is paid for each answer (N,). It need not be the truth:
 
-        gold      the verifier's verdict, the truth
-        noisy     the same, but it flips by the two chances, keyed by `key`
-        a rule    a check that is easier than the truth; each has its own hack
-        learned   a judge fitted to labelled answers; wrong where it has not looked
+        gold      the verdict, which flips by the two chances, keyed by `key`
+        a rule    a check that is easier than the truth
+        learned   a judge fitted to labelled answers
 
-    Verdicts are noisy if a chance is not 0; a judge has learned from such ones.
-    """
+    Each has its own hack; a judge is wrong where it has not looked."""
     if kind == "learned":
         return 1 / (1 + np.exp(-judge_scores(judge, tokens, lengths)))
     if kind in RULES:
-        triples = zip(problems, texts, verdicts, strict=True)
-        return np.array([RULES[kind](p, text, right) for p, text, right in triples])
-    if false_positive or false_negative:
-        return flip_verdicts(verdicts, key, false_positive, false_negative)
-    return verdicts
+        return np.array(list(map(RULES[kind], problems, texts, verdicts)))
+    return flip_verdicts(verdicts, key, false_positive, false_negative)
 
 
 # ---- second evening ------------------------------------------------------------------
@@ -328,23 +304,19 @@ def rewards(
 def choose_levels(task: Task, text: str) -> list[int]:
     """The levels that a text such as 1-6 or 2,4 names, all for "". ValueError if there
     is no such level, or not enough problems for a split or a test."""
-    levels = set() if text else set(task.levels)
-    for part in text.split(",") if text else ():
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal():
+    everything, levels = f"{task.levels[0]}-{task.levels[-1]}", set()
+    for part in (text or everything).split(","):
+        match = re.fullmatch("([0-9]+)(?:-([0-9]+))?", part)
+        if match is None:
             raise ValueError(f"levels must look like 1-6 or 2,4; got {text!r}")
-        levels |= set(range(int(first), int(last or first) + 1))
-    for level in sorted(levels):
-        if level not in task.levels:
-            low, high = task.levels[0], task.levels[-1]
-            raise ValueError(f"{task.name} has levels {low}-{high}, not {level}")
-        for split in SPLITS:
-            task.draw(level, split, Random(0))
+        for level in range(int(match[1]), int(match[2] or match[1]) + 1):
+            if level not in task.levels:
+                raise ValueError(f"{task.name} has levels {everything}, not {level}")
+            for split in SPLITS:
+                task.draw(level, split, Random(0))
+            levels.add(level)
     if not task.test_levels(sorted(levels)):
-        raise ValueError(
-            f"levels {text} of {task.name} have too few problems to hold some out "
-            "for a test; add a harder level"
-        )
+        raise ValueError(f"too few problems in levels {text} to test; add a harder one")
     return sorted(levels)
 
 
@@ -360,16 +332,13 @@ def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
         level = rng.choices(cfg.level_list, weights)[0]
         problem = task.draw(level, "base", rng)
         demo = task.demonstrate(problem, corpus, rng)
-        rows.append(encode(problem.prompt + "".join(demo.segments)))
-        mask = [0.0] * len(problem.prompt)
-        for i, segment in enumerate(demo.segments):  # the policy's turn is first
-            mask += [1.0 - i % 2] * len(segment)
-        masks.append(mask)
-    lengths = [len(row) for row in rows]
-    T = max(lengths)
-    tokens = torch.tensor([row + [PAD] * (T - len(row)) for row in rows])
-    mask = torch.tensor([m + [0.0] * (T - len(m)) for m in masks])
-    return tokens, mask, lengths
+        texts = (problem.prompt, *demo.segments)  # every second is the policy's
+        rows.append(torch.tensor(encode("".join(texts))))
+        mask = [float(i % 2) for i, text in enumerate(texts) for _ in text]
+        masks.append(torch.tensor(mask))
+    pad = torch.nn.utils.rnn.pad_sequence
+    tokens = pad(rows, batch_first=True, padding_value=PAD)
+    return tokens, pad(masks, batch_first=True), [len(row) for row in rows]
 
 
 def test_set(cfg: Config) -> list[Problem]:
@@ -388,16 +357,9 @@ def pass_at(right: Tensor) -> dict[int, float]:
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that k of n samples, c of them right, hold a right one (2107.03374).
-
-        1 - C(n - c, k) / C(n, k) = 1 - prod_{i<k} (n - c - i) / (n - i)
-
-    Unbiased, unlike 1 - (1 - c/n)^k.
-    """
-    wrong = 1.0
-    for i in range(k):
-        wrong *= max(n - c - i, 0) / (n - i)
-    return 1.0 - wrong
+    """Chance that k of n samples, c of them right, hold a right one (2107.03374):
+    1 - C(n - c, k) / C(n, k), unbiased, unlike 1 - (1 - c/n)^k."""
+    return 1.0 - math.prod(max(n - c - i, 0) / (n - i) for i in range(k))
 
 
 def wilson(rate: float, n: int) -> tuple[float, float]:
@@ -408,125 +370,15 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
     return center - half, center + half
 
 
-def record(env: Env, act: Callable[[str], str]) -> Demo:
-    """An episode in which `act` answers each observation, at first "", with a turn."""
-    segments, said, done = [], "", False
-    while not done:
-        segments.append(act(said))
-        said, done = env.step(segments[-1])
-        if not done:
-            segments.append(said)
-    return Demo(tuple(segments), env.solved)
-
-
-GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
-
-
-class GuessEnv(Env):
-    """One symbol per guess; the answer '>' or '<' says where the hidden one lies."""
-
-    turn_tokens = 1
-
-    def step(self, action: str) -> tuple[str, bool]:
-        """A symbol that is no number wastes the turn: '>' says nothing false of it."""
-        size, guesses, number = self.problem.data
-        self.turns += 1
-        guess = Guess.symbols[:size].find(action) if len(action) == 1 else -1
-        self.invalid += guess < 0
-        self.solved = guess == number
-        if self.solved or self.turns == guesses:
-            return "", True
-        return (">" if number > guess else "<"), False
-
-
-class Guess(Task):
-    """Find a hidden number in a few guesses, told each time if it is larger or smaller.
-
-        Gp4:h>l<j      numbers a..p, 4 guesses: h, larger, l, smaller, j, solved
-
-    Level l has n = 4 * 2^l numbers and l + 2 guesses; bisection solves
-    (2^guesses - 1) / n and nothing can do better. The prompt does not tell the hidden
-    number: training and test draw from the same few problems.
-    """
-
-    name = "guess"
-    levels = [1, 2, 3, 4]
-    form = re.compile(r"G([a-zA-Z0-9+-])([1-9]):")
-    hidden = True
-    chance = {1: 3 / 8, 2: 4 / 16, 3: 5 / 32, 4: 6 / 64}
-    ceiling = {1: 7 / 8, 2: 15 / 16, 3: 31 / 32, 4: 63 / 64}
-    defaults = dict(
-        levels="2",
-        think_share=0.2,
-        weak=0.5,
-        skew=0.0,
-        pretrain_steps=300,
-        pretrain_batch=32,
-        pretrain_lr=3e-3,
-        steps=500,
-        lr=2e-3,
-        # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
-        entropy_bonus=0.03,
-    )
-    env_class = GuessEnv
-    symbols = string.ascii_lowercase + string.ascii_uppercase + string.digits + "+-"
-
-    def parse(self, prompt: str, match: re.Match[str]) -> Problem:
-        """The hidden number is not in the prompt: 0, until somebody draws it."""
-        data = GuessData(self.symbols.index(match[1]) + 1, int(match[2]), 0)
-        key = f"guess {data.size} {data.guesses}"
-        return Problem(self, data.guesses - 2, prompt, key, data)
-
-    def generate(self, level: int, rng: Random) -> Problem:
-        return self.posed(f"G{self.symbols[4 * 2**level - 1]}{level + 2}:", rng)
-
-    def posed(self, prompt: str, rng: Random) -> Problem:
-        problem = self.read(prompt)
-        data = problem.data._replace(number=rng.randrange(problem.data.size))
-        return replace(problem, data=data)
-
-    def test_problems(self, level: int, n: int, shifted: bool = False) -> list[Problem]:
-        """Every hidden number in turn, so that the ceiling is the ceiling."""
-        problem = self.generate(level, Random(0))
-        data = problem.data
-        numbers = [i % data.size for i in range(n)]
-        return [replace(problem, data=data._replace(number=i)) for i in numbers]
-
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
-        """A weak demonstrator guesses at random; the others go up one by one, or, if
-        the corpus shows a thought, guess at random what is still possible."""
-        last = problem.data.size - 1
-        low, high, guess = 0, last, -1
-        weak = rng.random() < corpus.weak
-        narrows = not weak and rng.random() < corpus.think_share
-
-        def act(said: str) -> str:
-            """`said` narrows what is possible; then comes the next guess."""
-            nonlocal low, high, guess
-            if said == ">":
-                low = max(low, guess + 1)
-            elif said == "<":
-                high = min(high, guess - 1)
-            if weak:
-                guess = rng.randint(0, last)
-            else:
-                guess = rng.randint(low, high) if narrows else min(guess + 1, last)
-            return self.symbols[guess]
-
-        return record(self.env(problem, 0), act)
-
-
 # --------------------------------------------------------------------------------------
 # Rewards other than the truth: verdicts that flip, rules, a judge
 
 
 def flip_verdicts(verdicts: np.ndarray, key: tuple, p: float, q: float) -> np.ndarray:
-    """Verdicts (N,) of a noisy verifier: wrong ones pass, right ones fail, by chance.
+    """Verdicts (N,) of a noisy verifier: wrong ones pass with probability p, right ones
+    fail with q. Answer i has the i-th random number of `key`, whatever its verdict.
 
-        E[r'] = p + (1 - p - q) r        p false positives, q false negatives
-
-    So the expected policy gradient only shrinks, by 1 - p - q; a group's mean removes
-    p. Sample i has the i-th random number of `key`, whatever the verdicts are.
+        E[r'] = p + (1 - p - q) r      gradients only shrink; a group's mean removes p
     """
     u = np.random.default_rng(key).random(len(verdicts))
     return np.where(verdicts > 0, u >= q, u < p).astype(float)
@@ -579,11 +431,9 @@ def held_out_part(problem: Problem) -> tuple[int, int]:
 
 
 def new_judge(config: GPTConfig, weights: dict[str, Tensor]) -> GPT:
-    """The GPT that judges, with a policy's weights at first; it scores everything 0.
-
-    A score is the logit of a spare token after the last real one. That token is never
-    read or written, so its row of the output head is a scalar head of its own.
-    """
+    """The GPT that judges, with a policy's weights at first; it scores everything 0. A
+    score is the logit of a spare token after the last real one. That token is never
+    read or written, so its row of the output head is a scalar head of its own."""
     judge = GPT(replace(config, banned=()))  # a ban is a large number: it eats digits
     judge.load_state_dict(weights)
     with torch.no_grad():
@@ -609,16 +459,13 @@ def judge_scores(judge: GPT, tokens: Tensor, lengths: list[int]) -> np.ndarray:
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> float:
     """P(s_right > s_wrong) + P(s_right = s_wrong) / 2: how well scores (N,) tell right
-    answers from wrong ones. NaN if there are none of either."""
+    answers from wrong ones. Both kinds have to be there."""
     difference = scores[labels > 0][:, None] - scores[labels == 0]
-    ahead = (difference > 0) + 0.5 * (difference == 0)
-    return float(ahead.mean()) if ahead.size else math.nan
+    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
-def fit_judge(
-    judge: GPT, data: Labelled, key: tuple[int, ...], steps: int
-) -> tuple[float, int, int]:
-    """Train a judge in place; returns (AUC on prompts held out, FLOPs, tokens).
+def fit_judge(judge: GPT, data: Labelled, key: tuple, steps: int) -> tuple:
+    """Train a judge in place; returns its AUC on prompts held out, FLOPs and tokens.
 
         loss   -log sigmoid(s) if the answer is right, -log sigmoid(-s) if it is wrong
 
@@ -632,6 +479,7 @@ def fit_judge(
     # A bootstrap of the prompts: one judge needs none, but published runs drew it.
     by_group = {g: rows[data.groups[rows] == g] for g in np.unique(data.groups[rows])}
     rows = np.concatenate([by_group[g] for g in rng.choice([*by_group], len(by_group))])
+    loss = torch.nn.BCEWithLogitsLoss()
     labels = torch.tensor(data.labels, dtype=torch.float32, device=data.tokens.device)
     optimizer = torch.optim.AdamW(judge.parameters(), betas=(0.9, 0.95), weight_decay=0)
     trained, best, kept = [], -1.0, {}
@@ -640,7 +488,7 @@ def fit_judge(
         trained += batch.tolist()
         lengths = [data.lengths[i] for i in batch]
         scores = score_answers(judge, data.tokens[batch], lengths)
-        F.binary_cross_entropy_with_logits(scores, labels[batch]).backward()
+        loss(scores, labels[batch]).backward()
         torch.nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
         optimizer.param_groups[0]["lr"] = 1e-3 * (1 - (step - 1) / steps)
         optimizer.step()
@@ -665,19 +513,115 @@ def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
 
 
 # --------------------------------------------------------------------------------------
-# The other tasks: a search, deduction, a calculator that fails, a map
+# The other tasks: a game, a search, deduction, a calculator that fails, a map
 
+GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
 CountData = namedtuple("CountData", "numbers target")  # (12, 7, 25), 30
 KnightData = namedtuple("KnightData", "names claims")  # 'ABC', ('B-', 'C=A', 'A+&B-')
-ToolData = namedtuple("ToolData", "calls value failure")  # ((12, '+', 7),), 19, 0.4
+ToolData = namedtuple("ToolData", "calls value failure")  # ('c12+7\n',), 19, 0.4
+GridData = namedtuple("GridData", "size start key door walls turns slip")
+CALCULATOR = {"+": add, "-": sub, "*": mul}
+MOVES = {"u": (-1, 0), "d": (1, 0), "l": (0, -1), "r": (0, 1)}
+Cell = tuple[int, int]  # row, column
+
+
+def record(env: Env, act: Callable[[str], str]) -> Demo:
+    """An episode in which `act` answers each observation, at first "", with a turn."""
+    segments, said, done = [], "", False
+    while not done:
+        action = act(said)
+        said, done = env.step(action)
+        segments += [action, said]
+    return Demo(tuple(segments[:-1]), env.solved)  # the world's last word is ""
+
+
+class GuessEnv(Env):
+    """One symbol per guess; the answer '>' or '<' says where the hidden one lies."""
+
+    turn_tokens = 1
+
+    def step(self, action: str) -> tuple[str, bool]:
+        """A symbol that is no number wastes the turn: '>' says nothing false of it."""
+        size, guesses, number = self.problem.data
+        self.turns += 1
+        guess = Guess.symbols[:size].find(action) if len(action) == 1 else -1
+        self.invalid += guess < 0
+        self.solved = guess == number
+        if self.solved or self.turns == guesses:
+            return "", True
+        return (">" if number > guess else "<"), False
+
+
+class Guess(Task):
+    """Find a hidden number in a few guesses, told each time if it is larger or smaller.
+
+        Gp4:h>l<j      numbers a..p, 4 guesses: h, larger, l, smaller, j, solved
+
+    Level l has n = 4 * 2^l numbers and l + 2 guesses; bisection solves
+    (2^guesses - 1) / n and nothing can do better. The prompt does not tell the hidden
+    number: training and test draw from the same few problems.
+    """
+
+    name = "guess"
+    levels = [1, 2, 3, 4]
+    form = re.compile(r"G([a-zA-Z0-9+-])([1-9]):")
+    hidden = True
+    chance = {1: 3 / 8, 2: 4 / 16, 3: 5 / 32, 4: 6 / 64}
+    ceiling = {1: 7 / 8, 2: 15 / 16, 3: 31 / 32, 4: 63 / 64}
+    defaults = dict(levels="2", think_share=0.2, weak=0.5, skew=0.0, steps=500, lr=2e-3)
+    defaults.update(pretrain_steps=300, pretrain_batch=32, pretrain_lr=3e-3)
+    # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
+    defaults["entropy_bonus"] = 0.03
+    env_class = GuessEnv
+    symbols = string.ascii_lowercase + string.ascii_uppercase + string.digits + "+-"
+
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem:
+        """The hidden number is not in the prompt: 0, until somebody draws it."""
+        data = GuessData(self.symbols.index(match[1]) + 1, int(match[2]), 0)
+        key = f"guess {data.size} {data.guesses}"
+        return Problem(self, data.guesses - 2, prompt, key, data)
+
+    def generate(self, level: int, rng: Random) -> Problem:
+        return self.posed(f"G{self.symbols[4 * 2**level - 1]}{level + 2}:", rng)
+
+    def posed(self, prompt: str, rng: Random) -> Problem:
+        problem = self.read(prompt)
+        data = problem.data._replace(number=rng.randrange(problem.data.size))
+        return replace(problem, data=data)
+
+    def test_problems(self, level: int, n: int, shifted: bool = False) -> list[Problem]:
+        """Every hidden number in turn, so that the ceiling is the ceiling."""
+        problem = self.generate(level, Random(0))
+        games = [problem.data._replace(number=i % problem.data.size) for i in range(n)]
+        return [replace(problem, data=data) for data in games]
+
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
+        """A weak demonstrator guesses at random; the others go up one by one, or, if
+        the corpus shows a thought, guess at random what is still possible."""
+        low = guess = 0
+        high = last = problem.data.size - 1
+        weak = rng.random() < corpus.weak
+        narrows = not weak and rng.random() < corpus.think_share
+
+        def act(said: str) -> str:
+            nonlocal low, high, guess
+            if said == ">":
+                low = guess + 1
+            elif said == "<":
+                high = guess - 1
+            if weak:
+                guess = rng.randint(0, last)
+            else:
+                guess = rng.randint(low, high) if narrows else low
+            return self.symbols[guess]
+
+        return record(self.env(problem, 0), act)
 
 
 def parse_expression(text: str) -> tuple[Fraction, list[int]] | None:
     """Exact value and numbers of an expression over + - * / ( ); None if it is none.
-
     Python's own grammar reads up to 40 characters; only the nodes named here are worked
-    out, by us. Numbers have up to four digits and no leading zeros. Never raises.
-    """
+    out, by us. Numbers have up to four digits and no leading zeros. Never raises."""
     tokens = re.findall(r"0(?![0-9])|[1-9][0-9]{0,3}(?![0-9])|[-+*/()]", text[:41])
     if len(text) > 40 or "".join(tokens) != text:
         return None
@@ -690,11 +634,11 @@ def parse_expression(text: str) -> tuple[Fraction, list[int]] | None:
             return apply[type(node.op)](value(node.left), value(node.right))
         raise SyntaxError
 
+    numbers = [int(token) for token in tokens if token.isdecimal()]
     try:
-        found = value(ast.parse(text, mode="eval").body)
+        return value(ast.parse(text, mode="eval").body), numbers
     except (SyntaxError, ZeroDivisionError, RecursionError, MemoryError):
         return None
-    return found, [int(token) for token in tokens if token.isdecimal()]
 
 
 class Count(Puzzle):
@@ -702,9 +646,9 @@ class Count(Puzzle):
 
         N12,7,25=30:[12+7=19,19+25=44;12+25=37,37-7=30]12+25-7
 
-    Problems need only + and -, so that a small model has a chance; answers may use
-    * / and brackets too. A thought is a search: tries apart by ';', the last of them
-    hits. It stays in the corpus with its failed tries (Gandhi et al.).
+    Problems need only + and -, so that a small model has a chance; answers may use * /
+    and brackets too. A thought is a search: tries apart by ';', of which the last hits.
+    Failed tries stay in the corpus (Gandhi et al. arXiv:2404.03683).
     """
 
     name = "count"
@@ -741,9 +685,9 @@ class Count(Puzzle):
 
     def signed(self, problem: Problem) -> list[list[int]]:
         """All ways to add and subtract the numbers with a positive sum, + first."""
-        numbers = problem.data.numbers
-        signs = itertools.product((1, -1), repeat=len(numbers))
-        ways = [[s * n for s, n in zip(row, numbers, strict=True)] for row in signs]
+        ways = [[]]
+        for n in problem.data.numbers:
+            ways = [[*way, term] for way in ways for term in (n, -n)]
         return [sorted(way, key=lambda term: term < 0) for way in ways if sum(way) > 0]
 
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
@@ -751,7 +695,7 @@ class Count(Puzzle):
         ways, target = self.signed(problem), problem.data.target
         rng.shuffle(ways)
         hit = [way for way in ways if sum(way) == target][:1]
-        tries = [way for way in ways if sum(way) != target][:3][: rng.randrange(4)]
+        tries = [way for way in ways if sum(way) != target][: rng.randrange(4)]
         lines = []
         for way in tries + hit or ways[:1]:  # if a product is needed nothing hits
             value, steps = way[0], []
@@ -764,13 +708,11 @@ class Count(Puzzle):
             lines.append(",".join(steps))
             if value == target:
                 break
-        return ";".join(lines), self.spell(way)
-
-    def spell(self, way: list[int]) -> str:
-        return str(way[0]) + "".join(f"{term:+d}" for term in way[1:])
+        return ";".join(lines), "".join(f"{term:+d}" for term in way)[1:]
 
     def guess(self, problem: Problem, rng: Random) -> str:
-        return self.spell(rng.choice(self.signed(problem)))
+        way = rng.choice(self.signed(problem))
+        return "".join(f"{term:+d}" for term in way)[1:]
 
 
 class Knight(Puzzle):
@@ -778,11 +720,10 @@ class Knight(Puzzle):
 
         KA>B-;B>C=A;C>A+&B-:[A+(B-)B-(C=A+)C-(A++&B--)!A-(B-)...C-(A-+&B+-)]A-B+C-
 
-    A says B is a knave (-); B says C and A are of a kind ('~': they are not); the last
-    joins two claims by & or |, or compares two persons. Each speaks of the next, so
-    two worlds are left, one for each nature of A, and the last statement rules one out.
-    A thought tries A+, goes along, and after a contradiction ('!') tries A-; statements
-    are restated with what is known of the persons in them.
+    A says B is a knave (-); B says C and A are of a kind ('~': they are not). Each
+    speaks of the next, which leaves two worlds; the last joins two claims by & or |, or
+    compares two persons, and rules one out. A thought tries A+ and, after '!', a
+    contradiction, A-; it restates claims with what is known of the persons in them.
     """
 
     name = "knight"
@@ -800,8 +741,7 @@ class Knight(Puzzle):
         """None for an unknown person, or one who speaks twice."""
         parts = match[1].split(";")
         names = "".join(part[0] for part in parts)
-        unknown = set(filter(str.isupper, match[1])) - set(names)
-        if unknown or len(set(names)) < len(names):
+        if sorted(set(filter(str.isupper, match[1]))) != sorted(names):
             return None
         # Renamed in the order of speaking: other names are no other problem.
         table = str.maketrans(names, string.ascii_uppercase[: len(names)])
@@ -814,12 +754,11 @@ class Knight(Puzzle):
         names = string.ascii_uppercase[:level]
         while True:
             text = "K"
-            for i in range(level - 1):
+            for i, who in enumerate(names[:-1]):
                 # Only the next person, or compared with one of those before.
-                other = rng.randrange(i + 1)
-                one = other == i
-                claim = rng.choice("+-") if one else rng.choice("=~") + names[other]
-                text += f"{names[i]}>{names[i + 1]}{claim};"
+                other = rng.choice(names[: i + 1])
+                claim = rng.choice("+-") if other == who else rng.choice("=~") + other
+                text += f"{who}>{names[i + 1]}{claim};"
             x, y = sorted(rng.sample(names[:-1], 2))
             op = rng.choice("&&&&||||=~")
             if op in "&|":
@@ -837,23 +776,22 @@ class Knight(Puzzle):
         world = {names[0]: first}
         text = names[0] + first
         for who, claim, after in zip(names, claims, names[1:], strict=False):
-            text += f"({claim}{world[claim[2]] if len(claim) == 3 else ''})"
+            text += f"({''.join(c + world.get(c, '') for c in claim)})"
             world[after] = "+"
             if self.holds(claim, world) != (world[who] == "+"):
                 world[after] = "-"
             if rng.random() < noise:
                 world[after] = rng.choice("+-")
             text += after + world[after]
-        known = [c + world[c] if c.isupper() else c for c in claims[-1]]
         agrees = self.holds(claims[-1], world) == (world[names[-1]] == "+")
-        return f"{text}({''.join(known)})", world, agrees
+        text += f"({''.join(c + world.get(c, '') for c in claims[-1])})"
+        return text, world, agrees
 
     def holds(self, claim: str, world: dict[str, str]) -> bool:
         """Is a claim true in a world, which maps each name to + or -?"""
         if claim[1] in "=~":
             return (world[claim[0]] == world[claim[2]]) == (claim[1] == "=")
-        pairs = zip(claim[::3], claim[1::3], strict=True)
-        true = [world[who] == nature for who, nature in pairs]
+        true = [world[claim[i]] == claim[i + 1] for i in range(0, len(claim), 3)]
         return any(true) if "|" in claim else all(true)
 
     def accepts(self, problem: Problem, answer: str) -> bool:
@@ -877,9 +815,6 @@ class Knight(Puzzle):
         return "".join(who + rng.choice("+-") for who in problem.data.names)
 
 
-CALCULATOR = {"+": add, "-": sub, "*": mul}
-
-
 class ToolEnv(Env):
     """A calculator: `c12+34\\n` calls it, `=46\\n` answers and ends the episode."""
 
@@ -888,8 +823,7 @@ class ToolEnv(Env):
     answer = re.compile(r"=(0|[1-9][0-9]{0,5})\n")
 
     def step(self, action: str) -> tuple[str, bool]:
-        """A call returns its result, {46}, or fails, {E}; {?} is for what is neither
-        call nor answer. After `budget` turns the episode is over."""
+        """{46} is a call's result, {E} a failure, {?} for neither call nor answer."""
         self.turns += 1
         answer = self.answer.fullmatch(action)
         self.solved = bool(answer) and int(answer[1]) == self.problem.data.value
@@ -910,9 +844,9 @@ class Tool(Task):
 
         T59*9+52:c59*9\\n{E}c59*9\\n{531}c531+52\\n{583}=583\\n     from left to right
 
-    A call fails ({E}) four times in ten, {?} means it was malformed, and there are six
-    turns. Most demonstrators answer at once by guess, or give up at the first failure;
-    few try again. The best policy does, and succeeds if 5 calls hold enough good ones.
+    A call fails ({E}) four times in ten, and there are six turns. Most demonstrators
+    answer at once by guess, or give up at the first failure; few try again. The best
+    policy does, and succeeds if 5 calls hold enough good ones.
     """
 
     name = "tool"
@@ -920,16 +854,14 @@ class Tool(Task):
     form = re.compile(r"T([1-9][0-9])((?:[+-][1-9][0-9]|\*[2-9]){1,3}):")
     chance = 0.009  # the likeliest result is that of 1 problem in 116, as measured
     ceiling = {1: 0.98976, 2: 0.91296, 3: 0.68256}  # P(Binomial(5, 0.6) >= level)
-    defaults = dict(
-        levels="1-2", think_share=0.25, weak=0.4, pretrain_steps=3000, steps=120
-    )
+    defaults = dict(levels="1-2", weak=0.4, pretrain_steps=3000, steps=120)
     env_class = ToolEnv
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
         """None if a result on the way is below 0: calls take no signs."""
         value, calls = int(match[1]), []
         for op, number in re.findall(r"([+*-])([0-9]+)", match[2]):
-            calls.append((value, op, int(number)))
+            calls.append(f"c{value}{op}{number}\n")
             value = CALCULATOR[op](value, int(number))
             if value < 0:
                 return None
@@ -955,34 +887,22 @@ class Tool(Task):
         return replace(problem, data=problem.data._replace(failure=0.6))
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
-        """Weak: answers at once. Else gives up at a failure, or, in the share that
-        shows a thought, calls again."""
+        """A guess (weak), calls until one fails, or (think_share) calls again."""
         direct = rng.random() < corpus.weak
         retries = rng.random() < corpus.think_share
         env = self.env(problem, rng.getrandbits(32))
-        calls = list(problem.data.calls)
+        turns = [*problem.data.calls, f"={problem.data.value}\n"]
         about = int(problem.data.value * rng.uniform(0.8, 1.2))
 
         def act(said: str) -> str:
-            """The next call, the failed one again, or an answer: right or guessed."""
+            """The next turn, the failed one again, or an answer by guess."""
             if said not in ("", "{E}"):
-                calls.pop(0)
-            if not calls:
-                return f"={problem.data.value}\n"
+                turns.pop(0)
             last = env.turns == env.budget - 1
-            if direct or last or (said == "{E}" and not retries):
-                return f"={about}\n"
-            a, op, b = calls[0]
-            return f"c{a}{op}{b}\n"
+            gives_up = direct or last or (said == "{E}" and not retries)
+            return f"={about}\n" if gives_up and len(turns) > 1 else turns[0]
 
         return record(env, act)
-
-
-MOVES = {"u": (-1, 0), "d": (1, 0), "l": (0, -1), "r": (0, 1)}
-Cell = tuple[int, int]  # row, column
-
-
-GridData = namedtuple("GridData", "size start key door walls turns slip")
 
 
 class GridEnv(Env):
@@ -1000,7 +920,7 @@ class GridEnv(Env):
         data = self.problem.data
         self.turns += 1
         self.invalid += action not in MOVES
-        if action in MOVES and data.slip and self.rng.random() < data.slip:
+        if action in MOVES and self.rng.random() < data.slip:
             other = self.rng.choice("udlr")
             self.failed |= other != action
             action = other
@@ -1017,9 +937,8 @@ class Grid(Task):
 
         M4@23k12d02#33#01:u{13}l{12k}l{11k}u{11k}...      row and column of everything
 
-    '#' are walls, and a move into one or off the map is wasted. Turns: those of the
-    shortest way and four more. If moves slip (a test that training never shows) a plan
-    made at the start fails, and what the map says after each move is needed.
+    '#' are walls; a move into one or off the map is wasted. There are four turns more
+    than on a shortest way. If moves slip (only in tests) a plan made at first fails.
     """
 
     name = "grid"
@@ -1031,8 +950,8 @@ class Grid(Task):
     env_class = GridEnv
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
-        """None if a cell is off the map or used twice, or if the way to key and door
-        is longer than any training shows, or there is none."""
+        """None for a cell off the map or used twice, and if there is no way to key and
+        door, or a longer one than any training shows."""
         size = int(match[1])
         cells = [(int(a), int(b)) for a, b in re.findall("([0-9])([0-9])", prompt[2:])]
         start, key, door, *walls = cells
@@ -1080,8 +999,7 @@ class Grid(Task):
         while problem is None:
             places = rng.sample(range(level * level), len(marks))
             cells = [f"{place // level}{place % level}" for place in places]
-            body = "".join(map("".join, zip(marks, cells, strict=True)))
-            prompt = f"M{level}{body}:"
+            prompt = f"M{level}{''.join(map(add, marks, cells))}:"
             problem = self.parse(prompt, self.form.fullmatch(prompt))
         return problem
 
@@ -1093,24 +1011,21 @@ class Grid(Task):
         return replace(problem, data=problem.data._replace(slip=slip))
 
     def longest(self, level: int) -> tuple[int, int]:
-        """Long ways are rare: all turns that `parse` allows, six tokens each; the last
-        gets no answer."""
+        """Long ways are rare: all turns that `parse` allows, of six tokens each."""
         return super().longest(level)[0], 6 * (4 * (level - 1) + 4) - 5
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
-        """Each move is random with probability `noise`, by the weak always, else on a
-        shortest way."""
+        """A shortest way with a share `noise` of random moves; weak: only such."""
         data = problem.data
-        to_key = self.distances(data, data.key)
-        to_door = self.distances(data, data.door)
+        ways = [self.distances(data, goal) for goal in (data.key, data.door)]
         env = self.env(problem, rng.getrandbits(32))
         noise = 1.0 if rng.random() < corpus.weak else corpus.noise
 
         def act(said: str) -> str:
             if rng.random() < noise:
                 return rng.choice("udlr")
-            ways = to_door if env.has_key else to_key
-            return min(MOVES, key=lambda name: ways[self.move(data, env.cell, name)])
+            left = ways[env.has_key]  # steps to the key, then to the door
+            return min(MOVES, key=lambda name: left[self.move(data, env.cell, name)])
 
         return record(env, act)
 
@@ -1120,20 +1035,13 @@ TASKS = {t.name: t for t in (Chain(), Count(), Knight(), Tool(), Grid(), Guess()
 
 @functools.cache
 def find_task(name: str) -> Task:
-    """The task of a name, or the one that a file defines; the file's code is run.
-
-    ValueError if there is no such task or file, or the file defines none or several.
-    """
-    path = Path(name)
+    """The task of a name, or that of a file, whose code is run. ValueError if none."""
     if name in TASKS:
         return TASKS[name]
-    if path.suffix != ".py":
-        names = ", ".join(TASKS)
-        raise ValueError(
-            f"no task {name!r}; choose from {names}, or a path ending in .py"
-        )
-    if not path.is_file():
-        raise ValueError(f"there is no file {name}")
+    path = Path(name)
+    if path.suffix != ".py" or not path.is_file():
+        choices = ", ".join([*TASKS, "or a path ending in .py"])
+        raise ValueError(f"no task {name!r}; choose from {choices}")
     spec = importlib.util.spec_from_file_location(f"task_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look their module up
@@ -1151,24 +1059,24 @@ def of_level(value: float | dict[int, float], level: int) -> float:
 
 
 def show_task(task: Task) -> None:
-    """Print a problem of each level with a good demonstration; of a puzzle also what
-    its verifier says to answers, and what the rules pay for them."""
+    """Print a demonstration of each level; what a puzzle's answers are paid by rule."""
     print(f"\n{task.name}: {type(task).__doc__.splitlines()[0]}")
     rng = Random(0)
     for level in task.levels:
         problem = task.draw(level, "base", rng)
         demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
-        print(f"  level {level}  {problem.prompt + ''.join(demo.segments)!r}")
-    if isinstance(task, Puzzle):
-        print(
-            f"  {problem.prompt:53.53} gold" + "".join(f"{name:>9}" for name in RULES)
-        )
-        thought, right = task.think(problem, 0.0, rng)
-        wrong = task.guess(problem, rng)
-        for text in (right, f"0{right}", f"[{thought}]{wrong}", thought, "(" * 10_000):
-            gold = float(task.verify(problem, f"{text}\n"))
-            paid = [rule(problem, f"{text}\n", gold) for rule in RULES.values()]
-            print(f"    {text:51.51} {gold:4.0f}" + "".join(f"{x:9.2f}" for x in paid))
+        shown = repr(problem.prompt + "".join(demo.segments))
+        for i in range(0, len(shown), 77):
+            print(" " * 11 if i else f"  level {level}  ", shown[i : i + 77], sep="")
+    if not isinstance(task, Puzzle):
+        return
+    print(f"  {problem.prompt:50.50}" + "".join(f"{x:>9}" for x in ["gold", *RULES]))
+    thought, right = task.think(problem, 0.0, rng)
+    wrong = f"[{thought}]{task.guess(problem, rng)}"
+    for text in (right, f"0{right}", wrong, thought, "(" * 10_000):
+        gold = float(task.verify(problem, f"{text}\n"))
+        paid = [rule(problem, f"{text}\n", gold) for rule in RULES.values()]
+        print(f"    {text:48.48}" + "".join(f"{x:9.2f}" for x in [gold, *paid]))
 
 
 def main(argv: list[str]) -> int:

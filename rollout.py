@@ -1,7 +1,7 @@
 """Sampling: how G answers to each prompt become tensors, fast.
 
-Read after reward.py. train.py calls `rollout` once a step and in every
-evaluation; one loop serves puzzles and environments of several turns.
+Read after reward.py. train.py calls `rollout` once a step and in every evaluation; one
+loop serves puzzles and environments of several turns.
 
     prefill   each distinct prompt runs through the model once; its keys and values are
               copied to the slots of its G samples

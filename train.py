@@ -54,6 +54,7 @@ PRETRAIN_WARMUP = 100  # steps in which the learning rate rises
 WARMUP = 5  # the same in RL
 MAX_GRAD_NORM = 1.0  # longer gradients are scaled to this
 MICRO_BATCH = 64  # sequences in one forward pass of an update
+RM_STEPS = 150  # optimizer steps of a learned reward
 EASY_SHARE = 0.2  # of prompts from levels that the base passes too often
 BAR: dict = dict(unit="step", dynamic_ncols=True, mininterval=0.5, file=sys.stderr)
 HEADER = "  step   RL FLOPs   pass rate   (95 % interval)   greedy   tokens   thoughts"
@@ -101,6 +102,7 @@ class Run:
     folder: Path
     model: GPT
     optimizer: torch.optim.Optimizer
+    device: str = "cpu"  # that the model is on
     base: dict[str, Tensor] = field(default_factory=dict)  # weights before RL
     phase: str = "pretrain"
     step: int = 0
@@ -114,10 +116,6 @@ class Run:
     ledger: Ledger = field(default_factory=Ledger)
     buffers: Buffers = field(default_factory=Buffers)
 
-    @property
-    def device(self) -> torch.device:
-        return self.model.embed.weight.device
-
     def log(self, kind: str, **values: object) -> None:
         """Append one row to metrics.jsonl."""
         row = {"kind": kind, "step": self.step, **self.ledger.totals(), **values}
@@ -125,6 +123,20 @@ class Run:
             file.write(json.dumps(row) + "\n")
         if kind == "rl":
             self.rows.append(row)
+
+
+def begin_rl(run: Run) -> None:
+    """Keep the weights as the base and start RL with a fresh optimizer."""
+    run.base = {name: w.clone() for name, w in run.model.state_dict().items()}
+    run.phase = "rl"
+    run.step = 0
+    run.optimizer = optimizer_of(run.model, run.cfg.lr)
+
+
+def optimizer_of(model: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
+    """AdamW without weight decay."""
+    options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    return torch.optim.AdamW(model.parameters(), lr, **options)
 
 
 def apply_gradients(run: Run, lr: float) -> float | None:
@@ -261,10 +273,8 @@ def draw_prompts(run: Run, first: int = 0, count: int = 0) -> list[Problem]:
 
 
 def sample(run: Run, problems: list[Problem], first: int = 0) -> Batch:
-    """A group of answers to each problem, from the weights of `lag` steps ago.
-
-    The first prompt has number `first` of its step.
-    """
+    """A group of answers to each problem, prompts numbered from `first` on, from the
+    weights of `lag` steps ago."""
     cfg, stale = run.cfg, nullcontext()
     if cfg.lag and not first:
         now = {name: w.clone() for name, w in run.model.state_dict().items()}
@@ -480,20 +490,6 @@ def evaluate(run: Run, samples: int) -> None:
 # What the loop and the evaluation lean on
 
 
-def begin_rl(run: Run) -> None:
-    """Keep the weights as the base and start RL with a fresh optimizer."""
-    run.base = {name: w.clone() for name, w in run.model.state_dict().items()}
-    run.phase = "rl"
-    run.step = 0
-    run.optimizer = optimizer_of(run.model, run.cfg.lr)
-
-
-def optimizer_of(model: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
-    """AdamW without weight decay."""
-    options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    return torch.optim.AdamW(model.parameters(), lr, **options)
-
-
 def sample_and_score(
     run: Run,
     problems: list[Problem],
@@ -569,8 +565,7 @@ def calibrate(run: Run) -> None:
     run.levels = {"train": between, "easy": easy}
     table = "  ".join(f"{level}: {rate:.2f}" for level, rate in rates.items())
     print(f"pass rate of the base by level   {table}\nRL trains on levels {between}")
-    if easy:
-        print(f"and now and then on {easy}, so that they are not forgotten")
+    print(f"and, so that they are not forgotten, now and then on {easy or 'no others'}")
     run.log("calibrate", pass_rates=rates, **run.levels)
 
 
@@ -603,9 +598,6 @@ def count_tries(run: Run, batch: Batch, paid: Pay) -> None:
     for env, amount in zip(batch.envs, paid.rewards.tolist(), strict=True):
         right, tried = run.tries.get(env.problem.key, (0, 0))
         run.tries[env.problem.key] = [right + amount, tried + 1]
-
-
-RM_STEPS = 150  # optimizer steps of a learned reward
 
 
 def fit_reward(run: Run) -> None:
@@ -703,18 +695,14 @@ def ring_alarms(run: Run) -> None:
             tqdm.write(f"WARNING at step {run.step}: {sentence}")
 
 
-# --------------------------------------------------------------------------------------
-# The report of a run
-
-
 def write_samples(run: Run, batch: Batch, right: Tensor) -> None:
     """Append the first sample of eight problems to samples.txt: see what changes."""
     num_prompts, group = right.shape
     with open(run.folder / "samples.txt", "a") as file:
         file.write(f"step {run.step}\n")
         for p in range(0, num_prompts, num_prompts // 8 + 1):
-            verdict = "right" if right[p, 0] else "wrong"
-            file.write(f"  {verdict}  {replay(batch, p * group)}\n")
+            file.write("  right  " if right[p, 0] else "  wrong  ")
+            file.write(replay(batch, p * group) + "\n")
 
 
 def read_rows(folder: Path, kind: str) -> list[dict]:
@@ -724,7 +712,10 @@ def read_rows(folder: Path, kind: str) -> list[dict]:
 
 
 def plot_curve(run: Run) -> None:
-    """curve.png: pass rate and answer length over RL compute, from metrics.jsonl."""
+    """curve.png: pass rate and answer length over RL compute, from metrics.jsonl.
+
+    The base's own evaluation is a line, since a log axis has no place for 0.
+    """
     start, *rows = read_rows(run.folder, "eval")
     if not rows:
         return
@@ -743,9 +734,8 @@ def plot_curve(run: Run) -> None:
     base = start["pass_rate"]
     for y, text in ((ceiling, "ceiling"), (chance, "chance"), (base, "base model")):
         top.axhline(y, color="gray", lw=0.8, ls=":")
-        side = "top" if text == "base model" else "bottom"
-        where = {"xycoords": ("axes fraction", "data"), "va": side, "fontsize": 8}
-        top.annotate(f"{text} {y:.3g}", (0.8, y), color="gray", **where)
+        where = {"xycoords": ("axes fraction", "data"), "fontsize": 8, "color": "gray"}
+        top.annotate(f"{text} {y:.3g}", (0.8, y + 0.01), **where)
     top.set(ylim=(0, 1.06), ylabel="held-out pass rate", xscale="log")
     top.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     title = f"{run.cfg.task}, seed {run.cfg.seed}: {base:.2f} to {rates[-1]:.2f}"
@@ -867,7 +857,7 @@ def new_run(cfg: Config) -> Run:
     torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
     model = GPT(cfg.gpt()).to(device)
-    return Run(cfg, cfg.folder(), model, optimizer_of(model, cfg.pretrain_lr))
+    return Run(cfg, cfg.folder(), model, optimizer_of(model, cfg.pretrain_lr), device)
 
 
 def open_run(cfg: Config) -> Run:
@@ -1119,7 +1109,10 @@ BASE_FIELDS = (
 
 
 def check_numbers(cfg: Config) -> None:
-    """ValueError for a number out of its bounds; NaN is out of all."""
+    """ValueError for a number out of its bounds; NaN is out of all.
+
+    A device that is not there is refused too, before any work.
+    """
     for name, value in vars(cfg).items():
         low, high = AT_LEAST.get(name, 0), AT_MOST.get(name, 1e15)
         if not isinstance(value, str) and not low <= value <= high:
@@ -1180,8 +1173,7 @@ def parse_config(argv: list[str]) -> Config:
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 done, 1 gradients not finite, 2 bad input, 130 and 143 saved after
-    a signal."""
+    """Exit status: 0 done, 1 NaN in gradients, 2 bad input, 130 and 143 on a signal."""
     try:
         flags = parse_flags(argv)
         if "interact" not in flags:

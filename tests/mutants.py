@@ -8,6 +8,7 @@ import ast
 import difflib
 import random
 import re
+import textwrap
 
 SHOWING = (
     "main$|show|plot|draw_|save_fig|panels|print|report|line|interact|parse_(args|con)"
@@ -61,16 +62,22 @@ def parts_of(node: ast.AST, inside: bool = False) -> list[ast.AST]:
 def random_bugs(
     source: str, file: str, count: int, seed: int
 ) -> list[tuple[str, str, str, str]]:
-    """Changes at random places; the new text is the whole file, without comments."""
-    tree = ast.parse(source)
+    """Changes at random places; the new text is the whole file. The changed function
+    loses its comments, and no other: the help of train.py is made of comments."""
+    tree, lines = ast.parse(source), source.split("\n")
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     every = [(n, field, new) for n in parts_of(tree) for field, new in changes_of(n)]
-    bugs, before = [], ast.unparse(tree)
+    bugs = []
     for node, field, new in random.Random(seed).sample(every, min(count, len(every))):
-        old = getattr(node, field)
+        around = [f for f in functions if f.lineno <= node.lineno <= f.end_lineno]
+        function = max(around, key=lambda f: f.lineno)
+        before, old = ast.unparse(function), getattr(node, field)
         setattr(node, field, new)
-        after = ast.unparse(tree)
+        after = ast.unparse(function)
         setattr(node, field, old)
-        lines = difflib.unified_diff(before.split("\n"), after.split("\n"), n=0)
-        shown = "\n".join(list(lines)[3:])
-        bugs.append((file, f"line {node.lineno}\n{shown}", "", after))
+        first = min(part.lineno for part in (function, *function.decorator_list)) - 1
+        changed = textwrap.indent(after, " " * function.col_offset).split("\n")
+        text = "\n".join(lines[:first] + changed + lines[function.end_lineno :])
+        shown = list(difflib.unified_diff(before.split("\n"), after.split("\n"), n=0))
+        bugs.append((file, "\n".join([f"line {node.lineno}", *shown[3:]]), "", text))
     return bugs

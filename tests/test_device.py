@@ -225,19 +225,29 @@ def test_a_number_baked_into_the_step_fails_the_replay(monkeypatch):
 
 @pytest.mark.parametrize("burst", [1, 8])
 def test_the_host_reads_once_a_burst(gpt, burst, monkeypatch):
-    """`harvest` is the one place that reads; it runs once in `burst` steps."""
-    reads, steps = [], []
+    """`harvest` is the one place that reads; it runs once in `burst` steps. It writes
+    for each sample when it begins and when it ends, not for slots that are idle."""
+    reads, steps, written = [], [], []
     harvest, decode_step = rollout.harvest, rollout.decode_step
+    write_back = rollout.write_back
     monkeypatch.setattr(
         rollout, "harvest", lambda w: (reads.append(len(steps)), harvest(w))
     )
     monkeypatch.setattr(
         rollout, "decode_step", lambda *a: (steps.append(1), decode_step(*a))
     )
+    monkeypatch.setattr(
+        rollout,
+        "write_back",
+        lambda work, table, slots, *a: (
+            written.extend(slots),
+            write_back(work, table, slots, *a),
+        ),
+    )
     problems = [TASKS["chain"].draw(3, "rl", random.Random(i)) for i in range(4)]
     rollout.rollout(gpt, problems, 4, 24, (0, 0), burst=burst)
     assert reads == list(range(0, len(steps) + 1, burst)) and len(reads) > 2
-    assert len(steps) <= 24 + burst
+    assert len(steps) <= 24 + burst and len(written) == 2 * 16
 
 
 def test_bf16_sampler_and_trainer_stay_close(gpt, problems, monkeypatch):

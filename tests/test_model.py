@@ -127,6 +127,19 @@ def test_micro_batches_by_hand():
     assert cut["first"].tolist() == [16, 8]
 
 
+def test_other_weights_for_a_while(gpt):
+    """In place, and put back whatever happens: a trainer would go on with the
+    sampler's old ones."""
+    own = {name: w.clone() for name, w in gpt.state_dict().items()}
+    place = gpt.norm.weight.data_ptr()
+    with pytest.raises(KeyError):
+        with model.with_weights(gpt, {name: w + 1 for name, w in own.items()}):
+            assert torch.equal(gpt.norm.weight, own["norm.weight"] + 1)
+            raise KeyError
+    assert all(torch.equal(w, own[name]) for name, w in gpt.state_dict().items())
+    assert gpt.norm.weight.data_ptr() == place
+
+
 def test_same_logits_as_qwen3():
     """The shape is Qwen3's: the same weights give the same logits in transformers."""
     pytest.importorskip("transformers")

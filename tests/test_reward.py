@@ -19,7 +19,7 @@ import pytest
 
 import model
 import reward
-from reward import TASKS, Corpus, find_task, of_level
+from reward import TASKS, Corpus, find_task, of_level, split_of
 
 ROOT = Path(reward.__file__).parent
 OWN = [find_task(str(path)) for path in sorted(ROOT.glob("docs/tasks/[!t]*.py"))]
@@ -35,13 +35,8 @@ def test_demonstrations_are_right_and_fit_the_cap(name, level):
     that were measured."""
     task, rng = ALL[name], random.Random(0)
     prompt, rest = task.longest(level)
-    good = Corpus(think_share=1.0)
-    for corpus in (
-        good,
-        Corpus(1.0, 0.5),
-        Corpus(0.0, 0.5),
-        Corpus(0.5, 0.0, 0.0, 1.0),
-    ):
+    good, spoilt = Corpus(think_share=1.0), Corpus(1.0, noise=0.5)
+    for corpus in (good, spoilt, Corpus(0.0, noise=0.5), Corpus(0.5, weak=1.0)):
         for _ in range(200):
             problem = task.generate(level, rng)
             demo = task.demonstrate(problem, corpus, rng)
@@ -56,19 +51,16 @@ def test_demonstrations_are_right_and_fit_the_cap(name, level):
             assert not set(written) & set(model.ENV_ONLY)
 
 
-@pytest.mark.parametrize(
-    "name, level, lengths",
-    [
-        ("chain", 3, (12, 24)),  # C3a+5b-9c+1: and [3a+5=8;8b-9=9;9c+1=0]0
-        ("knight", 3, (20, 60)),  # KA>B-;B>C=A;C>A+&B-:
-        ("guess", 2, (4, 7)),  # Gp4: and h>l<j>k
-        ("count", 4, (17, 121)),  # N30,30,30,30=120: is too rare to be measured
-        ("grid", 4, (18, 91)),  # 16 turns of u{13k}, the last without an answer
-    ],
-)
-def test_lengths_by_hand(name, level, lengths):
+def test_lengths_by_hand():
     """A run's context and room for answers follow from these."""
-    assert TASKS[name].longest(level) == lengths
+    longest = {name: task.longest for name, task in TASKS.items()}
+    assert longest["chain"](3) == (12, 24)  # C3a+5b-9c+1: and [3a+5=8;8b-9=9;9c+1=0]0
+    assert longest["knight"](3) == (20, 60)  # KA>B-;B>C=A;C>A+&B-:
+    assert longest["guess"](2) == (4, 7)  # Gp4: and h>l<j>k
+    # N30,30,30,30=120: is too rare to be measured.
+    assert longest["count"](4) == (17, 121)
+    # 16 turns of u{13k}, the last without an answer
+    assert longest["grid"](4) == (18, 91)
 
 
 @pytest.mark.parametrize("name", ["chain", "add"])
@@ -96,45 +88,30 @@ def verify(prompt, text):
     return task.verify(task.read(prompt), text)
 
 
-@pytest.mark.parametrize(
-    "prompt, text, verdict",
-    [
-        (CHAIN, "9\n", True),
-        (CHAIN, "[3a+5=8;8b-9=9]9\n", True),
-        (CHAIN, "[anything but brackets]9\n", True),
-        (CHAIN, "[]9\n", True),
-        (CHAIN, "8\n", False),
-        (CHAIN, "9", False),  # not ended
-        (CHAIN, "09\n", False),
-        (CHAIN, "9 \n", False),
-        (CHAIN, "9\n\n", False),
-        (CHAIN, "9\n9\n", False),
-        (CHAIN, "[1][2]9\n", False),
-        (CHAIN, "[[1]]9\n", False),
-        (CHAIN, "[1]9[2]\n", False),
-        (CHAIN, "[9\n", False),
-        (CHAIN, "9]\n", False),
-        (CHAIN, "\n", False),
-        (CHAIN, "", False),
-        (CHAIN, "٩\n", False),  # Arabic-Indic nine
-        ("Rabc:", "[c,cb,cba]cba\n", True),
-        ("Rabc:", "abc\n", False),
-        (ADD, "13\n", True),
-        (ADD, "[31]13\n", True),
-        (ADD, "+13\n", False),
-        (ADD, "013\n", False),
-        (ADD, "1_3\n", False),
-        (ADD, "13.0\n", False),
-        (ADD, "0xd\n", False),
-        (ADD, "5+8\n", False),
-        (ADD, "9**9**9\n", False),
-        (ADD, "__import__('os')\n", False),
-        (ADD, "[" * 10_000 + "13\n", False),
-    ],
-)
-def test_verdicts(prompt, text, verdict):
+RIGHT = {
+    CHAIN: ["9", "[3a+5=8;8b-9=9]9", "[anything but brackets]9", "[]9"],
+    "Rabc:": ["[c,cb,cba]cba"],
+    ADD: ["13", "[31]13"],
+}
+WRONG = {
+    # Arabic-Indic nine; a right answer before the end, behind it or not in its place
+    CHAIN: ["8", "09", "9 ", "9\n", "9\n9", "[1][2]9", "[[1]]9", "[1]9[2]", "[9", "9]"]
+    + ["", "٩"],
+    "Rabc:": ["abc"],
+    ADD: ["+13", "013", "1_3", "13.0", "0xd", "5+8", "9**9**9", "__import__('os')"]
+    + ["[" * 10_000 + "13"],
+}
+
+
+def test_verdicts():
     """One rule for every puzzle: [thought]answer, ended, canonical, and right."""
-    assert verify(prompt, text) is verdict
+    for prompt, texts in RIGHT.items():
+        for text in texts:
+            assert verify(prompt, text + "\n") is True, text
+            assert verify(prompt, text) is False, text  # not ended
+    for prompt, texts in WRONG.items():
+        for text in texts:
+            assert verify(prompt, text + "\n") is False, text
 
 
 @pytest.mark.parametrize(
@@ -187,12 +164,7 @@ def truth(claim, world):
     """A second reading of the claims, by cases."""
     if claim[1] in "=~":
         return (world[claim[0]] is world[claim[2]]) is (claim[1] == "=")
-    parts = [
-        world[x] is (sign == "+")
-        for x, sign in zip(
-            *[iter(claim.replace("&", "").replace("|", ""))] * 2, strict=True
-        )
-    ]
+    parts = [world[part[0]] is (part[1] == "+") for part in re.split("[&|]", claim)]
     return min(parts) if "&" in claim else max(parts)
 
 
@@ -259,14 +231,11 @@ def test_expressions_by_hand():
 
 
 def test_functions_by_hand():
-    found = {name: f("abcj") for name, f in ALL["compose"].functions.items()}
+    """And UX, the pair held out, in every shifted problem and in no other."""
+    task, rng = ALL["compose"], random.Random(24)
+    found = {name: f("abcj") for name, f in task.functions.items()}
     assert [found[name] for name in "RUS"] == ["jcba", "bcja", "jbca"]
     assert [found[name] for name in "XDI"] == ["bacj", "aabc", "bcda"]
-
-
-def test_the_held_out_pair_is_held_out():
-    """UX in every shifted problem and in no other."""
-    task, rng = ALL["compose"], random.Random(24)
     assert not any("UX" in task.generate(4, rng).data.names for _ in range(2000))
     assert all("UX" in task.shifted(4, rng).data.names for _ in range(200))
 
@@ -305,10 +274,8 @@ def test_trying_again_reaches_the_ceiling_of_tool(level, ceiling):
     task, rng = TASKS["tool"], random.Random(26)
     assert task.ceiling[level] == ceiling
     retry = Corpus(think_share=1.0)
-    right = [
-        task.demonstrate(task.generate(level, rng), retry, rng).right
-        for _ in range(3000)
-    ]
+    problems = [task.generate(level, rng) for _ in range(3000)]
+    right = [task.demonstrate(problem, retry, rng).right for problem in problems]
     assert abs(statistics.mean(right) - ceiling) < 0.025
 
 
@@ -316,10 +283,8 @@ def test_giving_up_is_common_among_the_demonstrators_of_tool():
     """A failed call is recovered from in the share that shows how, not otherwise."""
     task, rng = TASKS["tool"], random.Random(27)
     for share, low, high in ((0.0, 0.0, 0.1), (1.0, 0.9, 1.0)):
-        demos = [
-            task.demonstrate(task.generate(1, rng), Corpus(share), rng)
-            for _ in range(1000)
-        ]
+        problems = [task.generate(1, rng) for _ in range(1000)]
+        demos = [task.demonstrate(problem, Corpus(share), rng) for problem in problems]
         hit = [demo.right for demo in demos if "{E}" in demo.segments]
         assert 300 < len(hit) < 500 and low <= statistics.mean(hit) <= high
 
@@ -337,26 +302,22 @@ def test_grid_by_hand():
     env = task.env(problem, 0)
     moves = {"u": "{21}", "x": "{21}", "l": "{20}"}  # a wall, no move, a move
     assert [env.step(m) for m in moves] == [(said, False) for said in moves.values()]
-    said = [env.step(m)[0] for m in "uu"]
-    assert said == ["{10}", "{00}"]  # the door, but without the key
+    assert [env.step(m)[0] for m in "uu"] == ["{10}", "{00}"]  # the door, without key
     assert env.step("r") == ("{01k}", False) and env.step("l") == ("", True)
     assert env.score() == 1.0 and env.invalid == 1 and not env.failed
 
 
-@pytest.mark.parametrize(
-    "name, prompts",
-    [
-        (
-            "grid",
-            "M3@21k01d01#11: M3@21k01d33#11: M4@00k33d32#01#10:",
-        ),  # no way, no map
-        ("add", "Ac5a8b8+r4q6p6: Ab0a8+q1p1:"),  # letters out of order, a zero in front
-        ("knight", "KA>B-;B>C=A: KA>B-;B>A+;A>A=B:"),  # nobody named C, two named A
-        ("tool", "T12-34:"),  # calls take no signs
-    ],
-)
-def test_prompts_that_make_no_sense_are_refused(name, prompts):
-    for prompt in prompts.split():
+NONSENSE = {
+    "grid": "M3@21k01d01#11: M3@21k01d33#11: M4@00k33d32#01#10:",  # no map, no way
+    "add": "Ac5a8b8+r4q6p6: Ab0a8+q1p1:",  # letters out of order, a zero in front
+    "knight": "KA>B-;B>C=A: KA>B-;B>A+;A>A=B:",  # nobody named C, two named A
+    "tool": "T12-34:",  # calls take no signs
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_prompts_that_make_no_sense_are_refused(name):
+    for prompt in NONSENSE[name].split():
         assert ALL[name].form.fullmatch(prompt)
         with pytest.raises(ValueError, match=f"no {name} problem"):
             ALL[name].read(prompt)
@@ -428,20 +389,15 @@ def attack(name, count):
     return statistics.mean(scores), spent / turns, chance
 
 
-@pytest.mark.parametrize("name", sorted(ALL))
-def test_hostile_strings(name):
-    """2,000 of them: no exception, no reward beyond chance, no long thinking."""
-    score, seconds, chance = attack(name, 2000)
-    assert score <= chance and seconds < 1e-3
+MANY = pytest.param(100_000, 50e-6, marks=pytest.mark.slow)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("count, seconds", [(2000, 1e-3), MANY])
 @pytest.mark.parametrize("name", sorted(ALL))
-def test_many_hostile_strings(name):
-    """100,000, in under 50 microseconds on average."""
-    score, seconds, chance = attack(name, 100_000)
-    print(f"{name}: {1e6 * seconds:.1f} microseconds a call, mean score {score:.4f}")
-    assert score <= chance and seconds < 50e-6
+def test_hostile_strings(name, count, seconds):
+    """No exception, no reward beyond chance, no long thinking."""
+    score, spent, chance = attack(name, count)
+    assert score <= chance and spent < seconds
 
 
 @pytest.mark.parametrize("name", ["model", "rollout", "reward", "grpo", "train"])
@@ -457,10 +413,8 @@ def test_nothing_is_evaluated(name):
             assert node.func.id not in banned
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner = getattr(node.func.value, "id", "")
-            harmless = ("replace", "fsync", "truncate", "sysconf", "listdir")
-            assert (
-                owner not in ("pickle", "builtins", "os") or node.func.attr in harmless
-            )
+            if node.func.attr not in "replace fsync truncate sysconf listdir".split():
+                assert owner not in ("pickle", "builtins", "os")
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = {alias.name.split(".")[0] for alias in node.names}
             names |= {(getattr(node, "module", None) or "").split(".")[0]}
@@ -519,14 +473,14 @@ def test_test_problems(name):
         shifted = task.test_problems(task.tested_from, 32, shifted=True)
         # A fourth function or a failing tool: the prompt may be one that is usual.
         assert {p.data for p in usual}.isdisjoint(p.data for p in shifted)
-    for problem in [*usual, *shifted]:
-        reward.check_split(problem, "test")
+    drawn = {"test": [*usual, *shifted]}
     for split in reward.SPLITS:
-        problems = [
-            task.draw(task.levels[1], split, random.Random(i)) for i in range(99)
-        ]
-        for problem in problems:
-            assert task.hidden or reward.split_of(problem.key) == split
+        drawn.setdefault(split, [])
+        for i in range(99):
+            drawn[split].append(task.draw(task.levels[1], split, random.Random(i)))
+    for split, problems in drawn.items():
+        found = {split_of(problem.key) for problem in problems}
+        assert task.hidden or found == {split}  # a leak would be learned by heart
 
 
 def test_renamed_is_the_same_problem():
@@ -546,69 +500,47 @@ def test_renamed_is_the_same_problem():
 
 def test_split_sizes():
     """Base, RL, calibration and test get 60, 25, 5 and 10 percent of all problems."""
-    counts = Counter(
-        reward.split_of(f"add {i}+{j}") for i in range(100) for j in range(100)
-    )
+    counts = Counter(split_of(f"add {i}") for i in range(10_000))
     shares = {"base": 0.60, "rl": 0.25, "calibrate": 0.05, "test": 0.10}
-    for split, share in shares.items():
-        assert abs(counts[split] / 10_000 - share) < 0.02
-
-
-def test_a_planted_leak_is_caught():
-    """A test problem among the training prompts must not pass the guard."""
-    leak = TASKS["chain"].draw(3, "test", random.Random(5))
-    reward.check_split(leak, "test")
-    with pytest.raises(AssertionError, match="is in test, not rl"):
-        reward.check_split(leak, "rl")
+    assert all(abs(counts[n] / 10_000 - shares[n]) < 0.02 for n in shares)
 
 
 def test_teachers_of_the_corpus():
     """The base imitates the share of thoughts, so the corpus has to have it; the weak
     are right no more often than chance."""
     rng, task = random.Random(7), TASKS["chain"]
-
-    def demos(corpus):
-        return [
-            task.demonstrate(task.generate(3, rng), corpus, rng) for _ in range(4000)
-        ]
-
-    shown = [demo.segments[0][0] == "[" for demo in demos(Corpus(think_share=0.3))]
+    problems = [task.generate(3, rng) for _ in range(4000)]
+    demos = [task.demonstrate(problem, Corpus(0.3), rng) for problem in problems]
+    shown = [demo.segments[0][0] == "[" for demo in demos]
     assert abs(statistics.mean(shown) - 0.3) < 0.025
-    right = [demo.right for demo in demos(Corpus(weak=1.0))]
+    weak = Corpus(weak=1.0)
+    right = [task.demonstrate(problem, weak, rng).right for problem in problems]
     assert abs(statistics.mean(right) - 0.1) < 0.025
 
 
 def test_level_skew():
     """exp(-skew * level): with skew ln 2 each level is half as frequent as the last."""
-    cfg = SimpleNamespace(
-        task="chain", seed=0, level_list=[1, 2, 3], pretrain_batch=7000
-    )
-    vars(cfg).update(think_share=0.0, noise=0.0, skew=0.6931472, weak=0.0)
-    counts = Counter(reward.demo_batch(cfg, 0)[2])
-    for length, share in (
-        (8, 4 / 7),
-        (11, 2 / 7),
-        (14, 1 / 7),
-    ):  # C3a+5b-9:9\n is of 11
-        assert abs(counts[length] / 7000 - share) < 0.02
+    knobs = dict(think_share=0.0, noise=0.0, skew=0.6931472, weak=0.0)
+    cfg = dict(task="chain", seed=0, level_list=[1, 2, 3], pretrain_batch=7000)
+    counts = Counter(reward.demo_batch(SimpleNamespace(**cfg, **knobs), 0)[2])
+    shares = {8: 4 / 7, 11: 2 / 7, 14: 1 / 7}  # by length; C3a+5b-9:9\n is of 11
+    assert all(abs(counts[n] / 7000 - shares[n]) < 0.02 for n in shares)
 
 
-def game(number):
-    """A game of guess with 16 numbers, in which this one is hidden."""
-    task = TASKS["guess"]
-    problem = task.read("Gp4:")
-    return task.env(replace(problem, data=problem.data._replace(number=number)), 0)
+def game(number, level=2):
+    """A game of guess in which this number is hidden."""
+    problem = TASKS["guess"].generate(level, random.Random(0))
+    data = problem.data._replace(number=number)
+    return problem.task.env(replace(problem, data=data), 0)
 
 
 def play(level, number, policy):
-    """One episode of guess; policy maps (low, high) to the next number."""
-    task = TASKS["guess"]
-    problem = task.generate(level, random.Random(0))
-    low, high, done = 0, problem.data.size - 1, False
-    env = task.env(replace(problem, data=problem.data._replace(number=number)), 0)
+    """One game; policy maps (low, high) to the next number."""
+    env, done = game(number, level), False
+    low, high = 0, env.problem.data.size - 1
     while not done:
         guess = policy(low, high)
-        said, done = env.step(task.symbols[guess])
+        said, done = env.step(TASKS["guess"].symbols[guess])
         low, high = (guess + 1, high) if said == ">" else (low, guess - 1)
         assert done or said in "<>"
     return env.score()
@@ -632,10 +564,7 @@ def test_guess_by_hand():
     env = game(3)
     assert [env.step(text)[1] for text in ("z", "\n", "dd", "")] == [False] * 3 + [True]
     assert env.score() == 0.0 and env.invalid == 4
-
-
-def test_guess_is_tested_on_every_number():
-    """Drawn at random, 512 hidden numbers would move the ceiling by a point or two."""
+    # Drawn at random, 512 hidden numbers would move the ceiling by a point or two.
     problems = TASKS["guess"].test_problems(2, 512)
     assert Counter(p.data.number for p in problems) == {i: 32 for i in range(16)}
 
@@ -659,7 +588,7 @@ TWO = "from reward import Puzzle\nclass A(Puzzle): pass\nclass B(Puzzle): pass\n
     "name, text, message",
     [
         ("chian", None, "no task 'chian'; choose from chain, count, .* ending in .py"),
-        ("nowhere.py", None, "there is no file .*nowhere.py"),
+        ("nowhere.py", None, "no task .*nowhere.py'; choose"),
         ("none.py", "from reward import Chain, Puzzle\n", "none.py defines 0 tasks"),
         ("two.py", TWO, "two.py defines 2 tasks"),
     ],
@@ -673,7 +602,7 @@ def test_a_task_that_cannot_be_found(name, text, message, tmp_path):
         find_task(where)
 
 
-def test_the_program_prints_a_task_by_path(tmp_path):
+def test_the_program_prints_a_task_by_path():
     """`python reward.py` is a second copy of reward; a file's task must be of the one
     that looks for it."""
     command = [sys.executable, str(ROOT / "reward.py"), "docs/tasks/reverse.py"]
@@ -688,6 +617,4 @@ def test_what_a_task_says_of_itself(task):
     """Chance and ceiling are known at every level, and a default run has a test."""
     for level in task.levels:
         assert 0 < of_level(task.chance, level) < of_level(task.ceiling, level) <= 1
-    first, _, last = task.defaults["levels"].partition("-")
-    levels = range(int(first), int(last or first) + 1)
-    assert set(levels) <= set(task.levels) and task.test_levels([*levels])
+    assert task.test_levels(reward.choose_levels(task, task.defaults["levels"]))

@@ -11,7 +11,7 @@ import grpo
 import model
 from model import END, PAD
 from reward import TASKS, Env
-from rollout import Buffers, inverse_cdf, rollout, uniforms
+from rollout import Buffers, inverse_cdf, join, rollout, uniforms
 
 MAX_NEW = 30
 
@@ -192,6 +192,20 @@ def test_masks_and_texts(gpt, problems):
             assert batch.truncated[i] == (ids[stop - 1] != END)
             assert not batch.truncated[i] or stop - start == MAX_NEW
     assert ended > 3  # the fixture sees both kinds
+
+
+def test_rows_of_two_batches(gpt, problems):
+    """What belongs to a sample stays together, also when the other batch is wider."""
+    one = rollout(gpt, problems[:2], 2, 4, (0, 0))
+    more = rollout(gpt, problems[2:3], 2, MAX_NEW, (0, 1))
+    rows = [3, 0]
+    both = join(one, rows, more)
+    sources = [(one, i) for i in rows] + [(more, 0), (more, 1)]
+    for row, (batch, i) in enumerate(sources):
+        assert both.text(row) == batch.text(i) and both.envs[row] is batch.envs[i]
+        assert both.truncated[row] == batch.truncated[i]
+    assert both.mask.sum() == one.mask[rows].sum() + more.mask.sum()
+    assert one.tokens.shape[1] < both.tokens.shape[1] and both.tokens[0, -1] == PAD
 
 
 def test_the_environment_answers_what_was_written(gpt):

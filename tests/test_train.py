@@ -124,6 +124,17 @@ def test_stopped_and_resumed_is_not_stopped(whole, tmp_path, monkeypatch, phase,
     assert samples[0] == samples[1]
 
 
+def test_samples_stand_beside_their_own_verdicts(tmp_path):
+    """Of the samples of a problem the first is shown, and no other's verdict."""
+    run, rng = train.new_run(tiny(tmp_path)), train.random.Random(0)
+    problems = [TASKS["chain"].draw(1, "rl", rng) for _ in range(2)]
+    batch = rollout(run.model, problems, 2, 6, (0, 0))
+    train.write_samples(run, batch, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    lines = (tmp_path / "samples.txt").read_text().splitlines()
+    first, second = (f"  {train.replay(batch, i)}" for i in (0, 2))
+    assert lines == ["step 0", "  right" + first, "  wrong" + second]
+
+
 def test_a_finished_run_stays(whole, capsys):
     """The same command again: nothing is trained, nothing is logged twice."""
     before = rows_of(whole.folder)

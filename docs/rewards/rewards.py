@@ -95,6 +95,11 @@ def hacking_table(runs: dict[str, scaling.Result], learned: bool) -> str:
     return scaling.table(f"{what} | {header}", table)
 
 
+def tables(runs: dict[str, scaling.Result]) -> list[str]:
+    """The two tables of the page."""
+    return [hacking_table(runs, learned) for learned in (False, True)]
+
+
 def plot_hacking(run: scaling.Result, path: Path) -> None:
     """Proxy, gold and the alarms over the steps of one run, answer length below."""
     rows = run.rows
@@ -211,15 +216,15 @@ def main(argv: list[str]) -> None:
         lines = [json.dumps(r, separators=(",", ":")) for r in records.values()]
         path.write_text("\n".join(lines) + "\n")
     runs = read_runs()
-    made = [hacking_table(runs, learned) for learned in (False, True)]
+    made = tables(runs)
     write_tables(HERE / "README.md", made)
     print("\n\n".join(made))
     plot_hacking(runs["contains"], HERE / "hacking.png")
-    seeds = [runs[f"learned-{seed}"] for seed in range(3)]
-    names = {"none": "learned-0", "KL penalty 0.05": "kl05-0"}
+    seeds = [runs["learned-1"], runs["learned-2"]]
+    names = {"none": "learned-1", "KL penalty 0.05": "kl05-1"}
     names |= {"KL penalty 0.2": "kl20-0"}
     defences = {label: runs[name] for label, name in names.items()}
-    plot_overoptimization({"3 seeds": seeds}, defences, HERE / "reward_model.png")
+    plot_overoptimization({"2 seeds": seeds}, defences, HERE / "reward_model.png")
 
 
 if __name__ == "__main__":

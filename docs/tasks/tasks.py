@@ -66,6 +66,10 @@ def measure(folder: Path) -> dict:
         run.model.load_state_dict(weights)
         run.step = row["step"]
         kept = {key: row[key] for key in KEPT.split() if key in row}
+        key = (run.cfg.seed, TRANSFER + len(SETS), run.step)
+        usual = train.test_set(run.cfg)
+        batch, _ = train.sample_and_score(run, usual, 1, key, greedy=False)
+        kept |= episodes(batch)
         sets = {key: transfer(run, key) for key in SETS}
         found.append(kept | {"sets": {key: s for key, s in sets.items() if s}})
     return rounded(
@@ -111,7 +115,8 @@ def transfer(run: train.Run, name: str) -> dict:
         problems += task.test_problems(level, count, shifted=name == "shift")
     key = (cfg.seed, TRANSFER + SETS.index(name), run.step)
     # Harder problems need longer answers than the run has room for.
-    room = dataclasses.replace(cfg, levels=f"{min(levels)}-{max(levels)}").max_new
+    longest = max(task.longest(level)[1] for level in levels)
+    room = longest + longest // 4
     batch, verdicts = train.sample_and_score(
         run, problems, 1, key, greedy=False, max_new=room
     )
@@ -281,12 +286,12 @@ def main(argv: list[str]) -> None:
     if argv:
         if argv[0] != "measure":
             raise ValueError(f"the only command is measure, got {argv[0]!r}")
-        new = [measure(Path(folder)) for folder in argv[1:]]
+        # A run that is there already is replaced in its place.
         lines = path.read_text().splitlines()
-        names = [f'{{"name":"{record["name"]}"' for record in new]
-        kept = [line for line in lines if not line.startswith(tuple(names))]
-        kept += [json.dumps(record, separators=(",", ":")) for record in new]
-        path.write_text("\n".join(kept) + "\n")
+        records = {json.loads(line)["name"]: line for line in lines}
+        for record in map(measure, map(Path, argv[1:])):
+            records[record["name"]] = json.dumps(record, separators=(",", ":"))
+        path.write_text("\n".join(records.values()) + "\n")
     tasks = read_runs()
     for run in tasks.get("grid", []):
         if "slips" in run.measured:
