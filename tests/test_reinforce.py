@@ -550,6 +550,16 @@ def test_a_reward_that_is_no_number_stops_before_the_weights(tmp_path, monkeypat
         grpo.group_advantages(torch.tensor([[math.nan, 0.0]]), run.cfg.advantage)
 
 
+def test_random_numbers_go_by_the_number_of_a_prompt(tmp_path):
+    """Else the new prompts of resampling would get the draws of the ones before."""
+    run = new_run(tmp_path)
+    problems = train.draw_prompts(run)
+    whole, part = train.sample(run, problems), train.sample(run, problems[2:], 2)
+    assert part.lengths == whole.lengths[8:] and len(set(part.lengths)) > 3
+    for i, n in enumerate(part.lengths):
+        assert part.tokens[i, :n].equal(whole.tokens[8 + i, :n])
+
+
 def test_prompts_repeat_in_neighbours(tmp_path):
     """The rewards of a row of (P, G) are those of one prompt."""
     run = new_run(tmp_path)
