@@ -531,6 +531,16 @@ def test_a_run_that_learns_nothing_says_so(tmp_path, monkeypatch, capsys):
     assert "WARNING: RL taught nothing measurable" in ending
 
 
+def test_random_numbers_go_by_the_number_of_a_prompt(tmp_path):
+    """Else the new prompts of resampling would get the draws of the ones before."""
+    run = new_run(tmp_path)
+    problems = train.draw_prompts(run)
+    whole, part = train.sample(run, problems), train.sample(run, problems[2:], 2)
+    assert part.lengths == whole.lengths[8:]
+    for i, n in enumerate(part.lengths):
+        assert part.tokens[i, :n].equal(whole.tokens[8 + i, :n])
+
+
 def test_prompts_repeat_in_neighbours(tmp_path):
     """The rewards of a row of (P, G) are those of one prompt."""
     run = new_run(tmp_path)
