@@ -29,7 +29,7 @@ TESTS = {
     "rollout.py": "test_rollout test_device",
     "grpo.py": "test_grpo test_reinforce",
     "train.py": "test_reinforce test_reinforce_rewards test_train",
-    "scaling.py": "test_scaling",
+    "scaling.py": "test_scaling test_studies",
 }
 Bug = tuple[str, str, str, str]  # file, what is wrong, old text, new text
 
