@@ -445,11 +445,11 @@ def compact(work: Work) -> None:
         return
     free = [slot for slot, i in enumerate(work.working) if i < 0]
     keep = busy + free[: max(0, MIN_SLOTS - len(busy))]
+    work.working = [work.working[slot] for slot in keep]
     work.cache[:, :, : len(keep)] = work.cache[:, :, keep]
     moved = work.state[:, keep]
     state = work.buffers.take("state", moved.shape, moved.dtype, moved.device)
     work.state = state.copy_(moved)
-    work.working = [work.working[slot] for slot in keep]
 
 
 def graph_of_step(work: Work, live: int) -> torch.cuda.CUDAGraph:

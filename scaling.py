@@ -4,9 +4,8 @@
     python scaling.py fit curves.csv        the same fits for anybody's runs
     python scaling.py plan --target 0.9     what it would cost, by the fitted studies
 
-Read last, after train.py: a fit, its interval, a forecast and its band; then rivals,
-figures, the runner, studies, fits of anybody's runs. docs/studies holds the studies,
-and the programs that compare arms, plan, and draw all pages again.
+Read after train.py, last: a fit, its interval, a forecast and its band; then rivals,
+figures, the runner of studies, fits of anybody's runs. The studies: docs/studies.
 
     R(C) = R_0 + (A - R_0) / (1 + (C_mid / C)^B)      ScaleRL arXiv:2510.13786, Eq. 1
 

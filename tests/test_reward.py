@@ -114,41 +114,35 @@ def test_verdicts():
             assert verify(prompt, text + "\n") is False, text
 
 
-@pytest.mark.parametrize(
-    "prompt, answer, verdict",
-    [
-        (COUNT, "3*5+7", True),
-        (COUNT, "7+(5*3)", True),  # another right answer
-        (COUNT, "3+5+7", False),  # 15
-        (COUNT, "15+7", False),  # not the numbers given
-        (COUNT, "3*5+7+3-3", False),  # one of them three times
-        (COUNT, "22", False),
-        ("N9,9=1:", "9/9", True),
-        ("N3,5=8:", "((((3+5))))", True),
-        ("N3,5=8:", "(" * 20 + "3+5" + ")" * 20, False),  # beyond 40 characters
-        (KNIGHT, "A-B+C-", True),  # by hand: see the test below
-        (KNIGHT, "A+B-C-", False),
-        (KNIGHT, "B+A-C-", False),  # order of the names
-        (KNIGHT, "A-B+", False),
-        (KNIGHT, "A-B+C-C-", False),
-        (KNIGHT, "-+-", False),
-        (PATH, "aekp", True),
-        (PATH, "ap", False),
-        (PATH, "ekp", False),
-        (PATH, "aek", False),
-        (PATH, "acbl", False),  # the other arm
-        ("Pab,ba,ac;ac:", "abac", False),  # to a node twice
-        (PATH, "a,e,k,p", False),
-        (COMPOSE, "ggjb", True),
-        (COMPOSE, "GGJB", False),
-        (COMPOSE, "ggjb ", False),
-        (COMPOSE, "gjgb", False),
-    ],
-)
-def test_answers(prompt, answer, verdict):
+ANSWERS = {  # right and wrong
+    COUNT: ("3*5+7 7+(5*3)", "3+5+7 15+7 3*5+7+3-3 22"),  # each number once
+    "N9,9=1:": ("9/9", ""),
+    "N3,5=8:": ("((((3+5))))", "(" * 20 + "3+5" + ")" * 20),  # beyond 40 characters
+    KNIGHT: ("A-B+C-", "A+B-C- B+A-C- A-B+ A-B+C-C- -+-"),  # by hand: see below
+    PATH: ("aekp", "ap ekp aek acbl a,e,k,p"),  # acbl is the other arm
+    "Pab,ba,ac;ac:": ("ac", "abac"),  # to a node twice
+    COMPOSE: ("ggjb", "GGJB gjgb"),
+}
+
+
+def test_answers():
     """Worked out by hand, with the tricks that fooled published verifiers."""
-    assert verify(prompt, answer + "\n") is verdict
-    assert verify(prompt, f"[what you like]{answer}\n") is verdict
+    for prompt, (right, wrong) in ANSWERS.items():
+        for answer in right.split() + wrong.split():
+            verdict = answer in right.split()
+            assert verify(prompt, answer + "\n") is verdict, answer
+            assert verify(prompt, f"[what you like]{answer}\n") is verdict, answer
+
+
+def test_an_open_thought_is_closed_once():
+    """After its budget; then the policy answers, at any length. A closed thought is not
+    closed again: what follows would have no legal form."""
+    problem = replace(TASKS["chain"].read(CHAIN), budget=4)
+    for written, said, rest in (("[3a+", "]", "9\n"), ("[3]9", "", "\n")):
+        env = problem.task.env(problem, 0)
+        assert env.turn_tokens == 4
+        assert env.step(written) == (said, False) and env.turn_tokens == 0
+        assert env.step(rest) == ("", True) and env.score() == 1.0
 
 
 def test_knights_by_hand():
