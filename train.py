@@ -765,10 +765,9 @@ def report(run: Run) -> None:
     num = after["problems"] * after["samples"]
     print(f"({after['problems']} problems never trained on, {num} samples)")
     print(f"\n{'phase':12}{'FLOPs':>10}{'tokens':>12}{'seconds':>10}")
-    ledger = run.ledger
     for phase in PHASES:
-        flops, seconds = ledger.flops[phase], ledger.seconds[phase]
-        print(f"{phase:12}{flops:10.2e}{ledger.tokens[phase]:12,}{seconds:10.1f}")
+        flops, tokens, seconds = (total[phase] for total in vars(run.ledger).values())
+        print(f"{phase:12}{flops:10.2e}{tokens:12,}{seconds:10.1f}")
     print()
     for first, count, sentence in run.alarms.values():
         print(f"WARNING: {sentence} (from step {first}, in {count} steps)")
@@ -843,10 +842,13 @@ def read_checkpoint(folder: Path, device: str = "cpu") -> dict:
     if not path.exists():
         raise ValueError(f"{folder} holds no checkpoint.pt; give the folder of a run")
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} cannot be read ({why}); delete the folder") from error
+    if state["config"].keys() != {f.name for f in fields(Config)}:
+        raise ValueError(f"{path} is of another version of train.py; choose another")
+    return state
 
 
 def new_run(cfg: Config) -> Run:
@@ -875,14 +877,12 @@ def open_run(cfg: Config) -> Run:
     lender = folder if begun else Path(cfg.base)
     state = read_checkpoint(lender, run.device) if begun or cfg.base else {}
     folder.mkdir(parents=True, exist_ok=True)
-    for name in LOGS:
-        (folder / name).touch()
     ours, theirs = asdict(cfg), state.get("config", {})
-    changed = [n for n in ours if state and ours[n] != theirs.get(n)]
+    changed = [n for n in theirs if ours[n] != theirs[n]]
     # A base of one's own must be the very same; a borrowed one must fit.
     needed = BASE_FIELDS if begun else "task dim layers heads kv_heads".split()
     if set(changed) & set(needed):
-        detail = [f"{n} {theirs.get(n)!r} there, {ours[n]!r} here" for n in changed]
+        detail = [f"{n} {theirs[n]!r} there, {ours[n]!r} here" for n in changed]
         raise ValueError(
             f"{lender} holds a run of another config ({', '.join(detail)}); choose "
             "another folder or delete it"
