@@ -151,6 +151,7 @@ def test_a_score_reads_the_last_real_token(gpt):
     a, b = (torch.tensor([model.encode(t)]) for t in ("C3a+5:8\n", "C3a+5:8\n777"))
     n = a.shape[1]
     single = reward.score_answers(judge, a, [n])
+    torch.testing.assert_close(single, judge(a)[:, n - 1, -1])
     torch.testing.assert_close(reward.score_answers(judge, b, [n]), single)
     assert (reward.score_answers(judge, b, [n + 3]) - single).abs() > 1e-3
     both = reward.score_answers(judge, torch.cat([b, b]), [n, n + 3])
