@@ -41,7 +41,7 @@ RATIO_MAX = 5.0  # for cispo, dual_clip and corrections; ScaleRL finds 4, 5, 8 a
 
 
 def live_groups(rewards: Tensor) -> Tensor:
-    """Which groups (P,) have any contrast: rewards (P, G) that are not all the same."""
+    """Which groups (P,) have contrast, rewards (P, G) not all the same; or are flat."""
     # Not by the standard deviation: that of three times 0.1 is not exactly 0.
     return rewards.amax(1) > rewards.amin(1)
 
@@ -59,7 +59,7 @@ def group_advantages(rewards: Tensor, kind: str = "grpo") -> Tensor:
         maxrl         (R_i - mean) / mean                    as in prime-rl
 
     mean and std (by G, not G - 1) are of one group unless said otherwise. A group
-    without contrast gets exact zeros (under batch_mean: a whole batch), never 0 / 0.
+    without contrast gets exact zeros, never 0 / 0 (batch_mean: a whole batch must be).
     ValueError for G below 2, for a reward that is not finite or, in maxrl, below 0.
     """
     assert kind in BASELINES, kind
@@ -100,10 +100,10 @@ def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def score(model: GPT, tokens: Tensor, lengths: list[int], rows: int) -> Tensor:
-    """token_logprobs (B, T) of tokens (B, T), `rows` sequences at a time."""
+def score(model: GPT, tokens: Tensor, lengths: list[int], size: int) -> Tensor:
+    """token_logprobs (B, T) of tokens (B, T), `size` sequences at a time."""
     logp = torch.zeros(tokens.shape, device=tokens.device)
-    for part in by_length(lengths, rows):
+    for part in by_length(lengths, size):
         own = trim(lengths, part, {"tokens": tokens})["tokens"]
         logp[part, : own.shape[1]] = token_logprobs(model(own), own)
     return logp
@@ -124,7 +124,7 @@ def sequence_weights(
 
     n_i is `lengths`, n_g the tokens of i's group, L `max_tokens`; B and P count what is
     not left out. All count the whole step: the losses of its micro-batches add up. Only
-    `constant` keeps the direction of the exact policy gradient.
+    `constant` keeps, in expectation, the direction of the exact policy gradient.
     """
     n = lengths.double()
     n_group = n.view(-1, group_size).sum(1)  # (P,)
@@ -179,7 +179,7 @@ def policy_loss(
     if kind == "gspo":
         mean = log_ratio.sum(1) / own.sum(1).clamp(min=1)
         log_ratio = torch.where(own, mean[:, None], 0.0)
-    ratio = log_ratio.exp()  # 1 everywhere on the first update after sampling
+    ratio = log_ratio.exp()  # about 1 on the first update, if the sampler is not stale
     if kind == "reinforce":
         objective = advantage * logp
         cut = torch.zeros_like(own)

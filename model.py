@@ -87,7 +87,7 @@ class GPTConfig:
     hidden: int = 192  # width of the SwiGLU layer
     context: int = 256  # longest sequence, in tokens
     vocab_size: int = VOCAB_SIZE
-    rope_theta: float = 100.0  # about the context; open weights of long context: 1e6
+    rope_theta: float = 100.0  # grows with the context; open models of long ones: 1e6
     norm_eps: float = 1e-6
     banned: tuple[int, ...] = BANNED  # ids the policy can never write
 
@@ -233,7 +233,7 @@ class GPT(nn.Module):
         """Normal weights of std 1 / sqrt(fan-in); embedding 0.05.
 
         Layers that write to the residual stream get another 1 / sqrt(2 L) (GPT-2). The
-        usual 0.02 for all is too small at these widths: chain was not learned at all.
+        usual 0.02 for all is too small at these widths: nothing was learned at all.
         """
         for name, weight in self.named_parameters():
             if weight.dim() == 2 and "norm" not in name:
@@ -300,16 +300,16 @@ class GPT(nn.Module):
 # Rows of like length together, so that little of a batch is padding
 
 
-def by_length(lengths: list[int], rows: int) -> list[list[int]]:
-    """Indices in micro-batches of at most `rows`, shortest first."""
+def by_length(lengths: list[int], size: int) -> list[list[int]]:
+    """Indices in micro-batches of at most `size`, shortest first."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    return [order[i : i + rows] for i in range(0, len(order), rows)]
+    return [order[i : i + size] for i in range(0, len(order), size)]
 
 
 def trim(
     lengths: list[int], rows: list[int], columns: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """`rows` of each tensor (B, ...); those (B, T) are cut to the longest of them."""
+    """These rows of each tensor; tensors (B, T) are cut to the longest of the rows."""
     T = max(lengths[i] for i in rows)
     return {n: x[rows, :T] if x.dim() > 1 else x[rows] for n, x in columns.items()}
 

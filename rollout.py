@@ -7,7 +7,7 @@ loop serves puzzles and environments of several turns.
               copied to the slots of its G samples
     decode    every slot feeds one token and gets the next: sampled, or already written
               by the environment. Nothing is read by the host in here
-    harvest   after `burst` steps the host looks which slots ended a turn, lets their
+    harvest   after `burst` steps the host checks which slots ended a turn, lets their
               environments answer, and gives slots of finished samples to waiting ones;
               when none waits, the busy slots move together and the rest is not run
 
@@ -39,7 +39,7 @@ from reward import Env, Problem, Puzzle, find_task
 
 BUCKET = 16  # attention covers the live part of the cache, rounded up to this
 MIN_SLOTS = 8  # with fewer, a CPU's matmul rounds its rows in another way
-BUSY_SHARE = 0.75  # if no more of the slots are busy, these move together
+BUSY_SHARE = 0.75  # when at most this share of the slots is busy, these move together
 
 # `state` (7, W) says what each slot is doing. Its rows:
 #   SAMPLE    which sample the slot works on
@@ -113,7 +113,7 @@ def rollout(
     model(out.tokens[::group_size, : length - max_new - 1], work.prefix)
     out.prefill_seconds = time.perf_counter() - began
     burst = burst or (8 if work.state.is_cuda else 1)
-    harvest(work)
+    harvest(work)  # all slots start free and ended: this fills them
     while work.busy():
         compact(work)
         # No text is longer than the longest that the host saw and what a burst adds.

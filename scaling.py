@@ -233,8 +233,8 @@ class Forecast:
     def outlook(self, compute: Array) -> tuple[Array, Array, Array]:
         """(low, middle, high), (n,) each: the 90 % band for new points, the forecast.
 
-        Up to `until` the middle is the fit. In the band are the spread of likely fits,
-        the noise about each, and what the form may miss.
+        Below `until` the middle is the fit. In the band are the spread of likely fits,
+        the noise about each, and form_error, which grows with log C from `until` on.
         """
         beyond = compute >= self.until
         shift = beyond * self.carried()
@@ -274,9 +274,9 @@ def spread(fits: Array, sd: Array) -> tuple[Array, Array]:
     return low.clip(0, 1), high.clip(0, 1)
 
 
-def forecast(curve: Curve, until: float = 0.5, num_draws: int = 200) -> Forecast:
-    """Fit the part of a curve up to `until` times its largest compute."""
-    limit = until * curve.end()
+def forecast(curve: Curve, share: float = 0.5, num_draws: int = 200) -> Forecast:
+    """Fit the part of a curve up to `share` of its largest compute."""
+    limit = share * curve.end()
     part = curve.upto(limit)
     x, y = part.points()
     fit = fit_sigmoid(x, y, curve.r0)

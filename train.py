@@ -55,7 +55,7 @@ WARMUP = 5  # the same in RL
 MAX_GRAD_NORM = 1.0  # longer gradients are scaled to this
 MICRO_BATCH = 64  # sequences in one forward pass of an update
 RM_STEPS = 150  # optimizer steps of a learned reward
-EASY_SHARE = 0.2  # of prompts from levels that the base passes too often
+EASY_SHARE = 0.2  # share of prompts taken from levels that the base passes too often
 BAR: dict = dict(unit="step", dynamic_ncols=True, mininterval=0.5, file=sys.stderr)
 HEADER = "  step   RL FLOPs   pass rate   (95 % interval)   greedy   tokens   thoughts"
 
@@ -106,7 +106,7 @@ class Run:
     base: dict[str, Tensor] = field(default_factory=dict)  # weights before RL
     phase: str = "pretrain"
     step: int = 0
-    levels: dict[str, list[int]] = field(default_factory=dict)  # train and easy
+    levels: dict[str, list[int]] = field(default_factory=dict)  # keys train, easy
     past: list[dict] = field(default_factory=list)  # weights of the last lag + 1 steps
     tries: dict[str, list[float]] = field(default_factory=dict)  # right, all; if retire
     skipped: int = 0  # updates left out: their gradient was not finite
@@ -206,11 +206,10 @@ def pretrain(run: Run, stop: Stop) -> None:
 
 
 def reinforce(run: Run, stop: Stop) -> None:
-    """The RL loop, one step as the README's five.
-
-    A sampled token's way to its gradient: `sample` writes it and its log-probability,
-    `pay` values the whole answer, group_advantages compares that with the group, and
-    `update` makes the tokens of better answers likelier, by the same weight each.
+    """The RL loop. `sample` writes tokens with their log-probabilities, `pay` values
+    answers, group_advantages compares them, `update` makes better ones likelier. By
+    default: advantage "grpo", loss "clip" averaged over all tokens, one update on each
+    batch, gold rewards, no KL, no groups drawn again (see Config).
     """
     cfg = run.cfg
     # Evaluations come evenly in log steps; the last step is always among them.
@@ -251,8 +250,8 @@ def reinforce(run: Run, stop: Stop) -> None:
 def draw_prompts(run: Run, first: int = 0, count: int = 0) -> list[Problem]:
     """Problems of one step, keyed by (seed, step, prompt); prompts from `first` on.
 
-    With --retire a problem that was nearly always solved is drawn again no more
-    (Polaris, ScaleRL), unless a hundred draws find no other.
+    With --retire a problem that was nearly always solved is not drawn again (Polaris,
+    ScaleRL), unless a hundred draws find no other.
     """
     cfg, task, problems = run.cfg, find_task(run.cfg.task), []
     for p in range(first, first + (count or cfg.prompts_per_step)):
@@ -328,7 +327,7 @@ def pay(run: Run, batch: Batch) -> Pay:
         ends = zip(batch.prompt_lengths, batch.lengths, strict=True)
         written = torch.tensor([end - start for start, end in ends])
         overlong = grpo.overlong_penalty(written, cfg.max_new, cfg.max_new // 5)
-        penalties = penalties - overlong.float()
+        penalties = penalties - overlong.float()  # which is 0 or less
     return Pay(rewards, penalties, token_penalties, base_logp)
 
 
@@ -373,12 +372,12 @@ def logprobs_under(
 
 
 def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
-    """`updates` optimizer steps on one batch; advantages (P, G), flat groups all zero.
+    """`updates` optimizer steps on one batch; returns columns of the log.
 
-    Flat groups are dropped from the loss and its denominators (ScaleRL): they would add
-    nothing but padding to work through. With --flat keep they count, and with a KL of
-    tokens, which pulls on them too. If nothing pulls there is no step: Adam's momentum
-    would move the weights. Returns columns of the log.
+    Flat groups, whose advantages (P, G) are all 0, are dropped from the loss and its
+    denominators (ScaleRL): they would add nothing but padding. With --flat keep they
+    count, and with a KL of tokens, which pulls on them too. If nothing pulls there is
+    no step: Adam's momentum would move the weights.
     """
     cfg, live = run.cfg, advantages.abs().amax(1) > 0
     if cfg.token_kl or (cfg.flat == "keep" and live.any()):
@@ -421,8 +420,8 @@ def loss_columns(
     if cfg.truncated == "mask":  # DAPO's overlong filtering
         cut = torch.tensor(batch.truncated, device=mask.device)
         mask = torch.where(cut[:, None], 0.0, mask)
-    # The ratio's denominator is the policy before the update. That is the sampler,
-    # unless a stale one is corrected for.
+    # The ratio's denominator is the sampler; with --correction it is the policy before
+    # the update, and the sampler's staleness goes into a weight.
     old_logp, correction = batch.logp, torch.ones_like(mask)
     if cfg.correction != "none":
         old_logp = logprobs_under(run, batch, run.model.state_dict())
@@ -450,7 +449,8 @@ def loss_columns(
 
 
 def evaluate(run: Run, samples: int) -> None:
-    """Held-out pass rate, sampled at temperature 1 and greedy: logged and printed."""
+    """Held-out pass rate, sampled at temperature 1 and greedy: logged and printed.
+    `right` and `greedy` are verdicts (problems, samples), 1 or 0."""
     cfg, problems = run.cfg, test_set(run.cfg)
     key = (cfg.seed, EVAL, run.step)
     batch, right = sample_and_score(run, problems, samples, key, greedy=False)

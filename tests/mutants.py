@@ -11,7 +11,8 @@ import re
 import textwrap
 
 SHOWING = (
-    "main$|show|plot|draw_|save_fig|panels|print|report|line|interact|parse_(args|con)"
+    "main$|no_cache|show|plot|draw_|save_fig|panels|print|report|line|interact|"
+    "parse_(args|con)"
 )
 UNTESTED = "^(raise|assert|print|tqdm|['\"])|perf_counter|monotonic|[.]write"
 SWAPS = """Gt:Lt Gt:GtE Lt:Gt Lt:LtE GtE:Gt LtE:Lt Eq:NotEq NotEq:Eq Is:IsNot IsNot:Is

@@ -389,7 +389,6 @@ def test_soft_overlong_penalty_of_a_batch(tmp_path):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_is_skipped(bad, tmp_path):
-    """No weight, no moment changes; it is counted; the third ends the run."""
     run = new_run(tmp_path)
     run.model.embed.weight.sum().backward()
     train.apply_gradients(run, 1e-3)
@@ -419,8 +418,7 @@ def test_the_norm_is_clipped_and_reported(tmp_path):
 
 
 def test_adam_by_hand():
-    """First step at g = 1e-10 is 0.0099 lr, since epsilon is 1e-8; no weight decay, so
-    a weight of 1 and g = 1 steps by lr alone."""
+    """First step at g = 1e-10 is 0.0099 lr (epsilon 1e-8), at g = 1 lr: no decay."""
     layer = torch.nn.Linear(2, 1, bias=False)
     layer.weight.data.fill_(1.0)
     optimizer = train.optimizer_of(layer, 0.1)
@@ -443,7 +441,6 @@ def test_warm_up_starts_above_zero(tmp_path):
 
 
 def test_recipes_fill_what_the_user_left_open():
-    """One line of config each, and every field can be overridden."""
     configs = {name: train.make_config(recipe=name) for name in grpo.RECIPES}
     for name, cfg in configs.items():
         for field, value in grpo.RECIPES[name].items():
@@ -528,7 +525,6 @@ def test_random_numbers_go_by_the_number_of_a_prompt(tmp_path):
 
 
 def test_prompts_repeat_in_neighbours(tmp_path):
-    """The rewards of a row of (P, G) are those of one prompt."""
     run = new_run(tmp_path)
     batch = train.sample(run, train.draw_prompts(run))
     keys = [env.problem.key for env in batch.envs]

@@ -9,6 +9,7 @@ import torch
 
 import grpo
 import model
+import train
 from model import END, PAD
 from reward import TASKS, Env
 from rollout import Buffers, inverse_cdf, join, rollout, uniforms
@@ -31,6 +32,9 @@ def test_sampled_logprobs_equal_a_full_pass(gpt, problems, width, burst):
     batch = rollout(gpt, problems, 6, MAX_NEW, (0, 0), width=width, burst=burst)
     torch.testing.assert_close(batch.logp, score(gpt, batch), rtol=0, atol=1e-5)
     assert batch.mask.sum() > 300
+    written = [n - p for n, p in zip(batch.lengths, batch.prompt_lengths, strict=True)]
+    if width >= len(written):  # slots that fell idle were no longer run
+        assert batch.row_steps < 0.9 * len(written) * max(written)
 
 
 def test_a_sample_depends_only_on_its_key(gpt, problems):
@@ -299,3 +303,34 @@ def test_an_interrupted_answer_is_graded_as_a_whole():
         assert env.step(answer) == ("", True) and env.solved == solved
     env = TASKS["chain"].env(problem, 0)
     assert env.step("[1]9\n") == ("", True) and env.solved
+
+
+def scripted(task, problem, turns, observations):
+    """A batch of one episode in which the policy wrote `turns`."""
+    env = task.env(problem, 0)
+    said = [env.step(turn)[0] for turn in turns]
+    assert said == observations
+    pieces = [(problem.prompt, 0.0)]
+    for turn, text in zip(turns, said, strict=True):
+        pieces += [(turn, 1.0), (text, 0.0)]
+    ids = [model.encode(text) for text, _ in pieces]
+    marks = [[mark] * len(text) for text, mark in pieces]
+    tokens, mask = torch.tensor([sum(ids, [])]), torch.tensor([sum(marks, [])])
+    prompt, length = len(problem.prompt), tokens.shape[1]
+    return train.Batch(tokens, mask, mask * 0, [prompt], [length], [False], [env], 0.0)
+
+
+def test_replay_and_interaction_by_hand():
+    """Who wrote what, how many turns, what was survived."""
+    task = TASKS["tool"]
+    problem = task.read("T59*9+52:")
+    problem = replace(problem, data=problem.data._replace(failure=0.0))
+    turns, said = ["c59*9\n", "c1+\n", "=583\n"], ["{531}", "{?}", ""]
+    batch = scripted(task, problem, turns, said)
+    assert train.replay(batch, 0) == "T59*9+52:c59*9\\n{531}c1+\\n{?}=583\\n"
+    batch.envs[0].failed = True
+    row = train.describe_answers(batch)
+    assert row == {"answer_tokens": 15, "truncated": 0, "turns": 3, "recovery": 1}
+    game, problem = TASKS["guess"], TASKS["guess"].read("Gp4:")  # a is hidden
+    batch = scripted(game, problem, ["h", "c", "a"], ["<", "<", ""])
+    assert train.replay(batch, 0) == "Gp4:h{<}c{<}a"

@@ -12,7 +12,7 @@ import grpo
 import reward
 import train
 from model import ENV_ONLY, decode_flops, encode
-from reward import SPLITS, TASKS, find_task, split_of
+from reward import TASKS, find_task, split_of
 from rollout import rollout
 
 TINY = dict(
@@ -70,6 +70,7 @@ def test_a_run_writes_what_it_promises(whole):
     assert all(key in rows[-2] for key in needed.split())
     needed = "split pass_rate pass_rate_greedy problems samples"
     assert all(key in rows[-1] for key in needed.split())
+    assert rows[-1]["by_level"] == {"3": rows[-1]["pass_rate"]}
     assert all("pretrain_flops" in row and "rl_flops" in row for row in rows)
     assert rows[-1]["rl_flops"] > 0 and rows[kinds.index("eval")]["rl_flops"] == 0
 
@@ -122,7 +123,6 @@ def test_samples_stand_beside_their_own_verdicts(tmp_path):
 
 
 def test_a_finished_run_stays(whole, capsys):
-    """The same command again: nothing is trained, nothing is logged twice."""
     before = rows_of(whole.folder)
     again = train.train(tiny(whole.folder))
     assert "finished" in capsys.readouterr().out
@@ -161,7 +161,6 @@ def test_every_task_trains(task, tmp_path):
         (4, 1, 2, 0.5),
         (16, 3, 4, 0.607143),
         (5, 3, 3, 1.0),
-        (8, 2, 1, 0.25),
     ],
 )
 def test_pass_at_k(n, c, k, expected):
@@ -189,7 +188,6 @@ def test_training_prompts_are_never_test_problems():
     assert {split_of(p.key) for p in drawn} == {"rl"}
     easy = statistics.mean(p.level < 3 for p in drawn)
     assert abs(easy - train.EASY_SHARE) < 0.06
-    assert len(SPLITS) == 4
 
 
 def test_demonstrations_train_on_what_a_policy_writes():
@@ -343,37 +341,6 @@ def test_a_checkpoint_cannot_run_code(tmp_path, capsys):
     torch.save(Evil(), tmp_path / "checkpoint.pt")
     assert train.main(["--resume", str(tmp_path)]) == 2
     assert not (tmp_path / "ran").exists()
-
-
-def scripted(task, problem, turns, observations):
-    """A batch of one episode in which the policy wrote `turns`."""
-    env = task.env(problem, 0)
-    said = [env.step(turn)[0] for turn in turns]
-    assert said == observations
-    pieces = [(problem.prompt, 0.0)]
-    for turn, text in zip(turns, said, strict=True):
-        pieces += [(turn, 1.0), (text, 0.0)]
-    ids = [encode(text) for text, _ in pieces]
-    marks = [[mark] * len(text) for text, mark in pieces]
-    tokens, mask = torch.tensor([sum(ids, [])]), torch.tensor([sum(marks, [])])
-    prompt, length = len(problem.prompt), tokens.shape[1]
-    return train.Batch(tokens, mask, mask * 0, [prompt], [length], [False], [env], 0.0)
-
-
-def test_replay_and_interaction_by_hand():
-    """Who wrote what, how many turns, how many of them no action, what was survived."""
-    task = TASKS["tool"]
-    problem = task.read("T59*9+52:")
-    problem = train.replace(problem, data=problem.data._replace(failure=0.0))
-    turns, said = ["c59*9\n", "c1+\n", "=583\n"], ["{531}", "{?}", ""]
-    batch = scripted(task, problem, turns, said)
-    assert train.replay(batch, 0) == "T59*9+52:c59*9\\n{531}c1+\\n{?}=583\\n"
-    batch.envs[0].failed = True
-    row = train.describe_answers(batch)
-    assert row == {"answer_tokens": 15, "truncated": 0, "turns": 3, "recovery": 1}
-    game, problem = TASKS["guess"], TASKS["guess"].read("Gp4:")  # a is hidden
-    batch = scripted(game, problem, ["h", "c", "a"], ["<", "<", ""])
-    assert train.replay(batch, 0) == "Gp4:h{<}c{<}a"
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))
