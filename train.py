@@ -896,10 +896,8 @@ def open_run(cfg: Config) -> Run:
 
 
 def load(run: Run, state: dict) -> None:
-    """Continue from a checkpoint: the inverse of save, logs included.
-
-    Rows that were logged after it are cut off: the steps they tell of come again.
-    """
+    """Continue from a checkpoint: the inverse of save, logs included. Rows that were
+    logged after it are cut off: the steps they tell of come again."""
     for name in SAVED:
         setattr(run, name, state[name])
     run.model.load_state_dict(state["model"])
@@ -1116,7 +1114,8 @@ def check_numbers(cfg: Config) -> None:
     for name, value in vars(cfg).items():
         low, high = AT_LEAST.get(name, 0), AT_MOST.get(name, 1e15)
         if not isinstance(value, str) and not low <= value <= high:
-            raise ValueError(f"{name} must be from {low} to {high:g}, got {value}")
+            most = f" and at most {high:g}" if name in AT_MOST else ""
+            raise ValueError(f"{name} must be at least {low}{most}, got {value}")
     if cfg.dim % cfg.heads:
         raise ValueError(f"dim ({cfg.dim}) must be a multiple of heads ({cfg.heads})")
     devices = ["auto", "cpu"] + ["cuda"] * torch.cuda.is_available()

@@ -1,5 +1,6 @@
 """The model: tokens, shape, cache and the cost of a token."""
 
+import random
 import runpy
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import model
 from model import GPT, GPTConfig
+from reward import TASKS
+from rollout import rollout
 
 
 def test_every_character_is_one_token_and_comes_back():
@@ -154,3 +157,20 @@ def test_same_logits_as_qwen3():
         torch.testing.assert_close(net(tokens), expected, rtol=1e-4, atol=1e-4)
         net.blocks[0].attn.qk_norm[1] *= 1.1  # it can tell
         assert (net(tokens) - expected).abs().max() > 1e-3
+
+
+def test_ledger_by_hand(gpt):
+    """Each prompt once but its last token; each later token at its own context."""
+    problem = TASKS["chain"].draw(1, "rl", random.Random(0))
+    batch = rollout(gpt, [problem], 2, 6, (0, 0))
+    ledger, c = model.Ledger(), gpt.config
+    ledger.charge_rollout(c, batch, 2)
+    assert ledger.tokens["prefill"] == 5  # 'C3a+5' of 'C3a+5:'
+    written = [n - 6 for n in batch.lengths]
+    assert ledger.tokens["decode"] == sum(written)
+    contexts = [6 + t for n in written for t in range(n)]
+    assert ledger.flops["decode"] == sum(model.decode_flops(c, t) for t in contexts)
+    ledger.charge("pretrain", c, [9, 9], train=True)
+    assert ledger.flops["pretrain"] == 6 * model.prefill_flops(c, 9)
+    rest = sum(ledger.flops.values()) - ledger.flops["pretrain"]
+    assert ledger.totals()["rl_flops"] == rest

@@ -294,9 +294,9 @@ def test_grid_by_hand():
     problem = task.read("M3@21k01d00#11:")
     assert problem.data.turns == 5 + 4  # l u u r, then l; and four more
     env = task.env(problem, 0)
-    moves = {"u": "{21}", "x": "{21}", "l": "{20}"}  # a wall, no move, a move
+    moves = {"u": "{21}", "l": "{20}"}  # a wall, a move
     assert [env.step(m) for m in moves] == [(said, False) for said in moves.values()]
-    assert [env.step(m)[0] for m in "uu"] == ["{10}", "{00}"]  # the door, without key
+    assert [env.step(m)[0] for m in "uxu"] == ["{10}", "{10}", "{00}"]  # x is no move
     assert env.step("r") == ("{01k}", False) and env.step("l") == ("", True)
     assert env.score() == 1.0 and env.invalid == 1 and not env.failed
 
@@ -510,6 +510,9 @@ def test_teachers_of_the_corpus():
     weak = Corpus(weak=1.0)
     right = [task.demonstrate(problem, weak, rng).right for problem in problems]
     assert abs(statistics.mean(right) - 0.1) < 0.025
+    game, thinks = TASKS["guess"], Corpus(1.0)  # who guesses what is still possible
+    right = [game.demonstrate(game.generate(2, rng), thinks, rng).right for _ in right]
+    assert 0.5 < statistics.mean(right) < 0.7
 
 
 def test_level_skew():
