@@ -385,7 +385,7 @@ BAD = [
     (CSV, ["--run", "run", "--only", "b"], "no run 'b'; there are a"),
     (CSV, ["--start", "8"], "needs at least 4"),
     (CSV.replace("0.2", "high"), [], "line 3: compute must be a number from 0 on and"),
-    (CSV.replace("0.2", "20"), [], "one between 0 and 1, got 2 and 20"),
+    (CSV.replace("0.2", "-0.2"), [], "one between 0 and 1, got 2 and -0.2"),
     ("compute,pass_rate\n", [], "has no rows"),
 ]
 
