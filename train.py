@@ -594,7 +594,8 @@ def resample(run: Run, batch: Batch, paid: Pay) -> tuple[Batch, Pay]:
 
 
 def count_tries(run: Run, batch: Batch, paid: Pay) -> None:
-    """How often each problem was solved, for --retire."""
+    """How often each problem was solved, for --retire; also those that the update will
+    leave out, since what is always solved has no contrast."""
     for env, amount in zip(batch.envs, paid.rewards.tolist(), strict=True):
         right, tried = run.tries.get(env.problem.key, (0, 0))
         run.tries[env.problem.key] = [right + amount, tried + 1]
