@@ -286,8 +286,6 @@ def forecast(curve: Curve, share: float = 0.5, num_draws: int = 200) -> Forecast
 
 
 # ---- second evening ------------------------------------------------------------------
-
-# --------------------------------------------------------------------------------------
 # The grid that a fit searches, and what a forecast adds to a fit
 
 

@@ -69,6 +69,7 @@ def train(cfg: Config) -> Run:
         print(f"\npretraining a base on demonstrations, {cfg.pretrain_steps} steps")
         pretrain(run, stop)
         begin_rl(run)
+        save(run)
     if not run.levels:
         print("\ncalibrating: which levels are neither hopeless nor solved?")
         calibrate(run)
@@ -397,8 +398,7 @@ def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
                 loss.backward()
                 seen.append(found)
             norms.append(apply_gradients(run, lr))
-        spent = lengths * cfg.updates
-        run.ledger.charge("update", run.model.config, spent, train=True)
+        run.ledger.charge("update", run.model.config, lengths * cfg.updates, train=True)
     num_tokens = max(int(columns["mask"].sum()), 1) * cfg.updates
     first = seen[: len(seen) // cfg.updates]  # the others are meant to be off policy
     stats = {
@@ -720,7 +720,8 @@ def plot_curve(run: Run) -> None:
     start, *rows = read_rows(run.folder, "eval")
     if not rows:
         return
-    columns = {key: [row[key] for row in rows] for key in rows[0]}
+    drawn = "rl_flops pass_rate low high pass_rate_greedy answer_tokens".split()
+    columns = {key: [row[key] for row in rows] for key in drawn}
     flops, rates = columns["rl_flops"], columns["pass_rate"]
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(7, 6.5), sharex=True, height_ratios=[2, 1], layout="constrained"

@@ -133,6 +133,9 @@ def test_a_finished_run_stays(whole, capsys):
 def test_more_steps_go_on(whole, tmp_path):
     six = train.train(tiny(tmp_path / "six", steps=6))
     train.train(tiny(tmp_path / "four"))
+    # Evaluations need not have the same columns: at last all answers may think.
+    log = tmp_path / "four" / "metrics.jsonl"
+    log.write_text(log.read_text().replace("pass_rate_direct", "pass_rate_nobody"))
     more = train.parse_config(["--resume", str(tmp_path / "four"), "--steps", "6"])
     assert same_weights(six, train.train(more))
 
@@ -157,12 +160,7 @@ def test_every_task_trains(task, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "n, c, k, expected",
-    [
-        (4, 1, 2, 0.5),
-        (16, 3, 4, 0.607143),
-        (5, 3, 3, 1.0),
-    ],
+    "n, c, k, expected", [(4, 1, 2, 0.5), (16, 3, 4, 0.607143), (5, 3, 3, 1.0)]
 )
 def test_pass_at_k(n, c, k, expected):
     assert reward.pass_at_k(n, c, k) == pytest.approx(expected, abs=1e-6)
