@@ -949,7 +949,7 @@ def read_curves(args: argparse.Namespace) -> list[Curve]:
             x, score = np.array(sorted(points)).T
             keep = (x > 0) & (x >= args.start)
             early = keep & (x <= args.fit_until * x.max())
-            if early.sum() < 4 and not args.pool:
+            if early.sum() < (1 if args.pool else 4):
                 hint = "lower --start or raise --fit-until"
                 raise ValueError(f"{run} needs at least 4 points to fit: {hint}")
             name = f"{run} {y}" if "," in args.y else run
@@ -1009,7 +1009,7 @@ def fit_files(args: argparse.Namespace) -> None:
     if not 0 < args.fit_until <= 1:
         raise ValueError(f"--fit-until is a share of the compute, got {args.fit_until}")
     forecasts = [forecast(curve, args.fit_until) for curve in read_curves(args)]
-    unit = args.x or "compute"
+    unit = args.x or ("rl_flops" if Path(args.files[0]).is_dir() else "compute")
     start = "measured or fitted" if args.r0 is None else f"held at {args.r0}"
     together = "runs are seeds of one setting" if args.pool else "each run by itself"
     text = (

@@ -764,8 +764,7 @@ def report(run: Run) -> None:
             print(f"{name:26}{cells[0]:>10}{cells[-1]:>10}")
     for level, rate in before["by_level"].items():
         print(f"{'level ' + level:26}{rate:10.3f}{after['by_level'][level]:10.3f}")
-    num = after["problems"] * after["samples"]
-    print(f"({after['problems']} problems never trained on, {num} samples)")
+    print(f"({after['problems']} problems never seen, {after['samples']} samples each)")
     print(f"\n{'phase':12}{'FLOPs':>10}{'tokens':>12}{'seconds':>10}")
     for phase in PHASES:
         flops, tokens, seconds = (total[phase] for total in vars(run.ledger).values())
@@ -822,6 +821,7 @@ class Stop:
             signal.signal(signum, self.note)
 
     def note(self, signum: int, frame: object) -> None:
+        """Remember the signal; the next one ends the process at once."""
         self.signum = signum
         signal.signal(signum, signal.SIG_DFL)
 
@@ -831,9 +831,11 @@ class Stop:
             save(run)
             self.saved = time.monotonic()
         if self.signum:
+            # A file of code is run only if the command names it.
+            code = f" --task {run.cfg.task}" * run.cfg.task.endswith(".py")
             tqdm.write(
                 f"stopped after {run.phase} step {run.step}, saved; go on with\n"
-                f"    python train.py --resume {run.folder}"
+                f"    python train.py --resume {run.folder}{code}"
             )
             raise SystemExit(128 + self.signum)
 
@@ -934,10 +936,11 @@ def start_afresh(run: Run, state: dict, lender: Path) -> None:
         save(run)
 
 
-def finished_run(folder: Path) -> Run:
+def finished_run(folder: Path, named: str = "") -> Run:
     """The run of a folder with its last weights, to look at and not to go on with; its
-    context has room for harder problems."""
+    context has room for harder problems. `named` is the task that the command names."""
     state = read_checkpoint(folder)
+    require_same_code(folder, state["config"]["task"], named)
     cfg = replace(Config(**state["config"]), out=str(folder), device="cpu")
     run = new_run(replace(cfg, context=4 * cfg.gpt().context))
     run.model.load_state_dict(state["model"])
@@ -947,12 +950,8 @@ def finished_run(folder: Path) -> Run:
 
 
 def interact(folder: Path, named: str) -> None:
-    """A person gives problems; the trained model answers, its environment too.
-
-    `named` is the file of the task's code, if the command names one.
-    """
-    require_same_code(folder, read_checkpoint(folder)["config"]["task"], named)
-    run, rng = finished_run(folder), random.Random()
+    """A person gives problems; the trained model answers, its environment too."""
+    run, rng = finished_run(folder, named), random.Random()
     task = find_task(run.cfg.task)
     levels = task.test_levels(run.cfg.level_list)
     example = task.draw(levels[0], "test", rng).prompt
@@ -972,12 +971,11 @@ def interact(folder: Path, named: str) -> None:
 
 
 def require_same_code(folder: Path, saved: str, named: str) -> None:
-    """ValueError if a checkpoint's task is a file that the command does not name: a
-    checkpoint is input, and a file of Python would be run."""
-    if saved.endswith(".py") and saved != named:
+    """ValueError if a checkpoint's task is not the one that the command names, or is a
+    file and not named: a checkpoint is input, and a file of Python would be run."""
+    if saved != named and (named or saved.endswith(".py")):
         raise ValueError(
-            f"{folder} has the task {saved}, which is code; if you trust it, add "
-            f"--task {saved}"
+            f"{folder} has the task {saved}; add --task {saved} (a file's code is run)"
         )
 
 
@@ -1051,6 +1049,9 @@ class Config:
         check_numbers(self)
         grpo.check_choices(self)
         reward.check_reward(self.reward, find_task(self.task))
+        # Only a checker's verdict can be flipped; a rule has its own errors.
+        if self.reward in reward.RULES and (self.false_positive or self.false_negative):
+            raise ValueError(f"reward {self.reward} is a rule: no verdicts to flip")
         room = self.longest[0] + self.max_new
         if self.context and self.context < room:
             raise ValueError(f"context must be at least {room} for this task's lengths")

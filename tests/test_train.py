@@ -255,6 +255,7 @@ BAD = [
     (["--lr", "nan"], "lr must be at least"),
     (["--dim", "65"], "must be a multiple of heads"),
     (["--reward", "contains", "--task", "guess"], "problems with one right"),
+    (["--reward", "length", "--false-negative", "0.1"], "no verdicts to flip"),
     (["--device", "tpu"], "device must be one of"),
     (["--out", "/proc/here"], "/proc/here"),
     (["--resume", "/nowhere"], "holds no checkpoint.pt"),
@@ -347,7 +348,7 @@ def test_a_task_by_path_runs_only_if_it_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", ["\n"])
     assert train.main(["--resume", folder, "--steps", "2"]) == 2
     assert train.main(["--interact", folder]) == 2
-    assert capsys.readouterr().err.count("which is code; if you trust it, add") == 2
+    assert capsys.readouterr().err.count(f"reverse.py; add --task {path}") == 2
     assert train.main(["--resume", folder, "--steps", "2", "--task", path]) == 0
     assert train.main(["--interact", folder, "--task", path]) == 0
 

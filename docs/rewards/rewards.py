@@ -4,8 +4,6 @@ python docs/rewards/rewards.py                     make tables and pictures agai
 python docs/rewards/rewards.py add out/format ...  take finished runs in first
 """
 
-import dataclasses
-import json
 import sys
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent / "tasks")]
 
-from tasks import write_tables  # noqa: E402
+from tasks import saved_config, take_in, write_tables  # noqa: E402
 
 import scaling  # noqa: E402
 import train  # noqa: E402
@@ -32,12 +30,6 @@ HEALTHY = {"live_groups": 1.0, "grad_norm": 1.0, "mismatch": 0.0, "skipped": 0}
 
 def record(folder: Path) -> dict:
     """A finished run as runs.jsonl holds it, named as its folder is."""
-    cfg, default = train.finished_run(folder).cfg, train.Config()
-    config = {
-        name: value
-        for name, value in dataclasses.asdict(cfg).items()
-        if value != getattr(default, name) and name not in ("out", "base")
-    }
 
     def rows(kind: str, names: str) -> list[dict]:
         kept = []
@@ -51,7 +43,7 @@ def record(folder: Path) -> dict:
         measured["auc"] = row["auc"]
     return {
         "name": folder.name,
-        "config": config,
+        "config": saved_config(folder),
         "rows": rows("eval", EVAL),
         "seconds": train.read_rows(folder, "eval")[-1]["seconds"],
         "measured": measured,
@@ -206,15 +198,10 @@ def plot_overoptimization(
 
 
 def main(argv: list[str]) -> None:
-    path = HERE / "runs.jsonl"
     if argv:
         if argv[0] != "add":
             raise ValueError(f"the only command is add, got {argv[0]!r}")
-        records = {name: dataclasses.asdict(run) for name, run in read_runs().items()}
-        for folder in map(Path, argv[1:]):
-            records[folder.name] = record(folder)
-        lines = [json.dumps(r, separators=(",", ":")) for r in records.values()]
-        path.write_text("\n".join(lines) + "\n")
+        take_in(HERE / "runs.jsonl", [record(Path(folder)) for folder in argv[1:]])
     runs = read_runs()
     made = tables(runs)
     write_tables(HERE / "README.md", made)

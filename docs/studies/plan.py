@@ -41,6 +41,8 @@ def plan(folder: Path, target: float, budget: float) -> str:
     """
     if bool(target) == bool(budget):
         raise ValueError("give plan either --target or --budget")
+    if budget and not 0 < budget < float("inf"):
+        raise ValueError(f"--budget is a number of FLOPs above 0, got {budget}")
     if target and not 0 < target < 1:
         raise ValueError(f"--target is a pass rate below 1, got {target}")
     rows = []

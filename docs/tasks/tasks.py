@@ -2,6 +2,7 @@
 
     python docs/tasks/tasks.py                        make all tables again
     python docs/tasks/tasks.py measure out/tool-0 ... take finished runs in first
+    python docs/tasks/tasks.py measure out/path-0 docs/tasks/path.py    and run its code
 
 Measuring loads a run's checkpoint and tests its base and its trained model on problems
 that RL did not see: easier levels, harder levels, a shifted form. A run of `grid` with
@@ -42,20 +43,27 @@ TRANSFER, SLIPPERY = 10, 20  # keys of random numbers that training does not use
 # Measuring a run
 
 
-def measure(folder: Path) -> dict:
-    """The record of a finished run, as runs.jsonl holds it.
+def saved_config(folder: Path) -> dict:
+    """What a run's config differs in from the defaults, its folders left out."""
+    default = dataclasses.asdict(train.Config())
+    config = train.read_checkpoint(folder)["config"]
+    return {
+        name: value
+        for name, value in config.items()
+        if value != default[name] and name not in ("out", "base")
+    }
+
+
+def measure(folder: Path, named: str = "") -> dict:
+    """The record of a finished run, as runs.jsonl holds it; `named` is its task's file.
 
     `rows` are the evaluations before and after RL, each with its `sets`.
     """
-    run, default = train.finished_run(folder), train.Config()
+    run = train.finished_run(folder, named)
     rows = train.read_rows(folder, "eval")
     if not rows or rows[-1]["step"] < run.cfg.steps:
         raise ValueError(f"{folder} is not finished")
-    config = {
-        name: value
-        for name, value in dataclasses.asdict(run.cfg).items()
-        if value != getattr(default, name) and name not in ("out", "base")
-    }
+    config = saved_config(folder)
     config |= {"task": run.cfg.task, "seed": run.cfg.seed, "levels": run.cfg.levels}
     config |= {"steps": run.cfg.steps, "pretrain_steps": run.cfg.pretrain_steps}
     name = f"{find_task(run.cfg.task).name}/{run.cfg.seed}"
@@ -281,17 +289,28 @@ def draw_slips(found: dict[str, list[float]], path: Path) -> None:
     plt.close(figure)
 
 
+def take_in(path: Path, new: list[dict]) -> None:
+    """Write records into runs.jsonl, one that is there already in its place.
+
+    ValueError if that is a run of another config.
+    """
+    lines = path.read_text().splitlines()
+    records = {json.loads(line)["name"]: line for line in lines}
+    for record in new:
+        name, config = record["name"], record["config"]
+        if name in records and json.loads(records[name])["config"] != config:
+            raise ValueError(f"{path} has a {name} of another config: delete its line")
+        records[name] = json.dumps(record, separators=(",", ":"))
+    path.write_text("\n".join(records.values()) + "\n")
+
+
 def main(argv: list[str]) -> None:
-    path = HERE / "runs.jsonl"
     if argv:
         if argv[0] != "measure":
             raise ValueError(f"the only command is measure, got {argv[0]!r}")
-        # A run that is there already is replaced in its place.
-        lines = path.read_text().splitlines()
-        records = {json.loads(line)["name"]: line for line in lines}
-        for record in map(measure, map(Path, argv[1:])):
-            records[record["name"]] = json.dumps(record, separators=(",", ":"))
-        path.write_text("\n".join(records.values()) + "\n")
+        code = "".join(word for word in argv if word.endswith(".py"))
+        folders = [Path(word) for word in argv[1:] if not word.endswith(".py")]
+        take_in(HERE / "runs.jsonl", [measure(folder, code) for folder in folders])
     tasks = read_runs()
     for run in tasks.get("grid", []):
         if "slips" in run.measured:
