@@ -300,6 +300,12 @@ def kl_estimate(logp: Tensor, ref_logp: Tensor, kind: str) -> Tensor:
     return {"k1": x, "k2": x * x / 2, "k3": (-x).expm1() + x}[kind]
 
 
+def kl_of_answers(logp: Tensor, base_logp: Tensor, mask: Tensor) -> Tensor:
+    """log pi(answer) - log base(answer) in nats, (B,), of columns (B, T). Its mean
+    estimates KL(pi || base) of whole answers, the square of Gao et al.'s distance d."""
+    return torch.where(mask > 0, logp - base_logp, 0.0).sum(1).cpu()
+
+
 def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
     """Sum of rewards (B, T) at t or later; outside the mask they count as 0.
 
@@ -318,7 +324,6 @@ def token_entropy(logits: Tensor) -> Tensor:
 #   flat       groups without contrast: drop them, keep (count) them or resample
 #   truncated  answers cut off at the limit: zero, mask, penalty (for length), or
 #              interrupt (an overlong thought is closed and the answer follows)
-#   retire     a problem solved this often is not drawn again
 #   updates    optimizer steps on each batch; lag: steps that the sampler is behind
 # Papers tune models 10^5 times this size: learning rates, batch sizes and lengths stay.
 RECIPES: dict[str, dict] = {
@@ -358,7 +363,6 @@ RECIPES: dict[str, dict] = {
         loss="cispo",
         aggregation="prompt",
         lag=8,
-        retire=0.9,
         truncated="interrupt",
     ),
 }

@@ -210,9 +210,12 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """Decoder-only transformer: token ids in, next-token logits out.
 
-    forward(tokens)                           score: all positions at once (training)
+    forward(tokens)                           score: all tokens at once (training)
     forward(tokens, cache)                    prefill: and keys and values are kept
     forward(tokens, cache, positions, live)   decode: one token a row, at its place
+
+    Where a token stands is 0, 1, 2 ... unless `positions` say otherwise: a decode step
+    must, and pretraining stretches them (reward.stretch).
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -250,8 +253,8 @@ class GPT(nn.Module):
         self,
         tokens: Tensor,  # (B, T) int64
         cache: Tensor | None = None,  # (L, 2, B or more, K, S, D), written in place
-        positions: Tensor | None = None,  # (B,) decode: where each row's token stands
-        live: int = 0,  # decode: attend to cache[..., :live, :]
+        positions: Tensor | None = None,  # (B, T) where tokens stand; None: 0, 1, 2 ...
+        live: int = 0,  # decode: attend to cache[..., :live, :]; 0: no decode step
         last: Tensor | None = None,  # (B,) the one position whose logits are wanted
     ) -> Tensor:
         """Logits, fp32: (B, T, V), or (B, V) when decoding or when `last` is given.
@@ -261,14 +264,13 @@ class GPT(nn.Module):
         B, T = tokens.shape
         if T > (room := self.config.context):
             raise ValueError(f"{T} tokens do not fit the context of {room}")
-        step = None
         if positions is None:
-            rope = self.rope[None, :T, :, None]  # (1, T, 2, 1, D)
-        else:
-            assert T == 1 and cache is not None
-            rope = self.rope[positions][:, None, :, None]  # (B, 1, 2, 1, D)
-            step = self.addresses(cache, positions, live)
-            last = torch.zeros_like(positions)
+            positions = torch.arange(T, device=tokens.device)[None]  # (1, T)
+        rope = self.rope[positions][:, :, :, None]  # (B or 1, T, 2, 1, D)
+        step = None
+        if live:
+            step = self.addresses(cache, positions[:, 0], live)
+            last = torch.zeros_like(positions[:, 0])
         x = self.embed(tokens)  # (B, T, C)
         # Weights, norms and the residual stream stay fp32; without autocast's own cache
         # of cast weights, a CUDA graph sees them change.

@@ -8,7 +8,7 @@ opens an environment for each answer; a puzzle is an environment of one turn.
     verdict = env.score()                    1.0 if solved, else 0.0
     paid = rewards("gold", ...)              the verdicts, or something less true
 
-    chain, count, knight     puzzles: [thought]answer\\n, the thought may be missing
+    chain, add, knight       puzzles: [thought]answer\\n, the thought may be missing
     tool, grid, guess        several turns: a calculator that fails, a map, a game
 
 Every verifier is total: any string gives 0 or 1, and nothing that the policy wrote is
@@ -21,7 +21,6 @@ Left out  rewards for single steps, judges that compare pairs, ensembles of judg
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import importlib.util
@@ -31,9 +30,8 @@ import string
 import sys
 from collections import namedtuple
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from operator import add, mul, sub, truediv
+from dataclasses import dataclass, field, replace
+from operator import add, mul, sub
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
@@ -61,7 +59,7 @@ class Problem:
     budget: int = 0  # tokens after which a puzzle's open thought is closed; 0: never
 
 
-SPLITS = {"base": 60, "rl": 85, "calibrate": 90, "test": 100}  # where buckets end
+SPLITS = {"base": 60, "rl": 85, "label": 90, "test": 100}  # where buckets end
 
 
 def split_of(key: str) -> str:
@@ -74,9 +72,8 @@ def split_of(key: str) -> str:
 class Corpus(NamedTuple):
     """How demonstrations are made. Each knob leaves RL something of its own to do."""
 
-    think_share: float = 0.25  # share that shows a thought: RL selects the strategy
+    think_share: float = 0.5  # share that shows a thought: RL selects the strategy
     noise: float = 0.0  # chance that a step goes wrong, and stays: RL sharpens
-    skew: float = 0.0  # level l is drawn in proportion to exp(-skew * l)
     weak: float = 0.0  # share by demonstrators who guess: RL must beat its teachers
 
 
@@ -169,6 +166,10 @@ class Task:
         rng = Random(f"{'shift' if shifted else 'test'} {self.name} {level}")
         return [self.draw(level, "test", rng, shifted) for _ in range(n)]
 
+    def reasoned(self, problem: Problem, text: str) -> bool:
+        """Is all that was written right? Only puzzles show their steps."""
+        return False
+
     def test_levels(self, levels: list[int]) -> list[int]:
         """Those of `levels` with enough problems to test on."""
         return [level for level in levels if level >= self.tested_from]
@@ -216,6 +217,15 @@ class Puzzle(Task):
         match = self.completion.fullmatch(completion)
         return match[2] if match and self.grammar.fullmatch(match[2]) else None
 
+    def reasoned(self, problem: Problem, completion: str) -> bool:
+        """Is it right, and so is every step written? A lucky guess is not."""
+        return completion == self.flawless(problem)
+
+    def flawless(self, problem: Problem) -> str:
+        """The completion of a demonstrator who thinks and makes no mistake."""
+        thought, answer = self.think(problem, 0.0, Random(0))
+        return f"[{thought}]{answer}\n"
+
     def accepts(self, problem: Problem, answer: str) -> bool:
         """Is an answer of legal form right? Override it if several are."""
         return answer == problem.answer
@@ -227,20 +237,20 @@ ChainData = namedtuple("ChainData", "start steps")  # 3, ('a+5', 'b-9')
 class Chain(Puzzle):
     """Left-to-right arithmetic modulo 10; the level is the number of operations.
 
-        C3a+5b-9:[3a+5=8;8b-9=9]9       3 + 5 = 8, 8 - 9 = 9 modulo 10
+        C3d+5k-9:[3d+5=8;8k-9=9]9       3 + 5 = 8, 8 - 9 = 9 modulo 10
 
     A thought restates its operands, so that a step is one look-up. Operations carry
-    letters: a small model finds a letter long before it can count. No '*': 0 would be
-    the answer to 22 % of all problems, and a guess would pay.
+    letters: a small model finds a letter long before it can count. Which letters is
+    random: those of long chains are met in short ones too. No '*': 0 would be the
+    answer to 22 % of all problems, and a guess would pay.
     """
 
     name = "chain"
-    levels = [1, 2, 3, 4, 5, 6]
-    form = re.compile(r"C([0-9](?:[a-z][+-][0-9]){1,12}):")
+    levels = list(range(1, 27))
+    form = re.compile(r"C([0-9](?:[a-z][+-][0-9]){1,26}):")
     grammar = re.compile(r"[0-9]")
-    tested_from = 3  # level 2 has 4,000 problems
     chance = 0.1
-    defaults = {"levels": "1-5"}
+    defaults = dict(levels="1-9", shown="1-4")
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem:
         steps = tuple(re.findall("[a-z][+-][0-9]", prompt))
@@ -253,7 +263,7 @@ class Chain(Puzzle):
 
     def generate(self, level: int, rng: Random) -> Problem:
         text = str(rng.randrange(10))
-        for letter in string.ascii_lowercase[:level]:
+        for letter in sorted(rng.sample(string.ascii_lowercase, level)):
             text += letter + rng.choice("+-") + str(rng.randrange(10))
         return self.read(f"C{text}:")
 
@@ -268,8 +278,54 @@ class Chain(Puzzle):
             value = result
         return ";".join(thought), str(value)
 
+    def reasoned(self, problem: Problem, completion: str) -> bool:
+        """Letters do not count: they help to find the place, and RL lets them go."""
+        ours, theirs = (
+            re.sub("[a-z]", "", text) for text in (completion, self.flawless(problem))
+        )
+        return ours == theirs
+
     def guess(self, problem: Problem, rng: Random) -> str:
         return str(rng.randrange(10))
+
+
+def stretch(length: int, room: int, rng: Random) -> list[int]:
+    """Where the tokens of a demonstration stand: in order, but with gaps, in up to
+    `room` places (randomised positions, arXiv:2305.16843). So pretraining meets the
+    distances of problems longer than any it shows."""
+    room = rng.randint(length, max(length, room))
+    return sorted(rng.sample(range(room), length))
+
+
+@dataclass
+class Relay:
+    """Which levels RL draws. It begins with the levels shown; whenever the deepest open
+    one, the edge, is passed, the next opens. So RL can come to levels that no
+    demonstration showed (RLVE arXiv:2511.07317, ScaleLogic 2605.06638).
+    """
+
+    RECENT = 20  # groups of a level that are remembered
+    PASSED = 0.75  # their mean at which the next level opens
+
+    levels: list[int] = field(default_factory=list)  # that may open, the easiest first
+    recent: dict[int, list[float]] = field(default_factory=dict)  # of open levels
+
+    def draw(self, rng: Random) -> int:
+        """An open level, in proportion to p (1 - p) + 0.02, p being its recent mean:
+        most often where answers differ. Levels that were passed still come now and
+        then, so that they are not forgotten."""
+        means = [np.mean(rates or [0.5]) for rates in self.recent.values()]
+        return rng.choices(list(self.recent), [p * (1 - p) + 0.02 for p in means])[0]
+
+    def follow(self, levels: list[int], rates: list[float]) -> None:
+        """Take in levels and mean rewards of a step's groups; perhaps open a level."""
+        for level, rate in zip(levels, rates, strict=True):
+            kept = [*self.recent[level], min(max(rate, 0.0), 1.0)]
+            self.recent[level] = kept[-self.RECENT :]
+        edge = max(self.recent)
+        seen, deeper = self.recent[edge], [n for n in self.levels if n > edge]
+        if deeper and len(seen) == self.RECENT and np.mean(seen) >= self.PASSED:
+            self.recent[deeper[0]] = []
 
 
 def rewards(
@@ -320,25 +376,45 @@ def choose_levels(task: Task, text: str) -> list[int]:
     return sorted(levels)
 
 
-def demo_batch(cfg: Config, step: int) -> tuple[Tensor, Tensor, list[int]]:
-    """Demonstrations of one pretraining step: tokens (B, T), mask (B, T), 1 on what a
-    policy wrote, and lengths (B,). `cfg` is a train.Config."""
+def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
+    """Demonstrations of one pretraining step: their lengths (B,) and columns (B, T)
+    tokens, mask, 1 on what a policy wrote, and positions. `cfg` is a train.Config."""
     task = find_task(cfg.task)
-    corpus = Corpus(cfg.think_share, cfg.noise, cfg.skew, cfg.weak)
+    corpus = Corpus(cfg.think_share, cfg.noise, cfg.weak)
     rng = Random(f"{cfg.seed} pretrain {step}")
-    rows, masks = [], []
-    weights = [math.e ** (-corpus.skew * level) for level in cfg.level_list]
+    rows, masks, places = [], [], []
     for _ in range(cfg.pretrain_batch):
-        level = rng.choices(cfg.level_list, weights)[0]
-        problem = task.draw(level, "base", rng)
+        problem = task.draw(rng.choice(cfg.shown_list), "base", rng)
         demo = task.demonstrate(problem, corpus, rng)
         texts = (problem.prompt, *demo.segments)  # every second is the policy's
         rows.append(torch.tensor(encode("".join(texts))))
         mask = [float(i % 2) for i, text in enumerate(texts) for _ in text]
         masks.append(torch.tensor(mask))
-    pad = torch.nn.utils.rnn.pad_sequence
-    tokens = pad(rows, batch_first=True, padding_value=PAD)
-    return tokens, pad(masks, batch_first=True), [len(row) for row in rows]
+        room = int(cfg.stretch * cfg.gpt().context)
+        places.append(torch.tensor(stretch(len(mask), room, rng)))
+    pad = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+    columns = {
+        "tokens": pad(rows, padding_value=PAD),
+        "mask": pad(masks),
+        "positions": pad(places),
+    }
+    return columns, [len(row) for row in rows]
+
+
+def expected_flops(cfg: Config) -> tuple[float, float]:
+    """FLOPs of pretraining, and of all that follows, if texts are as long as a
+    demonstration of the middle level: good to a factor of 2."""
+    task, config = find_task(cfg.task), cfg.gpt()
+    shown, tried = (
+        sum(task.longest(levels[len(levels) // 2]))
+        for levels in (cfg.shown_list, cfg.level_list)
+    )
+    demos = cfg.pretrain_steps * cfg.pretrain_batch
+    answers = cfg.steps * cfg.prompts_per_step * cfg.group_size
+    looks = cfg.eval_problems * (cfg.eval_samples * (cfg.evals + 8) + cfg.evals)
+    after = answers * train_flops(config, tried)
+    after += (answers + looks) * prefill_flops(config, tried)
+    return demos * train_flops(config, shown), after
 
 
 def test_set(cfg: Config) -> list[Problem]:
@@ -354,6 +430,24 @@ def pass_at(right: Tensor) -> dict[int, float]:
     n, correct = right.shape[1], right.sum(1).int().tolist()
     ks = [k for k in (1, 2, 4, 8, 16) if k <= n]
     return {k: float(np.mean([pass_at_k(n, c, k) for c in correct])) for k in ks}
+
+
+def by_level(
+    problems: list[Problem], right: Tensor, greedy: Tensor, reasoned: Tensor
+) -> dict[int, dict]:
+    """What an evaluation says of each level. Verdicts (P, n); greedy (P, 1); reasoned
+    (P, n): 1 if every step written is right too, so that it was no lucky guess."""
+    found: dict[int, dict] = {}
+    levels = np.array([problem.level for problem in problems])
+    for level in dict.fromkeys(levels.tolist()):
+        rows = levels == level
+        found[level] = {
+            "pass_rate": right[rows].mean().item(),
+            "pass_rate_greedy": greedy[rows].mean().item(),
+            "pass_at": pass_at(right[rows]),
+            "reasoned_at": pass_at(reasoned[rows]),
+        }
+    return found
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -513,10 +607,10 @@ def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
 
 
 # --------------------------------------------------------------------------------------
-# The other tasks: a game, a search, deduction, a calculator that fails, a map
+# The other tasks: a game, sums, deduction, a calculator that fails, a map
 
 GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
-CountData = namedtuple("CountData", "numbers target")  # (12, 7, 25), 30
+AddData = namedtuple("AddData", "a b places")  # 588, 466, "beh"
 KnightData = namedtuple("KnightData", "names claims")  # 'ABC', ('B-', 'C=A', 'A+&B-')
 ToolData = namedtuple("ToolData", "calls value failure")  # ('c12+7\n',), 19, 0.4
 GridData = namedtuple("GridData", "size start key door walls turns slip")
@@ -568,7 +662,7 @@ class Guess(Task):
     hidden = True
     chance = {1: 3 / 8, 2: 4 / 16, 3: 5 / 32, 4: 6 / 64}
     ceiling = {1: 7 / 8, 2: 15 / 16, 3: 31 / 32, 4: 63 / 64}
-    defaults = dict(levels="2", think_share=0.2, weak=0.5, skew=0.0, steps=500, lr=2e-3)
+    defaults = dict(levels="2", think_share=0.2, weak=0.5, steps=500, lr=2e-3)
     defaults.update(pretrain_steps=300, pretrain_batch=32, pretrain_lr=3e-3)
     # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
     defaults["entropy_bonus"] = 0.03
@@ -618,101 +712,74 @@ class Guess(Task):
         return record(self.env(problem, 0), act)
 
 
-def parse_expression(text: str) -> tuple[Fraction, list[int]] | None:
-    """Exact value and numbers of an expression over + - * / ( ); None if it is none.
-    Python's own grammar reads up to 40 characters; only the nodes named here are worked
-    out, by us. Numbers have up to four digits and no leading zeros. Never raises."""
-    tokens = re.findall(r"0(?![0-9])|[1-9][0-9]{0,3}(?![0-9])|[-+*/()]", text[:41])
-    if len(text) > 40 or "".join(tokens) != text:
-        return None
-    apply = {ast.Add: add, ast.Sub: sub, ast.Mult: mul, ast.Div: truediv}
+class Add(Puzzle):
+    """Addition of two numbers; the level is their number of digits.
 
-    def value(node: ast.expr) -> Fraction:
-        if isinstance(node, ast.Constant):
-            return Fraction(node.value)
-        if isinstance(node, ast.BinOp) and type(node.op) in apply:
-            return apply[type(node.op)](value(node.left), value(node.right))
-        raise SyntaxError
+        Ah5e8b8+w4t6q6:[b8q6=14;e8t6+1=154;h5w4+1=1054]1054        588 + 466 = 1054
 
-    numbers = [int(token) for token in tokens if token.isdecimal()]
-    try:
-        return value(ast.parse(text, mode="eval").body), numbers
-    except (SyntaxError, ZeroDivisionError, RecursionError, MemoryError):
-        return None
-
-
-class Count(Puzzle):
-    """Countdown: make the target from all the numbers; the level is how many.
-
-        N12,7,25=30:[12+7=19,19+25=44;12+25=37,37-7=30]12+25-7
-
-    Problems need only + and -, so that a small model has a chance; answers may use * /
-    and brackets too. A thought is a search: tries apart by ';', of which the last hits.
-    Failed tries stay in the corpus (Gandhi et al. arXiv:2404.03683).
+    A letter stands before each digit, so that finding it needs no counting. A thought
+    goes from the last digit on, the order in which carries go (Lee et al.
+    arXiv:2307.03381), and each step restates the sum so far behind its new digit.
     """
 
-    name = "count"
-    levels = [2, 3, 4, 5]
-    form = re.compile(r"N([1-9][0-9]?(?:,[1-9][0-9]?){1,5})=([1-9][0-9]{0,3}):")
-    grammar = re.compile(r"[0-9+*/()-]{1,40}")
-    tested_from = 3
-    # No answer suits many problems: its numbers have to be theirs.
-    chance = {n: math.factorial(n) / 30**n for n in range(2, 6)}
-    defaults = dict(
-        levels="2-3", think_share=0.5, skew=0.0, pretrain_steps=3000, steps=40
-    )
+    name = "add"
+    levels = [1, 2, 3, 4, 5, 6, 7, 8]
+    form = re.compile(r"A((?:[a-k][0-9]){1,9})\+((?:[p-z][0-9]){1,9}):")
+    grammar = re.compile(r"0|[1-9][0-9]*")
+    tested_from = 3  # 4,095 problems of two digits
+    # The likeliest sum, 10^n - 1 + 10^(n-1), splits in as many ways as there are
+    # numbers.
+    chance = {1: 1 / 10, **{n: 1 / (9 * 10 ** (n - 1)) for n in range(2, 9)}}
+    defaults = dict(levels="2-6", shown="2-3", steps=120)
+    partners = dict(zip("abcdefghijk", "pqrstuvwxyz", strict=True))
 
-    def parse(self, prompt: str, match: re.Match[str]) -> Problem:
-        data = CountData(tuple(map(int, match[1].split(","))), int(match[2]))
-        key = f"count {sorted(data.numbers)}={data.target}"
-        return Problem(self, len(data.numbers), prompt, key, data)
+    def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
+        """None if letters are not in order, no partners, or a number begins with 0."""
+        a, b = (int(re.sub("[a-z]", "", text)) for text in match.groups())
+        ours, theirs = (re.sub("[0-9]", "", text)[::-1] for text in match.groups())
+        places = [first for first, second in self.partners.items() if second in theirs]
+        places = max("".join(places), ours, key=len)
+        if prompt != self.pose(a, b, places) or sorted(set(places)) != list(places):
+            return None
+        # The order of the two is no other problem: 588+466 in training rules out
+        # 466+588 in the test. Nor are other letters.
+        key = f"add {min(a, b)}+{max(a, b)}"
+        return Problem(
+            self, len(places), prompt, key, AddData(a, b, places), str(a + b)
+        )
+
+    def pose(self, a: int, b: int, places: str) -> str:
+        """The prompt of a + b; `places` are the letters of a's digits, last first."""
+        spelled = []
+        for number, letters in ((a, places), (b, [self.partners[c] for c in places])):
+            digits = str(number)[::-1]
+            pairs = [x + y for x, y in zip(letters, digits, strict=False)]
+            spelled.append("".join(reversed(pairs)))
+        return f"A{spelled[0]}+{spelled[1]}:"
 
     def generate(self, level: int, rng: Random) -> Problem:
-        target = 0
-        while target <= 0:
-            numbers = [rng.randint(1, 30) for _ in range(level)]
-            target = sum(rng.choice((1, -1)) * n for n in numbers)
-        return self.read(f"N{','.join(map(str, numbers))}={target}:")
-
-    def longest(self, level: int) -> tuple[int, int]:
-        """A target of three digits is too rare to be measured: N30,30,30,30=120:"""
-        return 3 * level + 5, super().longest(level)[1]
-
-    def accepts(self, problem: Problem, answer: str) -> bool:
-        value, numbers = parse_expression(answer) or (None, [])
-        same = sorted(numbers) == sorted(problem.data.numbers)
-        return same and value == problem.data.target
-
-    def signed(self, problem: Problem) -> list[list[int]]:
-        """All ways to add and subtract the numbers with a positive sum, + first."""
-        ways = [[]]
-        for n in problem.data.numbers:
-            ways = [[*way, term] for way in ways for term in (n, -n)]
-        return [sorted(way, key=lambda term: term < 0) for way in ways if sum(way) > 0]
+        low = 10 ** (level - 1) if level > 1 else 0
+        a = rng.randrange(low, 10**level)
+        b = rng.randrange(low, 10**level)
+        places = sorted(rng.sample(list(self.partners), level))
+        return self.read(self.pose(a, b, "".join(places)))
 
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
-        """Up to three tries that miss, then one that hits; the last is the answer."""
-        ways, target = self.signed(problem), problem.data.target
-        rng.shuffle(ways)
-        hit = [way for way in ways if sum(way) == target][:1]
-        tries = [way for way in ways if sum(way) != target][: rng.randrange(4)]
-        lines = []
-        for way in tries + hit or ways[:1]:  # if a product is needed nothing hits
-            value, steps = way[0], []
-            for term in way[1:]:
-                result = value + term
-                if rng.random() < noise:
-                    result = max(0, result + rng.choice((-10, -1, 1, 10)))
-                steps.append(f"{value}{term:+d}={result}")
-                value = result
-            lines.append(",".join(steps))
-            if value == target:
-                break
-        return ";".join(lines), "".join(f"{term:+d}" for term in way)[1:]
+        """Steps such as 'e8t6+1=154', last digits first: digits, carry, sum so far."""
+        a, b, places = problem.data
+        steps, result = [], "0"
+        for i, place in enumerate(places):
+            x, y = a // 10**i % 10, b // 10**i % 10
+            step = f"{place}{x}{self.partners[place]}{y}" + f"+{result[0]}" * (i > 0)
+            total = x + y + int(result[0])
+            if rng.random() < noise:
+                total = rng.randrange(20)
+            result = f"{total:02d}{result[1:]}"
+            steps.append(f"{step}={result}")
+        return ";".join(steps), str(int(result))
 
     def guess(self, problem: Problem, rng: Random) -> str:
-        way = rng.choice(self.signed(problem))
-        return "".join(f"{term:+d}" for term in way)[1:]
+        return str(rng.randrange(2 * 10**problem.level))
 
 
 class Knight(Puzzle):
@@ -727,15 +794,14 @@ class Knight(Puzzle):
     """
 
     name = "knight"
-    levels = [3, 4, 5, 6, 7]
+    levels = [3, 4, 5, 6, 7, 8]
     claim = "(?:[A-Z][+-]|[A-Z][=~][A-Z]|[A-Z][+-][&|][A-Z][+-])"
     form = re.compile(f"K((?:[A-Z]>{claim};){{1,8}}[A-Z]>{claim}):")
     grammar = re.compile(r"(?:[A-Z][+-]){2,10}")
     tested_from = 5
-    chance = {n: 0.5**n for n in range(3, 8)}
-    defaults = dict(
-        levels="4-5", think_share=0.4, weak=0.4, skew=0.0, pretrain_steps=6000, steps=60
-    )
+    chance = {n: 0.5**n for n in range(3, 9)}
+    defaults = dict(levels="4-7", shown="4-5", think_share=0.4, weak=0.4)
+    defaults |= dict(pretrain_steps=6000, steps=100)
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
         """None for an unknown person, or one who speaks twice."""
@@ -751,7 +817,7 @@ class Knight(Puzzle):
 
     def generate(self, level: int, rng: Random) -> Problem:
         """Statements at random until exactly one of the two worlds is left."""
-        names = string.ascii_uppercase[:level]
+        names = "".join(sorted(rng.sample(string.ascii_uppercase, level)))
         while True:
             text = "K"
             for i, who in enumerate(names[:-1]):
@@ -854,7 +920,8 @@ class Tool(Task):
     form = re.compile(r"T([1-9][0-9])((?:[+-][1-9][0-9]|\*[2-9]){1,3}):")
     chance = 0.009  # the likeliest result is that of 1 problem in 116, as measured
     ceiling = {1: 0.98976, 2: 0.91296, 3: 0.68256}  # P(Binomial(5, 0.6) >= level)
-    defaults = dict(levels="1-2", weak=0.4, pretrain_steps=3000, steps=120)
+    defaults = dict(levels="1-3", shown="1-2", think_share=0.25, weak=0.4)
+    defaults |= dict(pretrain_steps=3000, steps=120, lr=1e-3)
     env_class = ToolEnv
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
@@ -946,7 +1013,8 @@ class Grid(Task):
     form = re.compile(r"M([3-6])@([0-5]{2})k([0-5]{2})d([0-5]{2})((?:#[0-5]{2}){1,4}):")
     tested_from = 4
     chance = {3: 0.09, 4: 0.035, 5: 0.013, 6: 0.01}  # a random walk, on 600 maps each
-    defaults = dict(levels="3-4", noise=0.5, pretrain_steps=3000, steps=40)
+    defaults = dict(levels="3-6", shown="3-4", noise=0.5, lr=1e-3)
+    defaults |= dict(pretrain_steps=3000, steps=60)
     env_class = GridEnv
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
@@ -1030,7 +1098,7 @@ class Grid(Task):
         return record(env, act)
 
 
-TASKS = {t.name: t for t in (Chain(), Count(), Knight(), Tool(), Grid(), Guess())}
+TASKS = {t.name: t for t in (Chain(), Add(), Knight(), Tool(), Grid(), Guess())}
 
 
 @functools.cache
@@ -1059,10 +1127,10 @@ def of_level(value: float | dict[int, float], level: int) -> float:
 
 
 def show_task(task: Task) -> None:
-    """Print a demonstration of each level; what a puzzle's answers are paid by rule."""
+    """Print demonstrations of seven levels; what each rule pays a puzzle's answers."""
     print(f"\n{task.name}: {type(task).__doc__.splitlines()[0]}")
     rng = Random(0)
-    for level in task.levels:
+    for level in task.levels[:7]:
         problem = task.draw(level, "base", rng)
         demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
         shown = repr(problem.prompt + "".join(demo.segments))

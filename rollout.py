@@ -78,6 +78,12 @@ class Batch:
         """The environments' verdicts (N,): 1 right, 0 wrong."""
         return torch.tensor([env.score() for env in self.envs])
 
+    def reasoned(self) -> Tensor:
+        """The same (N,) for the steps of answers: 1 if all are right, see the task."""
+        problems = [env.problem for env in self.envs]
+        found = [p.task.reasoned(p, self.text(i)) for i, p in enumerate(problems)]
+        return torch.tensor(found, dtype=torch.float32)
+
 
 @torch.no_grad()
 def rollout(
@@ -200,7 +206,7 @@ def decode_step(work: Work, live: int) -> None:
     """Feed one token in each slot and write the next, all in place, no host read."""
     out, u = work.out, work.u
     sample, token, position, known, drawn, left, ended = work.state  # (W,) each
-    logits = work.model(token[:, None], work.cache, position, live)  # (W, V)
+    logits = work.model(token[:, None], work.cache, position[:, None], live)  # (W, V)
     logprobs = logits.log_softmax(-1)
     if work.greedy:
         choice = logprobs.argmax(-1)
@@ -333,6 +339,19 @@ def replay(batch: Batch, i: int) -> str:
             text += "{" if theirs else "}"
         text += repr(char)[1:-1] if char not in "{}" else ""
     return text + "}" * theirs
+
+
+def show_samples(batch: Batch, right: Tensor) -> str:
+    """The first answer to the first problem of each level, a line each: the same
+    problems at each evaluation, so that one sees what changes. right (P, G)."""
+    lines, seen = [], set()
+    for p, verdict in enumerate(right[:, 0].tolist()):
+        i = p * right.shape[1]
+        level = batch.envs[i].problem.level
+        if level not in seen:
+            seen.add(level)
+            lines.append(f"  {'right' if verdict else 'wrong'}  {replay(batch, i)}\n")
+    return "".join(lines)
 
 
 def join(one: Batch, rows: list[int], more: Batch) -> Batch:

@@ -45,19 +45,21 @@ from tqdm import tqdm
 import grpo
 import reward
 from model import GPT, PHASES, GPTConfig, Ledger, by_length, trim, with_weights
-from reward import Problem, demo_batch, find_task, pass_at, test_set, wilson
-from rollout import Batch, Buffers, describe_answers, join, replay, rollout
+from reward import Problem, Relay, demo_batch, find_task, pass_at, test_set, wilson
+from rollout import Batch, Buffers, describe_answers, join, rollout, show_samples
 
 # Streams of random numbers: a key is (seed, stream, step), then prompt and sample.
-RL, EVAL, CALIBRATE, LABEL, NOISE, INTERACT = 0, 1, 2, 3, 4, 20
+RL, EVAL, LABEL, NOISE, INTERACT = 0, 1, 3, 4, 20
 PRETRAIN_WARMUP = 100  # steps in which the learning rate rises
 WARMUP = 5  # the same in RL
+SLOWER = 100  # of RL: the rate falls as 1 / sqrt(1 + step / SLOWER)
 MAX_GRAD_NORM = 1.0  # longer gradients are scaled to this
 MICRO_BATCH = 64  # sequences in one forward pass of an update
 RM_STEPS = 150  # optimizer steps of a learned reward
-EASY_SHARE = 0.2  # share of prompts taken from levels that the base passes too often
 BAR: dict = dict(unit="step", dynamic_ncols=True, mininterval=0.5, file=sys.stderr)
-HEADER = "  step   RL FLOPs   pass rate   (95 % interval)   greedy   tokens   thoughts"
+HEADER = (
+    "  step   RL FLOPs   pass rate   (95 % interval)   greedy   tokens  thoughts  level"
+)
 
 
 def train(cfg: Config) -> Run:
@@ -70,10 +72,9 @@ def train(cfg: Config) -> Run:
         pretrain(run, stop)
         begin_rl(run)
         save(run)
-    if not run.levels:
-        print("\ncalibrating: which levels are neither hopeless nor solved?")
-        calibrate(run)
+    if not run.relay.recent:
         print(f"\nreinforcement learning, {cfg.steps} steps\n{HEADER}")
+        run.relay.recent = {level: [] for level in cfg.first_levels}
         if cfg.reward == "learned":
             fit_reward(run)
         evaluate(run, 4 * cfg.eval_samples)
@@ -107,9 +108,8 @@ class Run:
     base: dict[str, Tensor] = field(default_factory=dict)  # weights before RL
     phase: str = "pretrain"
     step: int = 0
-    levels: dict[str, list[int]] = field(default_factory=dict)  # keys train, easy
+    relay: Relay = field(default_factory=Relay)  # which levels RL draws
     past: list[dict] = field(default_factory=list)  # weights of the last lag + 1 steps
-    tries: dict[str, list[float]] = field(default_factory=dict)  # right, all; if retire
     skipped: int = 0  # updates left out: their gradient was not finite
     rows: list[dict] = field(default_factory=list)  # of kind rl, as in metrics.jsonl
     alarms: dict[str, tuple] = field(default_factory=dict)  # first step, count, words
@@ -179,12 +179,13 @@ def pretrain(run: Run, stop: Stop) -> None:
     bar = tqdm(total=cfg.pretrain_steps, initial=run.step, desc="pretrain", **BAR)
     while run.step < cfg.pretrain_steps:
         with run.ledger.timed("pretrain"):
-            tokens, mask, lengths = demo_batch(cfg, run.step)
-            tokens, mask = tokens.to(run.device), mask.to(run.device)
-            num_tokens, loss = mask.sum(), 0.0
+            columns, lengths = demo_batch(cfg, run.step)
+            columns = {name: x.to(run.device) for name, x in columns.items()}
+            num_tokens, loss = columns["mask"].sum(), 0.0
             for rows in by_length(lengths, -(-cfg.pretrain_batch // 2)):
-                part = trim(lengths, rows, {"tokens": tokens, "mask": mask})
-                logp = grpo.token_logprobs(model(part["tokens"]), part["tokens"])
+                part = trim(lengths, rows, columns)
+                logits = model(part["tokens"], positions=part["positions"])
+                logp = grpo.token_logprobs(logits, part["tokens"])
                 part_loss = -(logp * part["mask"]).sum() / num_tokens
                 part_loss.backward()
                 loss += part_loss.item()
@@ -195,6 +196,8 @@ def pretrain(run: Run, stop: Stop) -> None:
             run.ledger.charge("pretrain", model.config, lengths, train=True)
         run.step += 1
         bar.update()
+        if run.step == 50:
+            tqdm.write(f"about {minutes(run):.0f} minutes in all on this machine")
         if run.step % 100 == 0 or run.step == cfg.pretrain_steps:
             bar.set_postfix_str(f"loss {loss:.3f}")
             run.log("pretrain", loss=loss)
@@ -223,8 +226,9 @@ def reinforce(run: Run, stop: Stop) -> None:
         paid = pay(run, batch)
         drawn = batch  # what the log speaks of, before any is drawn again
         first_pay = paid
-        if cfg.retire:
-            count_tries(run, batch, paid)
+        group_rates = paid.rewards.view(-1, cfg.group_size).mean(1).tolist()
+        levels = [env.problem.level for env in batch.envs[:: cfg.group_size]]
+        run.relay.follow(levels, group_rates)
         if cfg.flat == "resample":
             batch, paid = resample(run, batch, paid)
         # 3. compare the answers within each group
@@ -236,7 +240,7 @@ def reinforce(run: Run, stop: Stop) -> None:
         stats |= batch_stats(run, drawn, first_pay)
         run.step += 1
         run.log("rl", **stats, skipped=run.skipped)
-        ring_alarms(run)
+        speak_up(run)
         bar.update()
         bar.set_postfix_str(
             f"reward {stats['reward']:.2f} live {stats['live_groups']:.2f} "
@@ -249,23 +253,12 @@ def reinforce(run: Run, stop: Stop) -> None:
 
 
 def draw_prompts(run: Run, first: int = 0, count: int = 0) -> list[Problem]:
-    """Problems of one step, keyed by (seed, step, prompt); prompts from `first` on.
-
-    With --retire a problem that was nearly always solved is not drawn again (Polaris,
-    ScaleRL), unless a hundred draws find no other.
-    """
+    """Problems of one step, keyed by (seed, step, prompt); prompts from `first` on. The
+    relay says of which levels."""
     cfg, task, problems = run.cfg, find_task(run.cfg.task), []
     for p in range(first, first + (count or cfg.prompts_per_step)):
         rng = random.Random(f"{cfg.seed} rl {run.step} {p}")
-        levels = run.levels["train"]
-        if run.levels["easy"] and rng.random() < EASY_SHARE:
-            levels = run.levels["easy"]
-        level = rng.choice(levels)
-        for _ in range(100):
-            problem = task.draw(level, "rl", rng)
-            right, tried = run.tries.get(problem.key, (0, 0))
-            if not (cfg.retire and tried and right / tried >= cfg.retire):
-                break
+        problem = task.draw(run.relay.draw(rng), "rl", rng)
         if cfg.truncated == "interrupt" and isinstance(task, reward.Puzzle):
             problem = replace(problem, budget=cfg.max_new * 7 // 8)
         problems.append(problem)
@@ -320,7 +313,7 @@ def pay(run: Run, batch: Batch) -> Pay:
         base_logp = logprobs_under(run, batch, run.base)
     estimator, place = grpo.KLS[cfg.kl]
     if cfg.kl_coef and place == "answer":
-        penalties = cfg.kl_coef * kl_to_base(batch, base_logp)
+        penalties = cfg.kl_coef * grpo.kl_of_answers(batch.logp, base_logp, batch.mask)
     if cfg.kl_coef and place == "token":
         kl = grpo.kl_estimate(batch.logp, base_logp, estimator)
         token_penalties = cfg.kl_coef * grpo.returns_to_go(kl, batch.mask)
@@ -357,12 +350,6 @@ def grade(run: Run, batch: Batch, phase: str = "reward") -> Tensor:
     return torch.tensor(paid, dtype=torch.float32)
 
 
-def kl_to_base(batch: Batch, base_logp: Tensor) -> Tensor:
-    """log pi(answer) - log base(answer) in nats, (B,). Its mean estimates
-    KL(pi || base) of whole answers, the square of Gao et al.'s distance d."""
-    return torch.where(batch.mask > 0, batch.logp - base_logp, 0.0).sum(1).cpu()
-
-
 def logprobs_under(
     run: Run, batch: Batch, weights: dict[str, Tensor], phase: str = "logprob"
 ) -> Tensor:
@@ -389,7 +376,8 @@ def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
         kept = live.repeat_interleave(cfg.group_size).nonzero()[:, 0]
         columns = loss_columns(run, batch, advantages, paid, kept)
         lengths = [batch.lengths[i] for i in kept.tolist()]
-        lr = cfg.lr * min(1.0, (run.step + 1) / WARMUP)
+        rise = min(1.0, (run.step + 1) / WARMUP)
+        lr = cfg.lr * rise / (1 + run.step / SLOWER) ** 0.5
         norms, seen = [], []
         for _ in range(cfg.updates):
             for rows in by_length(lengths, MICRO_BATCH):
@@ -456,33 +444,37 @@ def evaluate(run: Run, samples: int) -> None:
     batch, right = sample_and_score(run, problems, samples, key, greedy=False)
     _, greedy = sample_and_score(run, problems, 1, key, greedy=True)
     low, high = wilson(right.mean().item(), right.numel())
-    levels = np.array([problem.level for problem in problems])
     base_logp = logprobs_under(run, batch, run.base, "evaluation")
+    by_level = reward.by_level(
+        problems, right, greedy, batch.reasoned().view(right.shape)
+    )
+    passed = [level for level, row in by_level.items() if row["pass_rate"] >= 0.5]
     row = {
         "split": "test",
         "pass_rate": right.mean().item(),
         "low": low,
         "high": high,
         "pass_rate_greedy": greedy.mean().item(),
+        "frontier": max(passed, default=0),
         "problems": len(problems),
         "samples": samples,
         "pass_at": pass_at(right),
-        "by_level": {
-            int(n): right[levels == n].mean().item() for n in dict.fromkeys(levels)
-        },
+        "by_level": by_level,
         **describe_answers(batch),
         "correct": right.sum(1).int().tolist(),
-        "kl_base": kl_to_base(batch, base_logp).mean().item(),
+        "kl_base": grpo.kl_of_answers(batch.logp, base_logp, batch.mask).mean().item(),
     }
     if cfg.reward != "gold" or cfg.false_positive or cfg.false_negative:
         row["reward"] = grade(run, batch, "evaluation").mean().item()
     run.log("eval", **row)
-    write_samples(run, batch, right)
+    with open(run.folder / "samples.txt", "a") as file:
+        file.write(f"step {run.step}\n{show_samples(batch, right)}")
     thoughts = f"{row['think_share']:.2f}" if "think_share" in row else "-"
     tqdm.write(
         f"{run.step:6d}   {run.ledger.totals()['rl_flops']:8.1e}   "
         f"{row['pass_rate']:9.3f}   ({low:.3f} to {high:.3f})   "
-        f"{row['pass_rate_greedy']:6.3f}   {row['answer_tokens']:6.1f}   {thoughts:>8}"
+        f"{row['pass_rate_greedy']:6.3f}   {row['answer_tokens']:6.1f}  "
+        f"{thoughts:>8}  {row['frontier']:5d}"
     )
 
 
@@ -519,7 +511,8 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
     identical      share of groups whose answers are the same, token by token: few
     answer_tokens  an answer's mean length: grows if thinking pays
     truncated      share that ran out of tokens: below 0.05
-    kl_base        nats of an answer from the base: below 10
+    kl_base        nats of an answer from the base: how far RL has gone
+    edge, passed   deepest open level; worst recent rate of the others: above 0.5
     """
     cfg = run.cfg
     groups = batch.tokens.view(-1, cfg.group_size, batch.tokens.shape[1])
@@ -533,40 +526,31 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
         "identical": same.float().mean().item(),
         **describe_answers(batch),
     }
+    # The relay: how deep it is; and of what was passed, the level that is forgotten
+    # most. Only levels drawn lately move: a passed one is drawn now and then.
+    means = {n: np.mean(rates) for n, rates in run.relay.recent.items() if rates}
+    stats["edge"] = max(run.relay.recent)
+    passed = [mean for level, mean in means.items() if level < stats["edge"]]
+    stats["passed"] = float(min(passed, default=1.0))
     if cfg.kl_coef:
-        stats["kl_base"] = kl_to_base(batch, paid.base_logp).mean().item()
+        stats["kl_base"] = (
+            grpo.kl_of_answers(batch.logp, paid.base_logp, batch.mask).mean().item()
+        )
     elif run.step % 10 == 0:  # nobody pays for it, but it is worth watching
         base_logp = logprobs_under(run, batch, run.base, "evaluation")
-        stats["kl_base"] = kl_to_base(batch, base_logp).mean().item()
+        stats["kl_base"] = (
+            grpo.kl_of_answers(batch.logp, base_logp, batch.mask).mean().item()
+        )
     return stats
 
 
-def calibrate(run: Run) -> None:
-    """Choose the levels RL trains on: those the base passes sometimes, not always.
-
-    A level never passed gives no contrast to learn from, one always passed none either
-    (RLVE arXiv:2511.07317 finds the same at scale).
-    """
-    cfg, task, rates = run.cfg, find_task(run.cfg.task), {}
-    for level in cfg.level_list:
-        rng = random.Random(f"{cfg.seed} calibrate {level}")
-        problems = [task.draw(level, "calibrate", rng) for _ in range(64)]
-        key = (cfg.seed, CALIBRATE, level)
-        _, right = sample_and_score(run, problems, 4, key, greedy=False)
-        rates[level] = right.mean().item()
-    between = [level for level, rate in rates.items() if 0.05 <= rate <= 0.6]
-    if not between:
-        between = [min(rates, key=lambda level: abs(rates[level] - 0.3))]
-        print(
-            f"WARNING: no level of {task.name} passes between 0.05 and 0.6; RL trains "
-            f"on level {between[0]} and may not learn. Pretrain longer or shorter."
-        )
-    easy = [n for n, rate in rates.items() if rate > 0.6 and n not in between]
-    run.levels = {"train": between, "easy": easy}
-    table = "  ".join(f"{level}: {rate:.2f}" for level, rate in rates.items())
-    print(f"pass rate of the base by level   {table}\nRL trains on levels {between}")
-    print(f"and, so that they are not forgotten, now and then on {easy or 'no others'}")
-    run.log("calibrate", pass_rates=rates, **run.levels)
+def minutes(run: Run) -> float:
+    """How long the run takes if all goes on at the pace of its pretraining so far: RL
+    decodes more slowly and updates faster, which about cancels."""
+    seconds = run.ledger.seconds["pretrain"]
+    speed = run.ledger.flops["pretrain"] / seconds
+    pretraining = seconds / run.step * run.cfg.pretrain_steps
+    return (pretraining + reward.expected_flops(run.cfg)[1] / speed) / 60
 
 
 # --------------------------------------------------------------------------------------
@@ -586,19 +570,10 @@ def resample(run: Run, batch: Batch, paid: Pay) -> tuple[Batch, Pay]:
         first = attempt * num_prompts
         more = sample(run, draw_prompts(run, first, int((~live).sum())), first)
         paid_more = pay(run, more)
-        count_tries(run, more, paid_more)
         rows = live.repeat_interleave(group).nonzero()[:, 0].tolist()
         batch = join(batch, rows, more)
         paid = join(paid, rows, paid_more)
     return batch, paid
-
-
-def count_tries(run: Run, batch: Batch, paid: Pay) -> None:
-    """How often each problem was solved, for --retire; also those that the update will
-    leave out, since what is always solved has no contrast."""
-    for env, amount in zip(batch.envs, paid.rewards.tolist(), strict=True):
-        right, tried = run.tries.get(env.problem.key, (0, 0))
-        run.tries[env.problem.key] = [right + amount, tried + 1]
 
 
 def fit_reward(run: Run) -> None:
@@ -609,8 +584,8 @@ def fit_reward(run: Run) -> None:
     with run.ledger.timed("reward"):
         for p in range(-(-cfg.rm_answers // 16)):
             rng = random.Random(f"{cfg.seed} label {run.step} {p}")
-            level = rng.choice(run.levels["train"] + run.levels["easy"])
-            problems.append(task.draw(level, "calibrate", rng))
+            level = rng.choice(cfg.level_list)
+            problems.append(task.draw(level, "label", rng))
         batch = rollout(run.model, problems, 16, cfg.max_new, key, run.buffers)
         run.ledger.charge_rollout(run.model.config, batch, 16, "reward")
         labels = reward.flip_verdicts(
@@ -630,7 +605,8 @@ def fit_reward(run: Run) -> None:
 # --------------------------------------------------------------------------------------
 # Alarms: what is wrong, said when it first shows and again at the end
 
-WINDOW = 10  # steps that an alarm averages over: the last ones against the first
+# Most alarms compare the last ten steps with the first ten.
+WINDOW = 10
 SENTENCES = {
     "contrast": "no group had any contrast for 10 steps; at reward 0 no answer is "
     "right (too hard, or the verifier is wrong), at 1 every one (too easy), between "
@@ -651,7 +627,7 @@ SENTENCES = {
     "truncated": "many answers run out of tokens, a tenth more than at first or all; "
     "the policy writes no end, or its room is too short",
     "gap": "what is paid grew by 0.1 more than what is right: the reward is hacked",
-    "kl_base": "the policy is 10 nats an answer from its base; --kl-coef holds it",
+    "passed": "a level that was passed has sunk below a half",
 }
 
 
@@ -682,28 +658,21 @@ def alarms_ringing(rows: list[dict], lag: int = 0) -> dict[str, str]:
         "think_share": full and now["think_share"] < start["think_share"] / 2,
         "truncated": last["truncated"] == 1 or full and more > 0.1,
         "gap": full and grown > 0.1,
-        "kl_base": full and now["kl_base"] > 10,
+        "passed": full and now["passed"] < 0.5,
     }
     return {name: SENTENCES[name].format(**last) for name in rings if rings[name]}
 
 
-def ring_alarms(run: Run) -> None:
-    """Note what is wrong after this step, and say it when it first shows."""
+def speak_up(run: Run) -> None:
+    """Say when a level opens; note what is wrong, and say it when it first shows."""
+    edges = [row["edge"] for row in run.rows[-2:]]
+    if edges[0] < edges[-1]:
+        tqdm.write(f"step {run.step}: level {edges[0]} is passed, {edges[1]} opens")
     for name, sentence in alarms_ringing(run.rows, run.cfg.lag).items():
         first, count, _ = run.alarms.get(name, (run.step, 0, ""))
         run.alarms[name] = (first, count + 1, sentence)
         if not count:
             tqdm.write(f"WARNING at step {run.step}: {sentence}")
-
-
-def write_samples(run: Run, batch: Batch, right: Tensor) -> None:
-    """Append the first sample of eight problems to samples.txt: see what changes."""
-    num_prompts, group = right.shape
-    with open(run.folder / "samples.txt", "a") as file:
-        file.write(f"step {run.step}\n")
-        for p in range(0, num_prompts, num_prompts // 8 + 1):
-            file.write("  right  " if right[p, 0] else "  wrong  ")
-            file.write(replay(batch, p * group) + "\n")
 
 
 def read_rows(folder: Path, kind: str) -> list[dict]:
@@ -713,38 +682,39 @@ def read_rows(folder: Path, kind: str) -> list[dict]:
 
 
 def plot_curve(run: Run) -> None:
-    """curve.png: pass rate and answer length over RL compute, from metrics.jsonl.
+    """curve.png, from metrics.jsonl: pass rate of each level over RL compute, and the
+    deepest one passed (with one level: tokens).
 
-    The base's own evaluation is a line, since a log axis has no place for 0.
+    The base is drawn at the left edge, since a log axis has no place for 0.
     """
-    start, *rows = read_rows(run.folder, "eval")
-    if not rows:
+    rows = read_rows(run.folder, "eval")
+    if len(rows) < 2:
         return
-    drawn = "rl_flops pass_rate low high pass_rate_greedy answer_tokens".split()
-    columns = {key: [row[key] for row in rows] for key in drawn}
-    flops, rates = columns["rl_flops"], columns["pass_rate"]
+    task, levels = find_task(run.cfg.task), list(rows[-1]["by_level"])
+    flops = [rows[1]["rl_flops"] / 2] + [row["rl_flops"] for row in rows[1:]]
     figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(7, 6.5), sharex=True, height_ratios=[2, 1], layout="constrained"
+        2, 1, figsize=(7, 6.5), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
-    top.fill_between(flops, columns["low"], columns["high"], alpha=0.2)
-    top.plot(flops, rates, "o-", label="sampled at temperature 1 (band: 95 %)")
-    top.plot(flops, columns["pass_rate_greedy"], "s--", ms=4, alpha=0.7, label="greedy")
-    task = find_task(run.cfg.task)
-    levels = task.test_levels(run.cfg.level_list)
-    ceiling = np.mean([reward.of_level(task.ceiling, n) for n in levels])
-    chance = np.mean([reward.of_level(task.chance, n) for n in levels])
-    base = start["pass_rate"]
-    for y, text in ((ceiling, "ceiling"), (chance, "chance"), (base, "base model")):
-        top.axhline(y, color="gray", lw=0.8, ls=":")
-        where = {"xycoords": ("axes fraction", "data"), "fontsize": 8, "color": "gray"}
-        top.annotate(f"{text} {y:.3g}", (0.8, y + 0.01), **where)
-    top.set(ylim=(0, 1.06), ylabel="held-out pass rate", xscale="log")
-    top.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
-    title = f"{run.cfg.task}, seed {run.cfg.seed}: {base:.2f} to {rates[-1]:.2f}"
-    top.set_title(title, pad=24)
-    bottom.plot(flops, columns["answer_tokens"], "o-", color="C2")
-    bottom.axhline(start["answer_tokens"], color="gray", lw=0.8, ls=":")
-    bottom.set(xlabel="RL compute (FLOPs)", ylabel="answer length (tokens)")
+    for i, level in enumerate(levels):
+        color = plt.cm.plasma(0.85 * i / max(len(levels) - 1, 1))
+        rates = [row["by_level"][level]["pass_rate"] for row in rows]
+        shown = int(level) in run.cfg.shown_list
+        top.plot(flops, rates, "--" if shown else "-", color=color)
+        # Its name stands at the middle of its rise.
+        half = (min(rates) + max(rates)) / 2
+        place = next(k for k, rate in enumerate(rates) if rate >= half)
+        top.annotate(level, (flops[place], rates[place]), color=color, weight="bold")
+    chance = np.mean([reward.of_level(task.chance, int(n)) for n in levels])
+    top.axhline(chance, color="gray", lw=0.8, ls=":")
+    where = {"xycoords": ("axes fraction", "data"), "fontsize": 8, "color": "gray"}
+    top.annotate(f"chance {chance:.2g}", (0.9, chance + 0.01), **where)
+    top.set(ylim=(0, 1.03), ylabel="held-out pass rate of a level", xscale="log")
+    top.set_title(f"{task.name}, seed {run.cfg.seed} (dashed: levels demonstrated)")
+    several = len(levels) > 1
+    depths = [row["frontier" if several else "answer_tokens"] for row in rows]
+    bottom.plot(flops, depths, "o-", color="C2")
+    words = "deepest level passed\nhalf of the time" if several else "tokens"
+    bottom.set(xlabel="RL compute (FLOPs); left edge: the base", ylabel=words)
     bottom.set_ylim(0)
     figure.savefig(run.folder / "curve.png", dpi=130)
     plt.close(figure)
@@ -752,7 +722,12 @@ def plot_curve(run: Run) -> None:
 
 def report(run: Run) -> None:
     """Print what RL changed, what it cost, and all that was wrong: a run that learned
-    nothing must not end looking fine."""
+    nothing must not end looking fine.
+
+    The table of levels says if RL went beyond its base: pass@k rises with k by luck as
+    well, but no number of lucky guesses writes a chain of right steps (`reasoned`). A
+    level at 0 there in the base is one whose answers RL had to find.
+    """
     rows = read_rows(run.folder, "eval")
     before, after = rows[0], rows[-1]
     print(f"\n{'held out':26}{'base':>10}{'after RL':>10}")
@@ -762,19 +737,29 @@ def report(run: Run) -> None:
         cells = [f"{row[name]:10.3f}" if name in row else "-" for row in rows]
         if name in before or name in after:
             print(f"{name:26}{cells[0]:>10}{cells[-1]:>10}")
-    for level, rate in before["by_level"].items():
-        print(f"{'level ' + level:26}{rate:10.3f}{after['by_level'][level]:10.3f}")
+    most = max(after["pass_at"], key=int)
+    columns = ["sampled", "greedy", f"pass@{most}", "of it reasoned"]
+    print("\nlevel" + "".join(f"{name:>16}" for name in columns))
+    for level, old in before["by_level"].items():
+        new, line = after["by_level"][level], f"{level:>5}"
+        for key in ("pass_rate", "pass_rate_greedy", "pass_at", "reasoned_at"):
+            rates = [x[key][most] if "at" in key[-2:] else x[key] for x in (old, new)]
+            line += f"{rates[0]:8.2f} to {rates[1]:.2f}"
+        print(line)
     print(f"({after['problems']} problems never seen, {after['samples']} samples each)")
     print(f"\n{'phase':12}{'FLOPs':>10}{'tokens':>12}{'seconds':>10}")
     for phase in PHASES:
         flops, tokens, seconds = (total[phase] for total in vars(run.ledger).values())
         print(f"{phase:12}{flops:10.2e}{tokens:12,}{seconds:10.1f}")
-    print()
+    shown = run.cfg.shown_list[-1]
+    print(f"\nDemonstrations end at level {shown}. Half of the samples are right up to")
+    print(f"level {before['frontier']} in the base and {after['frontier']} after RL;")
+    change = f"{before['pass_rate']:.3f} before and {after['pass_rate']:.3f} after"
+    print(f"over all tested levels {change}.")
     for first, count, sentence in run.alarms.values():
         print(f"WARNING: {sentence} (from step {first}, in {count} steps)")
-    change = f"{before['pass_rate']:.3f} before and {after['pass_rate']:.3f} after"
     if run.rows and after["pass_rate"] <= before["high"]:
-        print(f"WARNING: RL taught nothing measurable: pass rate {change}")
+        print("WARNING: RL taught nothing measurable")
     print(f"wrote {run.folder}/{', '.join(sorted(os.listdir(run.folder)))}")
 
 
@@ -784,7 +769,7 @@ def report(run: Run) -> None:
 SAVE_SECONDS = 30.0
 LOGS = ("metrics.jsonl", "samples.txt")
 # Fields of a Run that a checkpoint holds as they are; `save` turns others into state.
-SAVED = ("phase", "step", "base", "levels", "past", "tries", "skipped", "alarms")
+SAVED = ("phase", "step", "base", "past", "skipped", "alarms")
 
 
 def save(run: Run) -> None:
@@ -797,6 +782,7 @@ def save(run: Run) -> None:
         "model": run.model.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "judge": run.judge.state_dict() if run.judge else {},
+        "recent": run.relay.recent,
         "ledger": {name: dict(x) for name, x in vars(run.ledger).items()},
         "sizes": {name: os.path.getsize(run.folder / name) for name in LOGS},
     }
@@ -863,7 +849,9 @@ def new_run(cfg: Config) -> Run:
     torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
     model = GPT(cfg.gpt()).to(device)
-    return Run(cfg, cfg.folder(), model, optimizer_of(model, cfg.pretrain_lr), device)
+    run = Run(cfg, cfg.folder(), model, optimizer_of(model, cfg.pretrain_lr), device)
+    run.relay = Relay(cfg.level_list)
+    return run
 
 
 def open_run(cfg: Config) -> Run:
@@ -909,6 +897,7 @@ def load(run: Run, state: dict) -> None:
     if state["judge"]:
         run.judge = reward.new_judge(run.model.config, state["base"]).to(run.device)
         run.judge.load_state_dict(state["judge"])
+    run.relay.recent = state["recent"]
     run.ledger = Ledger(**{n: Counter(x) for n, x in state["ledger"].items()})
     for name, size in state["sizes"].items():
         if os.path.getsize(run.folder / name) < size:
@@ -965,7 +954,7 @@ def interact(folder: Path, named: str) -> None:
                 problem = task.posed(line.strip(), rng)
             room = 3 * run.cfg.max_new
             batch, right = sample_and_score(run, [problem], 1, key, False, room)
-            print(f"  {'right' if right[0, 0] else 'wrong'}: {replay(batch, 0)}")
+            print(show_samples(batch, right), end="")
         except ValueError as error:
             print(error)
 
@@ -993,7 +982,7 @@ class Config:
 
     # run
     task: str = "chain"  # its name, or the path of a file with a task of your own
-    levels: str = ""  # 1-6 or 2,4; not given: the task's usual ones
+    levels: str = ""  # of RL and of tests: 1-6 or 2,4; not given: the task's usual ones
     seed: int = 0  # of everything that is random
     out: str = ""  # the run's folder; empty: out/TASK-SEED
     base: str = ""  # folder of a run whose base to use instead of pretraining one
@@ -1006,19 +995,20 @@ class Config:
     kv_heads: int = 2  # key-value heads, shared by heads / kv_heads queries
     context: int = 0  # longest sequence in tokens; 0: what the task needs
     # corpus: what the base is pretrained on
-    think_share: float = 0.25  # share of demonstrations that show a thought
+    shown: str = ""  # its levels; not given: the task's usual ones, or those of RL
+    think_share: float = 0.5  # share of demonstrations that show a thought
     noise: float = 0.02  # chance that a demonstrated step is wrong
-    skew: float = 0.2  # levels in proportion to exp(-skew * level)
     weak: float = 0.0  # share of demonstrators who guess
+    stretch: float = 1.0  # share of the context that positions are spread over
     # pretraining
     pretrain_steps: int = 5000  # optimizer steps
     pretrain_batch: int = 16  # demonstrations in a step
     pretrain_lr: float = 1e-3  # peak; falls over the last two fifths of the steps
     # reinforcement learning
-    steps: int = 140  # of RL
+    steps: int = 200  # of RL
     prompts_per_step: int = 16  # different problems in a step
     group_size: int = 16  # answers to a prompt, compared with each other
-    lr: float = 1e-3  # constant after the warm-up
+    lr: float = 7e-4  # peak; falls slowly, as 1 / sqrt(1 + step / 100)
     recipe: str = ""  # a paper's choice of the fields below; see RECIPES in grpo.py
     updates: int = 1  # optimizer steps on each batch; beyond the first it is off-policy
     lag: int = 0  # steps that the sampler's weights are behind
@@ -1032,7 +1022,6 @@ class Config:
     kl_coef: float = 0.0  # times the KL to the base; 0: no penalty
     entropy_bonus: float = 0.0  # times the entropy, added to the objective
     flat: str = "drop"  # groups without contrast: drop, keep (counted) or resample
-    retire: float = 0.0  # mean reward from which a problem is not drawn again; 0: never
     truncated: str = "zero"  # long answers: zero, mask, penalty (DAPO) or interrupt
     # reward: what RL pays for. Pass rates are always the truth
     reward: str = "gold"  # or learned, or a rule: contains, format, length
@@ -1041,7 +1030,7 @@ class Config:
     rm_answers: int = 2048  # labelled answers that a learned reward is fitted to
     # evaluation
     evals: int = 12  # times during RL, evenly in log steps
-    eval_problems: int = 512  # held out, the same for everybody
+    eval_problems: int = 288  # held out, the same for everybody
     eval_samples: int = 2  # for each problem; four times as many before and after RL
 
     def __post_init__(self) -> None:
@@ -1062,9 +1051,21 @@ class Config:
         return reward.choose_levels(find_task(self.task), self.levels)
 
     @cached_property
+    def shown_list(self) -> list[int]:
+        """The levels of the demonstrations."""
+        return reward.choose_levels(find_task(self.task), self.shown or self.levels)
+
+    @property
+    def first_levels(self) -> list[int]:
+        """The levels RL begins with: those shown, or if it has none, its first."""
+        shown = [level for level in self.level_list if level in self.shown_list]
+        return shown or self.level_list[:1]
+
+    @cached_property
     def longest(self) -> tuple[int, int]:
         """Tokens of the longest prompt and of the longest demonstration after one."""
-        lengths = [find_task(self.task).longest(level) for level in self.level_list]
+        levels = {*self.level_list, *self.shown_list}
+        lengths = [find_task(self.task).longest(level) for level in levels]
         return max(p for p, _ in lengths), max(answer for _, answer in lengths)
 
     @property
@@ -1100,12 +1101,12 @@ AT_LEAST = {"group_size": 2, "pretrain_lr": 1e-9, "lr": 1e-9} | dict.fromkeys(
     "rm_answers evals eval_problems eval_samples".split(),
     1,
 )
-SHARES = "think_share noise weak retire false_positive false_negative".split()
+SHARES = "think_share noise weak stretch false_positive false_negative".split()
 AT_MOST = dict.fromkeys(SHARES, 1.0)
 # Fields that the base depends on. Runs that share them can share the base.
 BASE_FIELDS = (
     "task levels seed device threads dim layers heads kv_heads context "
-    "think_share noise skew weak pretrain_steps pretrain_batch pretrain_lr"
+    "shown think_share noise weak stretch pretrain_steps pretrain_batch pretrain_lr"
 ).split()
 
 

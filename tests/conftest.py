@@ -52,7 +52,7 @@ def gpt():
 def problems():
     """Prompts of many lengths, of one turn and of several."""
     rng = random.Random(0)
-    levels = {"chain": (3, 1, 4), "guess": (3, 1, 4), "count": (3, 2, 4)}
+    levels = {"chain": (3, 1, 4), "guess": (3, 1, 4), "add": (3, 2, 4)}
     return [
         reward.TASKS[task].draw(level, "rl", rng)
         for task in levels

@@ -80,7 +80,7 @@ def test_cached_decoding_equals_a_full_pass(gpt):
         gpt(padded, cache[:, :, :3])
         for step in range(10):
             at = starts + step
-            logits = gpt(tokens.gather(1, at[:, None]), cache, at, live=20)
+            logits = gpt(tokens.gather(1, at[:, None]), cache, at[:, None], live=20)
             torch.testing.assert_close(logits, full[range(3), at], rtol=0, atol=1e-5)
 
 
@@ -111,7 +111,7 @@ def test_flop_formulas_equal_torch(gpt):
     assert both.get_total_flops() == model.train_flops(c, T) + 3 * skipped
     cache = torch.zeros(2, 2, 1, 2, 32, 8)
     with torch.no_grad(), FlopCounterMode(display=False) as decode:
-        gpt(tokens[:, :1], cache, torch.tensor([13]), live=14)
+        gpt(tokens[:, :1], cache, torch.tensor([[13]]), live=14)
     assert decode.get_total_flops() == model.decode_flops(c, 14)
     assert model.decode_flops(c, 7, 5) == sum(
         model.decode_flops(c, t) for t in range(7, 12)

@@ -11,45 +11,7 @@ import re
 import pytest
 from test_reward import ALL
 
-from reward import TASKS, parse_expression
-
-
-def test_count_against_reasoning_gym():
-    """Right, wrong, missing and repeated numbers: the same verdict each time."""
-    countdown = pytest.importorskip("reasoning_gym.games.countdown")
-    judge = countdown.CountdownDataset(countdown.CountdownConfig(size=1, seed=0))
-    task, rng, right = TASKS["count"], random.Random(0), 0
-    for _ in range(150):
-        problem = task.generate(rng.choice([2, 3, 4]), rng)
-        numbers, target = problem.data
-        answers = [task.guess(problem, rng), task.think(problem, 0.0, rng)[1]]
-        answers += [f"{answers[1]}+{numbers[0]}", "*".join(map(str, numbers))]
-        answers += [re.sub("[+-]", "*", answers[1], count=1), str(target)]
-        for answer in answers:
-            entry = {"metadata": {"numbers": list(numbers), "target": target}}
-            theirs = judge.score_answer(answer, entry) == 1.0
-            assert task.accepts(problem, answer) == theirs, (problem.prompt, answer)
-            right += theirs
-    assert right > 150
-
-
-def test_count_accepts_the_answers_of_reasoning_gym():
-    """Its own solutions, but for a sign before a number: not in our grammar."""
-    countdown = pytest.importorskip("reasoning_gym.games.countdown")
-    config = countdown.CountdownConfig(min_numbers=3, max_numbers=4, size=200, seed=1)
-    refused = 0
-    for item in countdown.CountdownDataset(config):
-        text = item["metadata"]["expression"].replace(" ", "")
-        if len(text) > 40 or max(map(int, re.findall("[0-9]+", text))) > 9999:
-            continue
-        found = parse_expression(text)
-        if found is None:
-            assert re.search(r"(^|[(*/+-])-", text), text
-            refused += 1
-        else:
-            assert found[0] == item["metadata"]["target"]
-            assert sorted(found[1]) == sorted(item["metadata"]["numbers"])
-    assert refused < 20
+from reward import TASKS
 
 
 def test_knights_against_reasoning_gym():
@@ -88,7 +50,7 @@ def test_sums_against_reasoning_gym():
     for item in items:
         found = re.search(r"(\d+) \+ (\d+)", item["question"])
         if found:
-            problem = task.read(task.pose(int(found[1]), int(found[2])))
+            problem = task.read(task.pose(int(found[1]), int(found[2]), "abcdefg"))
             assert task.verify(problem, item["answer"] + "\n")
             assert not task.verify(problem, str(int(item["answer"]) + 1) + "\n")
             used += 1

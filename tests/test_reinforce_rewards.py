@@ -7,6 +7,7 @@ import pytest
 import torch
 from test_train import rows_of, same_weights, tiny
 
+import grpo
 import train
 from model import prefill_flops
 from reward import TASKS
@@ -91,7 +92,7 @@ def test_distance_from_the_base_by_hand():
     base = torch.tensor([[0.0, -1.5, -4.0], [0.0, -1.0, 0.0]])
     mask = torch.tensor([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]])
     batch = SimpleNamespace(logp=logp, mask=mask)
-    assert train.kl_to_base(batch, base).tolist() == [2.5, -2.0]
+    assert grpo.kl_of_answers(batch.logp, base, batch.mask).tolist() == [2.5, -2.0]
 
 
 def test_bad_rewards_are_one_sentence(capsys):

@@ -219,7 +219,7 @@ def test_coin_tosses_cannot_be_learned(gpt):
 def test_a_prompt_is_in_one_part_of_the_data():
     """By content: the same problem drawn twice cannot be trained on and reported on."""
     rng = random.Random(0)
-    drawn = [TASKS["chain"].draw(2, "calibrate", rng) for _ in range(2000)]
+    drawn = [TASKS["chain"].draw(2, "label", rng) for _ in range(2000)]
     part_of, counts = {}, [0, 0, 0]
     for problem in drawn:
         group, part = reward.held_out_part(problem)

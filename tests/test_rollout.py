@@ -12,7 +12,7 @@ import model
 import train
 from model import END, PAD
 from reward import TASKS, Env
-from rollout import Buffers, inverse_cdf, join, rollout, uniforms
+from rollout import Buffers, inverse_cdf, join, replay, rollout, uniforms
 
 MAX_NEW = 30
 
@@ -231,11 +231,11 @@ def test_every_place_of_the_end_token(gpt, problems, at, truncated):
 
     def forced(tokens, cache=None, positions=None, live=0, last=None):
         logits = gpt.__class__.forward(gpt, tokens, cache, positions, live, last)
-        if positions is None:
+        if not live:
             return logits
         logits = torch.full_like(logits, -1e9)
         start = len(problems[0].prompt)
-        for row, position in enumerate(positions.tolist()):
+        for row, position in enumerate(positions[:, 0].tolist()):
             logits[row, END if position - start + 1 == at else 7] = 0
         return logits
 
@@ -327,10 +327,10 @@ def test_replay_and_interaction_by_hand():
     problem = replace(problem, data=problem.data._replace(failure=0.0))
     turns, said = ["c59*9\n", "c1+\n", "=583\n"], ["{531}", "{?}", ""]
     batch = scripted(task, problem, turns, said)
-    assert train.replay(batch, 0) == "T59*9+52:c59*9\\n{531}c1+\\n{?}=583\\n"
+    assert replay(batch, 0) == "T59*9+52:c59*9\\n{531}c1+\\n{?}=583\\n"
     batch.envs[0].failed = True
     row = train.describe_answers(batch)
     assert row == {"answer_tokens": 15, "truncated": 0, "turns": 3, "recovery": 1}
     game, problem = TASKS["guess"], TASKS["guess"].read("Gp4:")  # a is hidden
     batch = scripted(game, problem, ["h", "c", "a"], ["<", "<", ""])
-    assert train.replay(batch, 0) == "Gp4:h{<}c{<}a"
+    assert replay(batch, 0) == "Gp4:h{<}c{<}a"

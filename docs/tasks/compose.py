@@ -29,9 +29,7 @@ class Compose(Puzzle):
     grammar = re.compile(r"[a-j]{4}")
     # Of 'aaaa', the likeliest: 1/10 for each letter that D has left different.
     chance = {1: 0.00025, 2: 0.000625, 3: 0.0014, 4: 0.0025, 5: 0.0037, 6: 0.0051}
-    defaults = dict(
-        levels="1-3", think_share=0.4, noise=0.2, pretrain_steps=3000, steps=50
-    )
+    defaults = dict(levels="1-6", shown="1-3", noise=0.2, steps=100)
     letters = "abcdefghij"
     held_out = "UX"
     functions = {

@@ -4,9 +4,9 @@
     python docs/tasks/tasks.py measure out/tool-0 ... take finished runs in first
     python docs/tasks/tasks.py measure out/path-0 docs/tasks/path.py    and run its code
 
-Measuring loads a run's checkpoint and tests its base and its trained model on problems
-that RL did not see: easier levels, harder levels, a shifted form. A run of `grid` with
-seed 0 also plays where moves slip, one-shot and step by step: grid.png.
+Measuring loads a run's checkpoint and tests its base and its trained model on a form
+that no training shows, if the task has one. A run of `grid` with seed 0 also plays
+where moves slip, one-shot and step by step: grid.png.
 """
 
 import dataclasses
@@ -29,12 +29,11 @@ sys.path.insert(0, str(ROOT))
 import scaling  # noqa: E402
 import train  # noqa: E402
 from model import decode  # noqa: E402
-from reward import find_task, of_level  # noqa: E402
+from reward import Puzzle, Task, find_task, of_level  # noqa: E402
 
 KEPT = "step pass_rate pass_rate_greedy pass_at answer_tokens think_share by_level "
-KEPT += "problems samples turns invalid failed recovery"
+KEPT += "frontier rl_flops problems samples turns invalid failed recovery"
 TURNS = ("turns", "invalid", "failed", "recovery")
-SETS = ("easy", "hard", "shift")
 SLIPS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 TRANSFER, SLIPPERY = 10, 20  # keys of random numbers that training does not use
 
@@ -57,15 +56,15 @@ def saved_config(folder: Path) -> dict:
 def measure(folder: Path, named: str = "") -> dict:
     """The record of a finished run, as runs.jsonl holds it; `named` is its task's file.
 
-    `rows` are the evaluations before and after RL, each with its `sets`.
+    `rows` are the evaluations before and after RL, each with its `shift`.
     """
     run = train.finished_run(folder, named)
     rows = train.read_rows(folder, "eval")
     if not rows or rows[-1]["step"] < run.cfg.steps:
         raise ValueError(f"{folder} is not finished")
     config = saved_config(folder)
-    config |= {"task": run.cfg.task, "seed": run.cfg.seed, "levels": run.cfg.levels}
-    config |= {"steps": run.cfg.steps, "pretrain_steps": run.cfg.pretrain_steps}
+    config |= {"task": run.cfg.task, "seed": run.cfg.seed, "steps": run.cfg.steps}
+    config |= {"levels": run.cfg.level_list, "shown": run.cfg.shown_list}
     name = f"{find_task(run.cfg.task).name}/{run.cfg.seed}"
     measured = {"slips": slips(run)} if name == "grid/0" else {}
     trained = {key: w.clone() for key, w in run.model.state_dict().items()}
@@ -74,12 +73,10 @@ def measure(folder: Path, named: str = "") -> dict:
         run.model.load_state_dict(weights)
         run.step = row["step"]
         kept = {key: row[key] for key in KEPT.split() if key in row}
-        key = (run.cfg.seed, TRANSFER + len(SETS), run.step)
+        key = (run.cfg.seed, TRANSFER, run.step)
         usual = train.test_set(run.cfg)
         batch, _ = train.sample_and_score(run, usual, 1, key, greedy=False)
-        kept |= episodes(batch)
-        sets = {key: transfer(run, key) for key in SETS}
-        found.append(kept | {"sets": {key: s for key, s in sets.items() if s}})
+        found.append(kept | episodes(batch) | {"shift": shift(run)})
     return rounded(
         {
             "name": name,
@@ -100,38 +97,17 @@ def rounded(value: object) -> object:
     return round(value, 5) if isinstance(value, float) else value
 
 
-def transfer(run: train.Run, name: str) -> dict:
-    """Pass rates on a set of problems beside the usual one; {} if there are none.
-
-    easy    levels below those tested, or the lowest: what RL may forget
-    hard    the next two levels above any trained
-    shift   the tested levels, in a form that training never shows
-    """
+def shift(run: train.Run) -> dict:
+    """Pass rate on the tested levels in the task's shifted form; {} if it has none."""
     cfg, task = run.cfg, find_task(run.cfg.task)
-    trained = cfg.level_list
-    tested = task.test_levels(trained)
-    levels = {
-        "easy": [n for n in trained if n < min(tested)] or [min(trained)],
-        "hard": [n for n in task.levels if n > max(trained)][:2],
-        "shift": tested if hasattr(task, "shifted") else [],
-    }[name]
-    if not levels:
+    if not hasattr(task, "shifted"):
         return {}
-    count = -(-cfg.eval_problems // len(levels))
     problems = []
-    for level in levels:
-        problems += task.test_problems(level, count, shifted=name == "shift")
-    key = (cfg.seed, TRANSFER + SETS.index(name), run.step)
-    # Harder problems need longer answers than the run has room for.
-    longest = max(task.longest(level)[1] for level in levels)
-    room = longest + longest // 4
-    batch, verdicts = train.sample_and_score(
-        run, problems, 1, key, greedy=False, max_new=room
-    )
-    rates = verdicts.view(len(levels), count).mean(1).tolist()
-    found = {"pass_rate": verdicts.mean().item(), "problems": len(problems)}
-    found["by_level"] = dict(zip(map(str, levels), rates, strict=True))
-    return found | episodes(batch)
+    for level in (tested := task.test_levels(cfg.level_list)):
+        problems += task.test_problems(level, cfg.eval_problems // len(tested), True)
+    key = (cfg.seed, TRANSFER + 1, run.step)
+    batch, verdicts = train.sample_and_score(run, problems, 1, key, greedy=False)
+    return {"pass_rate": verdicts.mean().item()} | episodes(batch)
 
 
 def episodes(batch: train.Batch) -> dict:
@@ -221,43 +197,57 @@ def change(runs: Runs, *path: str) -> str:
     return " to ".join(means) if means != ["-", "-"] else "-"
 
 
-def bound(runs: Runs, name: str) -> str:
-    """`chance` or `ceiling` of a task, mean over the tested levels."""
+def task_of(runs: Runs) -> Task:
+    """The task of some runs."""
     path = runs[0].config["task"]
-    task = find_task(str(ROOT / path) if path.endswith(".py") else path)
-    levels = map(int, runs[0].rows[0]["by_level"])
-    return f"{np.mean([of_level(getattr(task, name), n) for n in levels]):.2g}"
+    return find_task(str(ROOT / path) if path.endswith(".py") else path)
+
+
+def each(runs: Runs, name: str) -> str:
+    """'base to after' of a value, seed by seed."""
+    ends = [[str(run.rows[stage][name]) for run in runs] for stage in (0, -1)]
+    return " to ".join(", ".join(values) for values in ends)
 
 
 def tables(tasks: dict[str, Runs]) -> list[str]:
     """The Markdown tables of README.md, in its order."""
-    main, seeds, sets, levels, turns = [], [], [], [], []
+    main, seeds, shifts, levels, turns = [], [], [], [], []
     for name, runs in tasks.items():
+        shown, last = runs[0].config["shown"], runs[0].rows[-1]
         minutes = np.mean([run.seconds for run in runs]) / 60
-        row = [name, change(runs, "pass_rate"), change(runs, "pass_rate_greedy")]
-        row += [change(runs, "pass_at", "8"), change(runs, "answer_tokens")]
-        row += [bound(runs, "chance"), bound(runs, "ceiling"), f"{minutes:.1f}"]
+        row = [name, f"{shown[0]} to {shown[-1]}", each(runs, "frontier")]
+        row += [change(runs, "pass_rate"), change(runs, "pass_rate_greedy")]
+        row += [change(runs, "answer_tokens"), f"{minutes:.1f}"]
         main.append(row + [" ".join(str(run.config["seed"]) for run in runs)])
         seeds.append([name, "; ".join(change([run], "pass_rate") for run in runs)])
-        row = [change(runs, "sets", part, "pass_rate") for part in SETS]
-        if set(row) != {"-"}:
-            sets.append([name, *row])
-        last = runs[0].rows[-1]
+        if last["shift"]:
+            shifts.append([name, change(runs, "shift", "pass_rate")])
         for level in last["by_level"]:
-            levels.append([name, level, change(runs, "by_level", level)])
-        for level in last.get("sets", {}).get("hard", {}).get("by_level", {}):
-            rate = change(runs, "sets", "hard", "by_level", level)
-            levels.append([name, f"{level}, never trained", rate])
-        for label, path in ((name, ()), (f"{name}, shift", ("sets", "shift"))):
+            row = [name, level + " (shown)" * (int(level) in shown)]
+            most = max(last["pass_at"], key=int)
+            for path in (["pass_rate"], ["pass_rate_greedy"], ["pass_at", most]):
+                row.append(change(runs, "by_level", level, *path))
+            task, found = task_of(runs), ""
+            if isinstance(task, Puzzle):
+                found = change(runs, "by_level", level, "reasoned_at", most)
+            row += [found, f"{of_level(task.chance, int(level)):.2g}"]
+            levels.append(row + [f"{of_level(task.ceiling, int(level)):.2g}"])
+        for label, path in ((name, ()), (f"{name}, shift", ("shift",))):
             row = [change(runs, *path, part) for part in TURNS]
             if set(row) != {"-"}:
                 turns.append([label, *row])
-    header = "task | sampled | greedy | pass@8 | tokens | chance | ceiling | minutes"
+    header = (
+        "task | shown | deepest level passed, each seed | sampled | greedy | tokens"
+    )
     return [
-        scaling.table(f"{header} | seeds", main),
+        scaling.table(f"{header} | minutes | seeds", main),
         scaling.table("task | seed by seed, sampled", seeds),
-        scaling.table("task | easy | hard | shift", sets),
-        scaling.table("task | level | sampled", levels),
+        scaling.table(
+            "task | level | sampled | greedy | pass@8 | reasoned pass@8 | chance | "
+            "ceiling",
+            levels,
+        ),
+        scaling.table("task | shifted form", shifts),
         scaling.table("task | turns | invalid turns | failed | recovery", turns),
     ]
 
