@@ -715,7 +715,7 @@ def plot_curve(run: Run) -> None:
     bottom.plot(flops, depths, "o-", color="C2")
     words = "deepest level passed\nhalf of the time" if several else "tokens"
     bottom.set(xlabel="RL compute (FLOPs); left edge: the base", ylabel=words)
-    bottom.set_ylim(0)
+    bottom.set_ylim(0, 1.1 * max([1, *depths]))
     figure.savefig(run.folder / "curve.png", dpi=130)
     plt.close(figure)
 
@@ -996,7 +996,7 @@ class Config:
     context: int = 0  # longest sequence in tokens; 0: what the task needs
     # corpus: what the base is pretrained on
     shown: str = ""  # its levels; not given: the task's usual ones, or those of RL
-    think_share: float = 0.5  # share of demonstrations that show a thought
+    think_share: float = 0.65  # share of demonstrations that show a thought
     noise: float = 0.02  # chance that a demonstrated step is wrong
     weak: float = 0.0  # share of demonstrators who guess
     stretch: float = 1.0  # share of the context that positions are spread over
@@ -1005,7 +1005,7 @@ class Config:
     pretrain_batch: int = 16  # demonstrations in a step
     pretrain_lr: float = 1e-3  # peak; falls over the last two fifths of the steps
     # reinforcement learning
-    steps: int = 200  # of RL
+    steps: int = 230  # of RL
     prompts_per_step: int = 16  # different problems in a step
     group_size: int = 16  # answers to a prompt, compared with each other
     lr: float = 7e-4  # peak; falls slowly, as 1 / sqrt(1 + step / 100)

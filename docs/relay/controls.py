@@ -29,7 +29,7 @@ import reward  # noqa: E402
 import scaling  # noqa: E402
 import train  # noqa: E402
 
-MORE_DEMONSTRATIONS = 13_000  # pretraining steps that cost what pretraining and RL do
+MORE_DEMONSTRATIONS = 14_000  # pretraining steps that cost what pretraining and RL do
 KEPT = "step rl_flops pretrain_flops pass_rate pass_rate_greedy by_level".split()
 
 
@@ -74,6 +74,11 @@ def expert_iteration() -> dict:
     return {"loss": "reinforce"}
 
 
+def long_run() -> dict:
+    """Four times the steps, levels up to 16; no control, a table of its own."""
+    return {"levels": "1-16", "steps": 800, "evals": 20}
+
+
 CONTROLS: dict[str, Callable[[], dict]] = {
     function.__name__.replace("_", " "): function
     for function in (
@@ -83,6 +88,7 @@ CONTROLS: dict[str, Callable[[], dict]] = {
         letters_in_order,
         more_demonstrations,
         expert_iteration,
+        long_run,
     )
 }
 # These begin at the base of the relay's run with the same seed.
@@ -144,13 +150,15 @@ def tables(runs: dict[str, list[scaling.Result]]) -> list[str]:
         main.append([*row[:5], " to ".join(row[5:7]), " to ".join(row[7:])])
     controls, deep = [], ["7", "8", "9"]
     for name, group in runs.items():
+        if name == "long run":
+            continue
         line = [f"**{name}**: {CONTROLS[name].__doc__}"]
         for levels in (["4"], ["5", "6"], deep):
             line.append(span([at_levels(run, levels, "pass_rate") for run in group]))
         greedy = [at_levels(run, deep, "pass_rate_greedy") for run in group]
         reasoned = [at_levels(run, deep, "reasoned_at", "8") for run in group]
         controls.append([*line, f"{np.mean(greedy):.2f}", f"{np.mean(reasoned):.2f}"])
-    return [
+    made = [
         scaling.table(
             "level | base, sampled | after RL | base, greedy | after RL | pass@8 | "
             "reasoned pass@8",
@@ -162,12 +170,38 @@ def tables(runs: dict[str, list[scaling.Result]]) -> list[str]:
             controls,
         ),
     ]
+    if "long run" in runs:
+        made.append(long_table(runs["long run"]))
+    return made
+
+
+def long_table(runs: list[scaling.Result]) -> str:
+    """End of the long runs by level, and how far below its best each level ends: the
+    best is the highest mean of two evaluations in a row."""
+    rows = []
+    for level in runs[0].rows[-1]["by_level"]:
+        curves = [
+            [row["by_level"][level]["pass_rate"] for row in run.rows] for run in runs
+        ]
+        ends = [curve[-1] for curve in curves]
+        best = [
+            max((a + b) / 2 for a, b in zip(c, c[1:], strict=False)) for c in curves
+        ]
+        sunk = [max(b - end, 0.0) for b, end in zip(best, ends, strict=True)]
+        greedy = [run.rows[-1]["by_level"][level]["pass_rate_greedy"] for run in runs]
+        base = [curve[0] for curve in curves]
+        row = [level, f"{np.mean(base):.2f}", span(ends), span(greedy)]
+        rows.append([*row, ", ".join(f"{x:.2f}" for x in sunk)])
+    return scaling.table(
+        "level | base | after 800 steps | greedy | below its best, each seed", rows
+    )
 
 
 def draw(runs: dict[str, list[scaling.Result]], path: Path) -> None:
     """Levels 7 to 9 over all FLOPs spent, a line each seed."""
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for i, (name, group) in enumerate(runs.items()):
+    shown = [(name, group) for name, group in runs.items() if name != "long run"]
+    for i, (name, group) in enumerate(shown):
         for run in group:
             rates = [
                 np.mean([row["by_level"][n]["pass_rate"] for n in "789"])
