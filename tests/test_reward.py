@@ -15,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import torch
 
 import model
 import reward
@@ -232,18 +233,6 @@ def test_functions_by_hand():
     assert [found[name] for name in "XDI"] == ["bacj", "aabc", "bcda"]
     assert not any("UX" in task.generate(4, rng).data.names for _ in range(2000))
     assert all("UX" in task.shifted(4, rng).data.names for _ in range(200))
-
-
-def test_count_needs_a_search():
-    """Targets are positive, the last try of a thought hits, its sums are right."""
-    task, rng = ALL["count"], random.Random(25)
-    for _ in range(200):
-        problem = task.generate(3, rng)
-        thought, answer = task.think(problem, 0.0, rng)
-        assert task.accepts(problem, answer)
-        assert int(thought.split("=")[-1]) == problem.data.target > 0
-        for a, op, b, c in re.findall("([0-9]+)([+-])([0-9]+)=([0-9]+)", thought):
-            assert int(c) == int(a) + (int(b) if op == "+" else -int(b))
 
 
 def test_tool_by_hand():
@@ -650,3 +639,16 @@ def test_what_a_task_says_of_itself(task):
     for level in task.levels:
         assert 0 < of_level(task.chance, level) < of_level(task.ceiling, level) <= 1
     assert task.test_levels(reward.choose_levels(task, task.defaults["levels"]))
+
+
+def test_an_evaluation_by_level_by_hand():
+    """pass@2 of a problem with one right answer in two is 1; its pass rate a half."""
+    problems = [TASKS["chain"].generate(n, random.Random(0)) for n in (2, 2, 5)]
+    right = torch.tensor([[1.0, 0], [0, 0], [1, 1]])
+    found = reward.by_level(problems, right, right[:, 1:], right[:, :1])
+    assert [found[2][x] for x in ("pass_rate", "pass_rate_greedy")] == [0.25, 0.0]
+    assert (found[2]["pass_at"], found[2]["reasoned_at"]) == (
+        {1: 0.25, 2: 0.5},
+        {1: 0.5},
+    )
+    assert found[5]["pass_at"] == {1: 1.0, 2: 1.0} and list(found) == [2, 5]
