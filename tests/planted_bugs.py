@@ -30,6 +30,7 @@ TESTS = {
     "grpo.py": "test_grpo test_reinforce",
     "train.py": "test_reinforce test_reinforce_rewards test_train",
     "scaling.py": "test_scaling test_studies",
+    "docs/tasks/count.py": "test_reward",
 }
 Bug = tuple[str, str, str, str]  # file, what is wrong, old text, new text
 
@@ -112,7 +113,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as work:
         skip = shutil.ignore_patterns(".*", "__pycache__", "out", "*.png")
         folder = Path(shutil.copytree(ROOT, Path(work) / "copy", ignore=skip))
-        for file in [args.file] if args.file else TESTS if args.random else sources:
+        files = [*TESTS][:6] if args.random else sources
+        for file in [args.file] if args.file else files:
             drawn = [bug for bug in bugs if bug[0] == file]
             if args.random:
                 drawn = random_bugs(sources[file], file, args.random, args.seed)

@@ -1,8 +1,6 @@
 """Verifiers against programs that nobody here wrote; skipped where not installed.
 
-    pip install reasoning-gym networkx
-
-They see only legal answers: reasoning-gym's countdown verifier executes code.
+pip install reasoning-gym networkx
 """
 
 import random

@@ -191,10 +191,11 @@ def test_training_prompts_are_never_test_problems():
     assert {p.level for p in drawn} == {2, 3}
 
 
-def test_pretraining_stretches_positions(whole, tmp_path):
-    """Not a weight is the same without; sampling knows nothing of it."""
-    plain = train.train(tiny(tmp_path, stretch=0.0))
-    assert not same_weights(whole, plain)
+def test_pretraining_stretches_positions(whole, tmp_path, monkeypatch):
+    """The same demonstrations, but all in the first place: not the same weights."""
+    draw = reward.stretch
+    monkeypatch.setattr(reward, "stretch", lambda n, *x: draw(n, *x) and [0] * n)
+    assert not same_weights(whole, train.train(tiny(tmp_path)))
 
 
 def test_demonstrations_train_on_what_a_policy_writes():
