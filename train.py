@@ -751,11 +751,11 @@ def report(run: Run) -> None:
     for phase in PHASES:
         flops, tokens, seconds = (total[phase] for total in vars(run.ledger).values())
         print(f"{phase:12}{flops:10.2e}{tokens:12,}{seconds:10.1f}")
-    shown = run.cfg.shown_list[-1]
-    print(f"\nDemonstrations end at level {shown}. Half of the samples are right up to")
-    print(f"level {before['frontier']} in the base and {after['frontier']} after RL;")
-    change = f"{before['pass_rate']:.3f} before and {after['pass_rate']:.3f} after"
-    print(f"over all tested levels {change}.")
+    levels = f"{before['frontier']} in the base, {after['frontier']} after RL"
+    print(f"\nDemonstrations end at level {run.cfg.shown_list[-1]}.")
+    print(f"Deepest level with half of the samples right: {levels}.")
+    change = f"{before['pass_rate']:.3f} in the base, {after['pass_rate']:.3f} after RL"
+    print(f"Pass rate over all tested levels: {change}.")
     for first, count, sentence in run.alarms.values():
         print(f"WARNING: {sentence} (from step {first}, in {count} steps)")
     if run.rows and after["pass_rate"] <= before["high"]:
