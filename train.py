@@ -530,7 +530,8 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
     # most. Only levels drawn lately move: a passed one is drawn now and then.
     means = {n: np.mean(rates) for n, rates in run.relay.recent.items() if rates}
     stats["edge"] = max(run.relay.recent)
-    passed = [mean for level, mean in means.items() if level < stats["edge"]]
+    opened = stats["edge"] > max(cfg.first_levels)
+    passed = [mean for n, mean in means.items() if opened and n < stats["edge"]]
     stats["passed"] = float(min(passed, default=1.0))
     if cfg.kl_coef:
         stats["kl_base"] = (

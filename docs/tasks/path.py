@@ -31,7 +31,8 @@ class Path(Puzzle):
     grammar = re.compile(r"[A-Za-z]{2,26}")
     tested_from = 2  # 360 problems of level 1
     chance = {1: 1 / 3, 2: 1 / 3, 3: 1 / 4, 4: 1 / 4, 5: 1 / 5}  # a random arm
-    defaults = dict(levels="1-4", shown="1-2", steps=100)
+    defaults = dict(levels="1-4", shown="1-2", think_share=0.5, stretch=0.0)
+    defaults |= dict(steps=40, lr=1e-3)
     shapes = {1: (3, 2), 2: (3, 3), 3: (4, 3), 4: (4, 4), 5: (5, 5)}  # arms, length
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem:
@@ -47,8 +48,10 @@ class Path(Puzzle):
         return Problem(self, level, prompt, key, PathData(edges, match[2], match[3]))
 
     def generate(self, level: int, rng: Random) -> Problem:
+        """Of the fewest letters that do: a small model sees each more often."""
         arms, length = self.shapes[level]
-        names = rng.sample(string.ascii_lowercase, 1 + arms * length)
+        count = 1 + arms * length
+        names = rng.sample(string.ascii_lowercase[:count], count)
         start, edges, node = names[0], [], ""
         for i, name in enumerate(names[1:]):
             edges.append((start if i % length == 0 else node) + name)

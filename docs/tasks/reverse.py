@@ -24,9 +24,8 @@ class Reverse(Puzzle):
     tested_from = 3  # 26 * 26 words of two letters are learned by heart
     chance = {n: 26.0**-n for n in range(2, 8)}
     # Half of the teachers only shuffle the letters. RL has to find out who is right.
-    defaults = dict(
-        levels="3-5", think_share=0.5, weak=0.5, pretrain_steps=2500, steps=100
-    )
+    defaults = dict(levels="3-5", think_share=0.5, weak=0.5, pretrain_steps=2500)
+    defaults |= dict(steps=150, lr=1.5e-3)
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem:
         data = ReverseData(match[1])
