@@ -1058,8 +1058,8 @@ class Config:
 
     @property
     def first_levels(self) -> list[int]:
-        """The levels RL begins with: those shown, or if it has none, its first."""
-        shown = [level for level in self.level_list if level in self.shown_list]
+        """The levels RL begins with: up to the deepest shown, or its first."""
+        shown = [n for n in self.level_list if n <= self.shown_list[-1]]
         return shown or self.level_list[:1]
 
     @cached_property

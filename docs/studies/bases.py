@@ -22,10 +22,12 @@ def base_loss(cfg: Config) -> dict[str, float]:
     model.load_state_dict(state["base"])
     device = model.embed.weight.device
     for step in range(-(-1024 // cfg.pretrain_batch)):
-        tokens, mask, _ = demo_batch(cfg, 10**9 + step)
-        tokens, mask = tokens.to(device), mask.to(device)
+        columns, _ = demo_batch(cfg, 10**9 + step)
+        columns = {name: x.to(device) for name, x in columns.items()}
+        tokens, mask = columns["tokens"], columns["mask"]
         with torch.no_grad():
-            logp = token_logprobs(model(tokens), tokens)
+            logits = model(tokens, positions=columns["positions"])
+            logp = token_logprobs(logits, tokens)
         loss -= (logp * mask).sum().item()
         count += mask.sum().item()
     return {"base_loss": round(loss / count, 5)}
