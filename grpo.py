@@ -25,6 +25,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -358,7 +359,9 @@ RECIPES: dict[str, dict] = {
     ),
     # as in prime-rl
     "maxrl": dict(advantage="maxrl", loss="reinforce", aggregation="constant"),
-    "scalerl": dict(  # 2510.13786: its pipeline is 8 steps deep
+    # 2510.13786: its pipeline is 8 steps deep. It also retires prompts that are passed;
+    # here each problem is made fresh, and comes once.
+    "scalerl": dict(
         advantage="scalerl",
         loss="cispo",
         aggregation="prompt",
@@ -392,6 +395,67 @@ def check_choices(cfg: Config) -> None:
             "advantage maxrl divides by the mean reward, which a penalty on answers "
             "can turn negative; choose --truncated zero or mask and --kl k1_reward"
         )
+
+
+# --------------------------------------------------------------------------------------
+# Alarms: what is wrong with a run, by the rows of its log
+
+# Most alarms compare the last ten steps with the first ten.
+WINDOW = 10
+SENTENCES = {
+    "contrast": "no group had any contrast for 10 steps; at reward 0 no answer is "
+    "right (too hard, or the verifier is wrong), at 1 every one (too easy), between "
+    "them rewards depend on the prompt only, or is sampling still random?",
+    "identical": "all samples of every group are identical; entropy has collapsed, or "
+    "samples share their random numbers",
+    "gradient": "the gradient is exactly 0 although groups have contrast; everything "
+    "is masked or clipped, or the loss is cut off from the model",
+    "mismatch": "the ratio of the first update is off 1 by {mismatch:.2g}; sampler and "
+    "trainer differ in weights, mask, temperature or cache",
+    "skipped": "{skipped} updates had a gradient that was not finite and were left "
+    "out; lower the learning rate",
+    "entropy": "entropy fell below a twentieth of where it began while answers are "
+    "still wrong; lower --lr or raise --entropy-bonus",
+    "answer_tokens": "answers shrank below a half while they are still wrong; short "
+    "guesses beat long attempts of a weak base: pretrain longer",
+    "think_share": "half of the thoughts are gone; what is paid can be had without",
+    "truncated": "many answers run out of tokens, a tenth more than at first or all; "
+    "the policy writes no end, or its room is too short",
+    "gap": "what is paid grew by 0.1 more than what is right: the reward is hacked",
+    "passed": "a level that was passed has sunk below a half",
+}
+
+
+def alarms_ringing(rows: list[dict], lag: int = 0) -> dict[str, str]:
+    """What is wrong after the last of these rows of kind rl: {name: sentence}.
+
+    A stale sampler is meant to be off. A column that is not there rings nothing.
+    """
+    names = set(SENTENCES) | {"live_groups", "reward", "gold"}
+    last, recent, first = rows[-1], rows[-WINDOW:], rows[:WINDOW]
+    now, start = (
+        {n: np.mean([row[n] for row in part if n in row] or [np.nan]) for n in names}
+        for part in (recent, first)
+    )
+    full = len(rows) >= WINDOW
+    # A policy that is nearly always right may well be sure of itself and brief.
+    wrong = full and now["gold"] < 0.7
+    more = now["truncated"] - start["truncated"]
+    grown = (now["reward"] - now["gold"]) - (start["reward"] - start["gold"])
+    rings = {
+        "contrast": full and now["live_groups"] == 0,
+        "identical": full and now["identical"] == 1,
+        "gradient": last["grad_norm"] == 0 and last["live_groups"] > 0,
+        "mismatch": last["mismatch"] > 1e-3 and not lag,
+        "skipped": last["skipped"] > 0,
+        "entropy": wrong and now["entropy"] < start["entropy"] / 20,
+        "answer_tokens": wrong and now["answer_tokens"] < start["answer_tokens"] / 2,
+        "think_share": full and now["think_share"] < start["think_share"] / 2,
+        "truncated": last["truncated"] == 1 or full and more > 0.1,
+        "gap": full and grown > 0.1,
+        "passed": full and now["passed"] < 0.5,
+    }
+    return {name: SENTENCES[name].format(**last) for name in rings if rings[name]}
 
 
 # A policy whose every answer can be counted: it stops after 1, 2, 3 tokens or is cut.

@@ -328,42 +328,27 @@ def with_weights(model: GPT, weights: dict[str, Tensor]) -> Iterator[None]:
 
 
 # ---- second evening ------------------------------------------------------------------
-# What a token costs: FLOPs of matmuls only, a multiply-add counting two; N is the
-# number of parameters that multiply every token, d = H * D the width of attention.
+# What a token costs, and the ledger of a run
+
+BACKWARD = 2  # costs two forwards
 
 
-def matmul_params(config: GPTConfig) -> int:
-    """N: parameters that multiply each token; the embedding's count as the head's."""
+def forward_flops(config: GPTConfig, end: int, start: int = 0) -> int:
+    """FLOPs of matmuls over tokens start .. end - 1 of a sequence, a multiply-add
+    counting two: scored all at once, or decoded one by one from a cache.
+
+        2 N + 4 d L t     for a token that attends to t tokens, itself included
+
+    N are the parameters that multiply each token (the embedding's count as the head's),
+    d = H * D is the width of attention. No token attends to a later one.
+    """
     c = config
-    attn = c.dim * c.head_dim * (2 * c.heads + 2 * c.kv_heads)
-    return c.layers * (attn + 3 * c.dim * c.hidden) + c.vocab_size * c.dim
+    width = c.heads * c.head_dim
+    attn = 2 * c.dim * (width + c.kv_heads * c.head_dim)
+    params = c.layers * (attn + 3 * c.dim * c.hidden) + c.vocab_size * c.dim
+    pairs = (end * (end + 1) - start * (start + 1)) // 2
+    return 2 * params * (end - start) + 4 * width * c.layers * pairs
 
-
-def attention_flops(config: GPTConfig, keys: int) -> int:
-    """Scores and weighted values over `keys` (query, key) pairs: 4 d L each."""
-    return 4 * config.heads * config.head_dim * config.layers * keys
-
-
-def prefill_flops(config: GPTConfig, tokens: int) -> int:
-    """Prefill or scoring of one sequence: 2 N T + 4 d L T (T + 1) / 2."""
-    pairs = tokens * (tokens + 1) // 2  # causal: no token attends to a later one
-    return 2 * matmul_params(config) * tokens + attention_flops(config, pairs)
-
-
-def decode_flops(config: GPTConfig, context: int, tokens: int = 1) -> int:
-    """`tokens` new tokens: 2 N + 4 d L t for one that attends to t tokens; the first
-    attends to `context` of them, itself included."""
-    pairs = tokens * context + tokens * (tokens - 1) // 2
-    return 2 * matmul_params(config) * tokens + attention_flops(config, pairs)
-
-
-def train_flops(config: GPTConfig, tokens: int) -> int:
-    """Forward and backward over one sequence: backward costs two forwards."""
-    return 3 * prefill_flops(config, tokens)
-
-
-# --------------------------------------------------------------------------------------
-# The ledger: what every phase of a run cost
 
 PHASES = ("pretrain", "prefill", "decode", "reward", "logprob", "update", "evaluation")
 RL_PHASES = PHASES[1:-1]
@@ -394,8 +379,8 @@ class Ledger:
         self, phase: str, config: GPTConfig, lengths: list[int], train: bool = False
     ) -> None:
         """Charge one pass over sequences, forwards only or with its gradient."""
-        cost = train_flops if train else prefill_flops
-        self.flops[phase] += sum(cost(config, n) for n in lengths)
+        passes = 1 + BACKWARD * train
+        self.flops[phase] += passes * sum(forward_flops(config, n) for n in lengths)
         self.tokens[phase] += sum(lengths)
 
     def charge_rollout(
@@ -406,7 +391,8 @@ class Ledger:
         self.charge(phase or "prefill", config, prompts)
         self.seconds[phase or "prefill"] += batch.prefill_seconds
         for start, end in zip(batch.prompt_lengths, batch.lengths, strict=True):
-            self.flops[phase or "decode"] += decode_flops(config, start, end - start)
+            # The first token is chosen while the prompt's last is fed, and so on.
+            self.flops[phase or "decode"] += forward_flops(config, end - 1, start - 1)
             self.tokens[phase or "decode"] += end - start
 
     def totals(self) -> dict[str, float]:
@@ -422,8 +408,8 @@ def main() -> None:
     """Print the size of the default model, and what its tokens cost."""
     config = GPTConfig()
     print(f"{sum(p.numel() for p in GPT(config).parameters()):,} parameters")
-    print(f"{prefill_flops(config, 64):.1e} FLOPs to score 64 tokens")
-    print(f"{decode_flops(config, 65):.1e} FLOPs to write one more")
+    print(f"{forward_flops(config, 64):.1e} FLOPs to score 64 tokens")
+    print(f"{forward_flops(config, 65, 64):.1e} FLOPs to write one more")
 
 
 if __name__ == "__main__":

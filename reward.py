@@ -8,8 +8,9 @@ opens an environment for each answer; a puzzle is an environment of one turn.
     verdict = env.score()                    1.0 if solved, else 0.0
     paid = rewards("gold", ...)              the verdicts, or something less true
 
-    chain, add, knight       puzzles: [thought]answer\\n, the thought may be missing
-    tool, grid, guess        several turns: a calculator that fails, a map, a game
+    chain, add               puzzles: [thought]answer\\n, the thought may be missing
+    tool, guess              several turns: a calculator that fails, a game
+    knight, grid, ...        files in docs/tasks
 
 Every verifier is total: any string gives 0 or 1, and nothing that the policy wrote is
 evaluated. Form earns nothing: that is what a weak policy would learn first.
@@ -40,7 +41,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model import GPT, PAD, GPTConfig, by_length, encode, prefill_flops, train_flops
+from model import BACKWARD, GPT, PAD, GPTConfig, by_length, encode, forward_flops
 
 if TYPE_CHECKING:  # train.py imports this file
     from train import Config
@@ -130,7 +131,7 @@ class Task:
     levels: list[int]  # all difficulties there are
     form: re.Pattern[str]  # what a prompt looks like
     hidden = False  # the answer is not in the prompt: nothing to memorise, no splits
-    tested_from = 1  # lowest level of 10,000 problems: fewer are learned by heart
+    tested_from = 1  # lowest level with problems enough to be tested, not memorised
     chance: float | dict[int, float]  # pass rate of the best that ignores the problem
     ceiling: float | dict[int, float] = 1.0  # pass rate of the best possible policy
     defaults: dict[str, object] = {}  # fields of train.Config that it sets differently
@@ -194,6 +195,7 @@ class Puzzle(Task):
     """
 
     completion = re.compile(r"(?:\[([^\[\]]*)\])?([^\[\]\n]+)\n")
+    signs = ""  # characters, as a pattern, that only help to find the place
     grammar: re.Pattern[str]  # what an answer may look like, ASCII only
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
@@ -218,13 +220,11 @@ class Puzzle(Task):
         return match[2] if match and self.grammar.fullmatch(match[2]) else None
 
     def reasoned(self, problem: Problem, completion: str) -> bool:
-        """Is it right, and so is every step written? A lucky guess is not."""
-        return completion == self.flawless(problem)
-
-    def flawless(self, problem: Problem) -> str:
-        """The completion of a demonstrator who thinks and makes no mistake."""
+        """Is it right, and so is every step written? A lucky guess is not. What only
+        helps to find the place does not count: RL is not paid for it and lets it go."""
         thought, answer = self.think(problem, 0.0, Random(0))
-        return f"[{thought}]{answer}\n"
+        flawless = f"[{thought}]{answer}\n"
+        return re.sub(self.signs, "", completion) == re.sub(self.signs, "", flawless)
 
     def accepts(self, problem: Problem, answer: str) -> bool:
         """Is an answer of legal form right? Override it if several are."""
@@ -248,6 +248,7 @@ class Chain(Puzzle):
     name = "chain"
     levels = list(range(1, 27))
     form = re.compile(r"C([0-9](?:[a-z][+-][0-9]){1,26}):")
+    signs = "[a-z]"
     grammar = re.compile(r"[0-9]")
     chance = 0.1
     defaults = dict(levels="1-9", shown="1-4")
@@ -278,13 +279,6 @@ class Chain(Puzzle):
             value = result
         return ";".join(thought), str(value)
 
-    def reasoned(self, problem: Problem, completion: str) -> bool:
-        """Letters do not count: they help to find the place, and RL lets them go."""
-        ours, theirs = (
-            re.sub("[a-z]", "", text) for text in (completion, self.flawless(problem))
-        )
-        return ours == theirs
-
     def guess(self, problem: Problem, rng: Random) -> str:
         return str(rng.randrange(10))
 
@@ -305,9 +299,10 @@ class Relay:
     """
 
     RECENT = 20  # groups of a level that are remembered
-    PASSED = 0.75  # their mean at which the next level opens
+    PASSED = 0.75  # pass rate at which the next level opens
 
     levels: list[int] = field(default_factory=list)  # that may open, the easiest first
+    mark: float = PASSED  # the same as a mean reward: what a noisy verifier makes of it
     recent: dict[int, list[float]] = field(default_factory=dict)  # of open levels
 
     def draw(self, rng: Random) -> int:
@@ -324,7 +319,7 @@ class Relay:
             self.recent[level] = kept[-self.RECENT :]
         edge = max(self.recent)
         seen, deeper = self.recent[edge], [n for n in self.levels if n > edge]
-        if deeper and len(seen) == self.RECENT and np.mean(seen) >= self.PASSED:
+        if deeper and len(seen) == self.RECENT and np.mean(seen) >= self.mark:
             self.recent[deeper[0]] = []
 
 
@@ -357,9 +352,9 @@ def rewards(
 # ---- second evening ------------------------------------------------------------------
 
 
-def choose_levels(task: Task, text: str) -> list[int]:
+def choose_levels(task: Task, text: str, tested: bool = True) -> list[int]:
     """The levels that a text such as 1-6 or 2,4 names, all for "". ValueError if there
-    is no such level, or not enough problems for a split or a test."""
+    is no such level, or not enough problems for a split or, if `tested`, a test."""
     everything, levels = f"{task.levels[0]}-{task.levels[-1]}", set()
     for part in (text or everything).split(","):
         match = re.fullmatch("([0-9]+)(?:-([0-9]+))?", part)
@@ -368,12 +363,20 @@ def choose_levels(task: Task, text: str) -> list[int]:
         for level in range(int(match[1]), int(match[2] or match[1]) + 1):
             if level not in task.levels:
                 raise ValueError(f"{task.name} has levels {everything}, not {level}")
-            for split in SPLITS:
-                task.draw(level, split, Random(0))
+            check_level(task, level)
             levels.add(level)
-    if not task.test_levels(sorted(levels)):
+    if tested and not task.test_levels(sorted(levels)):
         raise ValueError(f"too few problems in levels {text} to test; add a harder one")
     return sorted(levels)
+
+
+@functools.cache
+def check_level(task: Task, level: int) -> None:
+    """ValueError if some split has no problem of a level."""
+    for split in SPLITS:
+        made = task.draw(level, split, Random(0)).level
+        if made != level:
+            raise ValueError(f"{task.name} makes a level {made} if asked for {level}")
 
 
 def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
@@ -412,9 +415,9 @@ def expected_flops(cfg: Config) -> tuple[float, float]:
     demos = cfg.pretrain_steps * cfg.pretrain_batch
     answers = cfg.steps * cfg.prompts_per_step * cfg.group_size
     looks = cfg.eval_problems * (cfg.eval_samples * (cfg.evals + 8) + cfg.evals)
-    after = answers * train_flops(config, tried)
-    after += (answers + looks) * prefill_flops(config, tried)
-    return demos * train_flops(config, shown), after
+    passes = answers * (2 + BACKWARD) + looks  # an answer is written, then trained on
+    pretraining = demos * (1 + BACKWARD) * forward_flops(config, shown)
+    return pretraining, passes * forward_flops(config, tried)
 
 
 def test_set(cfg: Config) -> list[Problem]:
@@ -594,8 +597,8 @@ def fit_judge(judge: GPT, data: Labelled, key: tuple, steps: int) -> tuple:
                 kept = {name: w.clone() for name, w in judge.state_dict().items()}
     judge.load_state_dict(kept)
     scored = [*choose] * math.ceil(steps / 25) + [*report]
-    flops = sum(train_flops(judge.config, data.lengths[i]) for i in trained)
-    flops += sum(prefill_flops(judge.config, data.lengths[i]) for i in scored)
+    passes = trained * (1 + BACKWARD) + scored
+    flops = sum(forward_flops(judge.config, data.lengths[i]) for i in passes)
     tokens = sum(data.lengths[i] for i in trained + scored)
     return auc_of_rows(judge, data, report), flops, tokens
 
@@ -607,16 +610,12 @@ def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
 
 
 # --------------------------------------------------------------------------------------
-# The other tasks: a game, sums, deduction, a calculator that fails, a map
+# The other tasks: a game, sums, a calculator that fails
 
 GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
 AddData = namedtuple("AddData", "a b places")  # 588, 466, "beh"
-KnightData = namedtuple("KnightData", "names claims")  # 'ABC', ('B-', 'C=A', 'A+&B-')
 ToolData = namedtuple("ToolData", "calls value failure")  # ('c12+7\n',), 19, 0.4
-GridData = namedtuple("GridData", "size start key door walls turns slip")
 CALCULATOR = {"+": add, "-": sub, "*": mul}
-MOVES = {"u": (-1, 0), "d": (1, 0), "l": (0, -1), "r": (0, 1)}
-Cell = tuple[int, int]  # row, column
 
 
 def record(env: Env, act: Callable[[str], str]) -> Demo:
@@ -726,6 +725,7 @@ class Add(Puzzle):
     levels = [1, 2, 3, 4, 5, 6, 7, 8]
     form = re.compile(r"A((?:[a-k][0-9]){1,9})\+((?:[p-z][0-9]){1,9}):")
     grammar = re.compile(r"0|[1-9][0-9]*")
+    signs = "[a-z]"
     tested_from = 3  # 4,095 problems of two digits
     # The likeliest sum, 10^n - 1 + 10^(n-1), splits in as many ways as there are
     # numbers.
@@ -780,106 +780,6 @@ class Add(Puzzle):
 
     def guess(self, problem: Problem, rng: Random) -> str:
         return str(rng.randrange(2 * 10**problem.level))
-
-
-class Knight(Puzzle):
-    """Knights always tell the truth, knaves never; the level is the number of persons.
-
-        KA>B-;B>C=A;C>A+&B-:[A+(B-)B-(C=A+)C-(A++&B--)!A-(B-)...C-(A-+&B+-)]A-B+C-
-
-    A says B is a knave (-); B says C and A are of a kind ('~': they are not). Each
-    speaks of the next, which leaves two worlds; the last joins two claims by & or |, or
-    compares two persons, and rules one out. A thought tries A+ and, after '!', a
-    contradiction, A-; it restates claims with what is known of the persons in them.
-    """
-
-    name = "knight"
-    levels = [3, 4, 5, 6, 7, 8]
-    claim = "(?:[A-Z][+-]|[A-Z][=~][A-Z]|[A-Z][+-][&|][A-Z][+-])"
-    form = re.compile(f"K((?:[A-Z]>{claim};){{1,8}}[A-Z]>{claim}):")
-    grammar = re.compile(r"(?:[A-Z][+-]){2,10}")
-    tested_from = 5
-    chance = {n: 0.5**n for n in range(3, 9)}
-    defaults = dict(levels="4-7", shown="4-5", think_share=0.4, weak=0.4)
-    # With names at random and stretched positions 6,000 steps did not teach the base.
-    defaults |= dict(pretrain_steps=6000, stretch=0.0, steps=60, lr=1e-3)
-
-    def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
-        """None for an unknown person, or one who speaks twice."""
-        parts = match[1].split(";")
-        names = "".join(part[0] for part in parts)
-        if sorted(set(filter(str.isupper, match[1]))) != sorted(names):
-            return None
-        # Renamed in the order of speaking: other names are no other problem.
-        table = str.maketrans(names, string.ascii_uppercase[: len(names)])
-        data = KnightData(names, tuple(part[2:] for part in parts))
-        key = f"knight {match[1].translate(table)}"
-        return Problem(self, len(names), prompt, key, data)
-
-    def generate(self, level: int, rng: Random) -> Problem:
-        """Statements at random until exactly one of the two worlds is left."""
-        names = string.ascii_uppercase[:level]
-        while True:
-            text = "K"
-            for i, who in enumerate(names[:-1]):
-                # Only the next person, or compared with one of those before.
-                other = rng.choice(names[: i + 1])
-                claim = rng.choice("+-") if other == who else rng.choice("=~") + other
-                text += f"{who}>{names[i + 1]}{claim};"
-            x, y = sorted(rng.sample(names[:-1], 2))
-            op = rng.choice("&&&&||||=~")
-            if op in "&|":
-                x += rng.choice("+-")
-                y += rng.choice("+-")
-            problem = self.read(f"{text}{names[-1]}>{x}{op}{y}:")
-            agree = [self.follow(problem, first, 0.0, Random(0))[2] for first in "+-"]
-            if sum(agree) == 1:
-                return problem
-
-    def follow(self, problem: Problem, first: str, noise: float, rng: Random) -> tuple:
-        """What follows if the first speaker is `first`: (thought, nature of each name,
-        does the last claim agree?)."""
-        names, claims = problem.data
-        world = {names[0]: first}
-        text = names[0] + first
-        for who, claim, after in zip(names, claims, names[1:], strict=False):
-            text += f"({''.join(c + world.get(c, '') for c in claim)})"
-            world[after] = "+"
-            if self.holds(claim, world) != (world[who] == "+"):
-                world[after] = "-"
-            if rng.random() < noise:
-                world[after] = rng.choice("+-")
-            text += after + world[after]
-        agrees = self.holds(claims[-1], world) == (world[names[-1]] == "+")
-        text += f"({''.join(c + world.get(c, '') for c in claims[-1])})"
-        return text, world, agrees
-
-    def holds(self, claim: str, world: dict[str, str]) -> bool:
-        """Is a claim true in a world, which maps each name to + or -?"""
-        if claim[1] in "=~":
-            return (world[claim[0]] == world[claim[2]]) == (claim[1] == "=")
-        true = [world[claim[i]] == claim[i + 1] for i in range(0, len(claim), 3)]
-        return any(true) if "|" in claim else all(true)
-
-    def accepts(self, problem: Problem, answer: str) -> bool:
-        """Does every knight of the answer tell the truth, and no knave?"""
-        names, claims = problem.data
-        if answer[::2] != names:
-            return False
-        world = dict(zip(names, answer[1::2], strict=True))
-        pairs = zip(names, claims, strict=True)
-        return all((world[who] == "+") == self.holds(c, world) for who, c in pairs)
-
-    def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
-        """Assume the first is a knight; on a contradiction start over with a knave."""
-        text, world, agrees = self.follow(problem, "+", noise, rng)
-        if not agrees:
-            again, world, _ = self.follow(problem, "-", noise, rng)
-            text += "!" + again
-        return text, "".join(who + world[who] for who in problem.data.names)
-
-    def guess(self, problem: Problem, rng: Random) -> str:
-        return "".join(who + rng.choice("+-") for who in problem.data.names)
 
 
 class ToolEnv(Env):
@@ -973,144 +873,26 @@ class Tool(Task):
         return record(env, act)
 
 
-class GridEnv(Env):
-    """One move a turn; it says where the policy stands, and k once it has the key."""
-
-    turn_tokens = 1
-
-    def __init__(self, problem: Problem, seed: int | str) -> None:
-        super().__init__(problem, seed)
-        self.cell = problem.data.start
-        self.has_key = False
-
-    def step(self, action: str) -> tuple[str, bool]:
-        """A move may slip. What is no move goes nowhere."""
-        data = self.problem.data
-        self.turns += 1
-        self.invalid += action not in MOVES
-        if action in MOVES and self.rng.random() < data.slip:
-            other = self.rng.choice("udlr")
-            self.failed |= other != action
-            action = other
-        self.cell = self.problem.task.move(data, self.cell, action)
-        self.has_key |= self.cell == data.key
-        self.solved = self.has_key and self.cell == data.door
-        if self.solved or self.turns == data.turns:
-            return "", True
-        return f"{{{self.cell[0]}{self.cell[1]}{'k' * self.has_key}}}", False
+# These by name. So are the files of docs/tasks, which are read when they are asked for.
+TASKS = {t.name: t for t in (Chain(), Add(), Tool(), Guess())}
+FOLDER = Path(__file__).parent / "docs" / "tasks"
 
 
-class Grid(Task):
-    """Fetch the key, then reach the door; the level is the size of the map.
-
-        M4@23k12d02#33#01:u{13}l{12k}l{11k}u{11k}...      row and column of everything
-
-    '#' are walls; a move into one or off the map is wasted. There are four turns more
-    than on a shortest way. If moves slip (only in tests) a plan made at first fails.
-    """
-
-    name = "grid"
-    levels = [3, 4, 5, 6]
-    form = re.compile(r"M([3-6])@([0-5]{2})k([0-5]{2})d([0-5]{2})((?:#[0-5]{2}){1,4}):")
-    tested_from = 4
-    chance = {3: 0.09, 4: 0.035, 5: 0.013, 6: 0.01}  # a random walk, on 600 maps each
-    defaults = dict(levels="3-6", shown="3-4", noise=0.5, lr=1e-3)
-    defaults |= dict(pretrain_steps=3000, steps=60)
-    env_class = GridEnv
-
-    def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
-        """None for a cell off the map or used twice, and if there is no way to key and
-        door, or a longer one than any training shows."""
-        size = int(match[1])
-        cells = [(int(a), int(b)) for a, b in re.findall("([0-9])([0-9])", prompt[2:])]
-        start, key, door, *walls = cells
-        data = GridData(size, start, key, door, tuple(walls), 0, 0.0)
-        way = self.distances(data, key).get(start, 99)
-        way += self.distances(data, door).get(key, 99)
-        twice = len(set(cells)) < len(cells)
-        if twice or max(map(max, cells)) >= size or way > 4 * (size - 1):
-            return None
-        data = data._replace(turns=way + 4)
-        return Problem(self, size, prompt, self.canonical(size, cells), data)
-
-    def move(self, data: GridData, cell: Cell, name: str) -> Cell:
-        """Where a move leads; into a wall or off the map it goes nowhere."""
-        down, right = MOVES.get(name, (0, 0))
-        row, column = cell[0] + down, cell[1] + right
-        inside = 0 <= row < data.size and 0 <= column < data.size
-        return (row, column) if inside and (row, column) not in data.walls else cell
-
-    def distances(self, data: GridData, goal: Cell) -> dict[Cell, int]:
-        """Steps to `goal` from every cell that reaches it, by breadth-first search."""
-        found, edge = {goal: 0}, [goal]
-        for cell in edge:
-            for name in MOVES:
-                after = self.move(data, cell, name)
-                if after not in found:
-                    found[after] = found[cell] + 1
-                    edge.append(after)
-        return found
-
-    def canonical(self, size: int, cells: list[Cell]) -> str:
-        """The least of the map's eight mirror images and turns."""
-        forms = []
-        for _ in range(2):
-            cells = [(column, row) for row, column in cells]
-            for _ in range(4):
-                cells = [(column, size - 1 - row) for row, column in cells]
-                forms.append(f"{cells[:3]}{sorted(cells[3:])}")
-        return f"grid {size} {min(forms)}"
-
-    def generate(self, level: int, rng: Random) -> Problem:
-        """Random maps with level - 2 walls, until one makes a problem."""
-        marks = "@kd" + "#" * (level - 2)
-        problem = None
-        while problem is None:
-            places = rng.sample(range(level * level), len(marks))
-            cells = [f"{place // level}{place % level}" for place in places]
-            prompt = f"M{level}{''.join(map(add, marks, cells))}:"
-            problem = self.parse(prompt, self.form.fullmatch(prompt))
-        return problem
-
-    def shifted(self, level: int, rng: Random) -> Problem:
-        """One move in five goes in a random direction."""
-        return self.slippery(self.generate(level, rng), 0.2)
-
-    def slippery(self, problem: Problem, slip: float) -> Problem:
-        return replace(problem, data=problem.data._replace(slip=slip))
-
-    def longest(self, level: int) -> tuple[int, int]:
-        """Long ways are rare: all turns that `parse` allows, of six tokens each."""
-        return super().longest(level)[0], 6 * (4 * (level - 1) + 4) - 5
-
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
-        """A shortest way with a share `noise` of random moves; weak: only such."""
-        data = problem.data
-        ways = [self.distances(data, goal) for goal in (data.key, data.door)]
-        env = self.env(problem, rng.getrandbits(32))
-        noise = 1.0 if rng.random() < corpus.weak else corpus.noise
-
-        def act(said: str) -> str:
-            if rng.random() < noise:
-                return rng.choice("udlr")
-            left = ways[env.has_key]  # steps to the key, then to the door
-            return min(MOVES, key=lambda name: left[self.move(data, env.cell, name)])
-
-        return record(env, act)
-
-
-TASKS = {t.name: t for t in (Chain(), Add(), Knight(), Tool(), Grid(), Guess())}
-
-
-@functools.cache
 def find_task(name: str) -> Task:
     """The task of a name, or that of a file, whose code is run. ValueError if none."""
     if name in TASKS:
         return TASKS[name]
-    path = Path(name)
+    path = FOLDER / f"{name}.py" if name.isidentifier() else Path(name)
     if path.suffix != ".py" or not path.is_file():
-        choices = ", ".join([*TASKS, "or a path ending in .py"])
+        others = sorted({file.stem for file in FOLDER.glob("*.py")} - {"tasks"})
+        choices = ", ".join([*TASKS, *others, "or a path ending in .py"])
         raise ValueError(f"no task {name!r}; choose from {choices}")
+    return load_task(path.resolve())
+
+
+@functools.cache
+def load_task(path: Path) -> Task:
+    """The task that a file defines; its code is run once. ValueError if not one."""
     spec = importlib.util.spec_from_file_location(f"task_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look their module up
@@ -1118,7 +900,7 @@ def find_task(name: str) -> Task:
     classes = [value for value in vars(module).values() if isinstance(value, type)]
     own = [c for c in classes if issubclass(c, Task) and c.__module__ == spec.name]
     if len(own) != 1:
-        raise ValueError(f"{name} defines {len(own)} tasks; it must define one")
+        raise ValueError(f"{path} defines {len(own)} tasks; it must define one")
     return own[0]()
 
 

@@ -844,7 +844,8 @@ def base_of(cfg: Config, folder: Path) -> Config:
     """The base of a run, one for all seeds; named by what differs from the defaults."""
     given = {name: getattr(cfg, name) for name in BASE_FIELDS}
     given |= {"seed": 0, "steps": 0, "eval_problems": cfg.eval_problems}
-    changed = [f"{n}-{v}" for n, v in given.items() if v != getattr(Config(), n)]
+    usual = vars(Config())
+    changed = [f"{n}-{v}" for n, v in given.items() if v != usual[n]]
     return make_config(**given, out=str(folder / to_file_name("-".join(changed))))
 
 

@@ -58,7 +58,7 @@ MICRO_BATCH = 64  # sequences in one forward pass of an update
 RM_STEPS = 150  # optimizer steps of a learned reward
 BAR: dict = dict(unit="step", dynamic_ncols=True, mininterval=0.5, file=sys.stderr)
 HEADER = (
-    "  step   RL FLOPs   pass rate   (95 % interval)   greedy   tokens  thoughts  level"
+    "  step  RL FLOPs  pass rate   (95 % interval)   greedy  tokens  thoughts  frontier"
 )
 
 
@@ -73,7 +73,9 @@ def train(cfg: Config) -> Run:
         begin_rl(run)
         save(run)
     if not run.relay.recent:
-        print(f"\nreinforcement learning, {cfg.steps} steps\n{HEADER}")
+        levels = ", ".join(map(str, cfg.first_levels))
+        print(f"\nreinforcement learning, {cfg.steps} steps, first on levels {levels}")
+        print(HEADER)
         run.relay.recent = {level: [] for level in cfg.first_levels}
         if cfg.reward == "learned":
             fit_reward(run)
@@ -196,7 +198,7 @@ def pretrain(run: Run, stop: Stop) -> None:
             run.ledger.charge("pretrain", model.config, lengths, train=True)
         run.step += 1
         bar.update()
-        if run.step == 50:
+        if run.step == 50 and minutes(run) >= 1:
             tqdm.write(f"about {minutes(run):.0f} minutes in all on this machine")
         if run.step % 100 == 0 or run.step == cfg.pretrain_steps:
             bar.set_postfix_str(f"loss {loss:.3f}")
@@ -471,10 +473,10 @@ def evaluate(run: Run, samples: int) -> None:
         file.write(f"step {run.step}\n{show_samples(batch, right)}")
     thoughts = f"{row['think_share']:.2f}" if "think_share" in row else "-"
     tqdm.write(
-        f"{run.step:6d}   {run.ledger.totals()['rl_flops']:8.1e}   "
+        f"{run.step:6d}  {run.ledger.totals()['rl_flops']:8.1e}  "
         f"{row['pass_rate']:9.3f}   ({low:.3f} to {high:.3f})   "
-        f"{row['pass_rate_greedy']:6.3f}   {row['answer_tokens']:6.1f}  "
-        f"{thoughts:>8}  {row['frontier']:5d}"
+        f"{row['pass_rate_greedy']:6.3f}  {row['answer_tokens']:6.1f}  "
+        f"{thoughts:>8}  {row['frontier']:8d}"
     )
 
 
@@ -585,7 +587,7 @@ def fit_reward(run: Run) -> None:
     with run.ledger.timed("reward"):
         for p in range(-(-cfg.rm_answers // 16)):
             rng = random.Random(f"{cfg.seed} label {run.step} {p}")
-            level = rng.choice(cfg.level_list)
+            level = rng.choice(cfg.first_levels)
             problems.append(task.draw(level, "label", rng))
         batch = rollout(run.model, problems, 16, cfg.max_new, key, run.buffers)
         run.ledger.charge_rollout(run.model.config, batch, 16, "reward")
@@ -604,72 +606,15 @@ def fit_reward(run: Run) -> None:
 
 
 # --------------------------------------------------------------------------------------
-# Alarms: what is wrong, said when it first shows and again at the end
-
-# Most alarms compare the last ten steps with the first ten.
-WINDOW = 10
-SENTENCES = {
-    "contrast": "no group had any contrast for 10 steps; at reward 0 no answer is "
-    "right (too hard, or the verifier is wrong), at 1 every one (too easy), between "
-    "them rewards depend on the prompt only, or is sampling still random?",
-    "identical": "all samples of every group are identical; entropy has collapsed, or "
-    "samples share their random numbers",
-    "gradient": "the gradient is exactly 0 although groups have contrast; everything "
-    "is masked or clipped, or the loss is cut off from the model",
-    "mismatch": "the ratio of the first update is off 1 by {mismatch:.2g}; sampler and "
-    "trainer differ in weights, mask, temperature or cache",
-    "skipped": "{skipped} updates had a gradient that was not finite and were left "
-    "out; lower the learning rate",
-    "entropy": "entropy fell below a twentieth of where it began while answers are "
-    "still wrong; lower --lr or raise --entropy-bonus",
-    "answer_tokens": "answers shrank below a half while they are still wrong; short "
-    "guesses beat long attempts of a weak base: pretrain longer",
-    "think_share": "half of the thoughts are gone; what is paid can be had without",
-    "truncated": "many answers run out of tokens, a tenth more than at first or all; "
-    "the policy writes no end, or its room is too short",
-    "gap": "what is paid grew by 0.1 more than what is right: the reward is hacked",
-    "passed": "a level that was passed has sunk below a half",
-}
-
-
-def alarms_ringing(rows: list[dict], lag: int = 0) -> dict[str, str]:
-    """What is wrong after the last of these rows of kind rl: {name: sentence}.
-
-    A stale sampler is meant to be off. A column that is not there rings nothing.
-    """
-    names = set(SENTENCES) | {"live_groups", "reward", "gold"}
-    last, recent, first = rows[-1], rows[-WINDOW:], rows[:WINDOW]
-    now, start = (
-        {n: np.mean([row[n] for row in part if n in row] or [np.nan]) for n in names}
-        for part in (recent, first)
-    )
-    full = len(rows) >= WINDOW
-    # A policy that is nearly always right may well be sure of itself and brief.
-    wrong = full and now["gold"] < 0.7
-    more = now["truncated"] - start["truncated"]
-    grown = (now["reward"] - now["gold"]) - (start["reward"] - start["gold"])
-    rings = {
-        "contrast": full and now["live_groups"] == 0,
-        "identical": full and now["identical"] == 1,
-        "gradient": last["grad_norm"] == 0 and last["live_groups"] > 0,
-        "mismatch": last["mismatch"] > 1e-3 and not lag,
-        "skipped": last["skipped"] > 0,
-        "entropy": wrong and now["entropy"] < start["entropy"] / 20,
-        "answer_tokens": wrong and now["answer_tokens"] < start["answer_tokens"] / 2,
-        "think_share": full and now["think_share"] < start["think_share"] / 2,
-        "truncated": last["truncated"] == 1 or full and more > 0.1,
-        "gap": full and grown > 0.1,
-        "passed": full and now["passed"] < 0.5,
-    }
-    return {name: SENTENCES[name].format(**last) for name in rings if rings[name]}
+# What a reader sees: alarms, a figure, a report
 
 
 def speak_up(run: Run) -> None:
     """Say when a level opens; note what is wrong, and say it when it first shows."""
-    edges = [row["edge"] for row in run.rows[-2:]]
-    if edges[0] < edges[-1]:
+    edges = [max(run.cfg.first_levels), *(row["edge"] for row in run.rows)][-2:]
+    if edges[0] < edges[1]:
         tqdm.write(f"step {run.step}: level {edges[0]} is passed, {edges[1]} opens")
-    for name, sentence in alarms_ringing(run.rows, run.cfg.lag).items():
+    for name, sentence in grpo.alarms_ringing(run.rows, run.cfg.lag).items():
         first, count, _ = run.alarms.get(name, (run.step, 0, ""))
         run.alarms[name] = (first, count + 1, sentence)
         if not count:
@@ -739,13 +684,17 @@ def report(run: Run) -> None:
         if name in before or name in after:
             print(f"{name:26}{cells[0]:>10}{cells[-1]:>10}")
     most = max(after["pass_at"], key=int)
-    columns = ["sampled", "greedy", f"pass@{most}", "of it reasoned"]
-    print("\nlevel" + "".join(f"{name:>16}" for name in columns))
+    columns = {"sampled": "pass_rate", "greedy": "pass_rate_greedy"}
+    columns |= {f"pass@{most}": "pass_at"}
+    if isinstance(find_task(run.cfg.task), reward.Puzzle):
+        columns[f"reasoned pass@{most}"] = "reasoned_at"
+    print("\nlevel" + "".join(f"{name:>18}" for name in columns))
     for level, old in before["by_level"].items():
         new, line = after["by_level"][level], f"{level:>5}"
-        for key in ("pass_rate", "pass_rate_greedy", "pass_at", "reasoned_at"):
-            rates = [x[key][most] if "at" in key[-2:] else x[key] for x in (old, new)]
-            line += f"{rates[0]:8.2f} to {rates[1]:.2f}"
+        for key in columns.values():
+            at = key.endswith("_at")
+            rates = [row[key][most] if at else row[key] for row in (old, new)]
+            line += f"{rates[0]:10.2f} to {rates[1]:.2f}"
         print(line)
     print(f"({after['problems']} problems never seen, {after['samples']} samples each)")
     print(f"\n{'phase':12}{'FLOPs':>10}{'tokens':>12}{'seconds':>10}")
@@ -851,7 +800,8 @@ def new_run(cfg: Config) -> Run:
     torch.manual_seed(cfg.seed)
     model = GPT(cfg.gpt()).to(device)
     run = Run(cfg, cfg.folder(), model, optimizer_of(model, cfg.pretrain_lr), device)
-    run.relay = Relay(cfg.level_list)
+    flips = 1 - cfg.false_positive - cfg.false_negative
+    run.relay = Relay(cfg.level_list, cfg.false_positive + flips * Relay.PASSED)
     return run
 
 
@@ -1054,7 +1004,8 @@ class Config:
     @cached_property
     def shown_list(self) -> list[int]:
         """The levels of the demonstrations."""
-        return reward.choose_levels(find_task(self.task), self.shown or self.levels)
+        text = self.shown or self.levels
+        return reward.choose_levels(find_task(self.task), text, tested=False)
 
     @property
     def first_levels(self) -> list[int]:

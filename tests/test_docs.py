@@ -185,7 +185,7 @@ def test_a_loss_of_your_own():
 def test_a_rule_of_your_own():
     own = vars(reward) | {"RULES": dict(reward.RULES)}
     exec(BLOCKS[1], own)
-    assert own["RULES"]["brief"](None, "9\n", 1.0) == 0.98
+    assert own["RULES"]["brief"](None, "9\n", 1.0) == 0.99
 
 
 def test_a_model_of_your_own(problems):

@@ -102,20 +102,19 @@ def test_flop_formulas_equal_torch(gpt):
     """torch counts every (query, key) pair, the formulas only the causal ones."""
     c, T = gpt.config, 20
     tokens = torch.randint(0, 90, (1, T))
-    skipped = model.attention_flops(c, T * T - T * (T + 1) // 2)
+    skipped = 4 * c.heads * c.head_dim * c.layers * (T * T - T * (T + 1) // 2)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
         gpt(tokens)
-    assert forward.get_total_flops() == model.prefill_flops(c, T) + skipped
+    assert forward.get_total_flops() == model.forward_flops(c, T) + skipped
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as both:
         gpt(tokens).sum().backward()
-    assert both.get_total_flops() == model.train_flops(c, T) + 3 * skipped
+    assert both.get_total_flops() == 3 * (model.forward_flops(c, T) + skipped)
     cache = torch.zeros(2, 2, 1, 2, 32, 8)
     with torch.no_grad(), FlopCounterMode(display=False) as decode:
         gpt(tokens[:, :1], cache, torch.tensor([[13]]), live=14)
-    assert decode.get_total_flops() == model.decode_flops(c, 14)
-    assert model.decode_flops(c, 7, 5) == sum(
-        model.decode_flops(c, t) for t in range(7, 12)
-    )
+    assert decode.get_total_flops() == model.forward_flops(c, 14, 13)
+    one_by_one = [model.forward_flops(c, t, t - 1) for t in range(7, 12)]
+    assert model.forward_flops(c, 11, 6) == sum(one_by_one)
 
 
 def test_micro_batches_by_hand():
@@ -168,9 +167,9 @@ def test_ledger_by_hand(gpt):
     assert ledger.tokens["prefill"] == 5  # 'C3a+5' of 'C3a+5:'
     written = [n - 6 for n in batch.lengths]
     assert ledger.tokens["decode"] == sum(written)
-    contexts = [6 + t for n in written for t in range(n)]
-    assert ledger.flops["decode"] == sum(model.decode_flops(c, t) for t in contexts)
+    spent = sum(model.forward_flops(c, 5 + n, 5) for n in written)
+    assert ledger.flops["decode"] == spent
     ledger.charge("pretrain", c, [9, 9], train=True)
-    assert ledger.flops["pretrain"] == 6 * model.prefill_flops(c, 9)
+    assert ledger.flops["pretrain"] == 6 * model.forward_flops(c, 9)
     rest = sum(ledger.flops.values()) - ledger.flops["pretrain"]
     assert ledger.totals()["rl_flops"] == rest

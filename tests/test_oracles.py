@@ -9,13 +9,13 @@ import re
 import pytest
 from test_reward import ALL
 
-from reward import TASKS
+from reward import find_task
 
 
 def test_knights_against_reasoning_gym():
     """The same only solution, found by its brute force."""
     module = pytest.importorskip("reasoning_gym.logic.knights_knaves")
-    task, rng = TASKS["knight"], random.Random(2)
+    task, rng = find_task("knight"), random.Random(2)
 
     def translate(claim, names):
         if claim[1] in "=~":  # C~A: C is a knight if and only if A is a knave
@@ -71,7 +71,7 @@ def test_paths_against_networkx():
 def test_maps_against_networkx():
     """Shortest way over (cell, has key): the turn budget is four more."""
     nx = pytest.importorskip("networkx")
-    task, rng = TASKS["grid"], random.Random(5)
+    task, rng = find_task("grid"), random.Random(5)
     for _ in range(100):
         problem = task.generate(rng.choice(task.levels), rng)
         data = problem.data

@@ -476,13 +476,13 @@ FINE |= {"grad_norm": 0.3, "answer_tokens": 10.0, "kl_base": 0.1, "passed": 0.9}
 def test_guards_name_the_likely_cause(changes, words):
     """Silent on a healthy run; each fault has its sentence, and it names a cause."""
     healthy = [dict(FINE) for _ in range(20)]
-    assert train.alarms_ringing(healthy) == {}
-    assert train.alarms_ringing([{**FINE, "mismatch": 0.5}] * 3, lag=8) == {}
+    assert grpo.alarms_ringing(healthy) == {}
+    assert grpo.alarms_ringing([{**FINE, "mismatch": 0.5}] * 3, lag=8) == {}
     faulty = healthy + [{**FINE, **changes} for _ in range(10)]
-    assert words in " ".join(train.alarms_ringing(faulty).values())
+    assert words in " ".join(grpo.alarms_ringing(faulty).values())
     enough = {**FINE, **changes, "reward": 0.9, "gold": 0.9}
     if "entropy" in changes or "answer_tokens" in changes:
-        assert train.alarms_ringing(healthy + [enough] * 10) == {}, (
+        assert grpo.alarms_ringing(healthy + [enough] * 10) == {}, (
             "sure and right is fine"
         )
 

@@ -9,7 +9,7 @@ from test_train import rows_of, same_weights, tiny
 
 import grpo
 import train
-from model import prefill_flops
+from model import forward_flops
 from reward import TASKS
 from rollout import rollout
 
@@ -38,12 +38,12 @@ def test_what_is_paid_and_what_is_right_are_both_logged(learned):
 def test_a_judge_is_charged_and_a_verifier_is_free(learned, tmp_path):
     """Labelled answers, training and scoring are part of RL compute; a rule is not. An
     answer is read once, prompt included; an evaluation's share is the evaluation's."""
-    least = 26 * 64 * 3 * prefill_flops(learned.model.config, 7)
+    least = 26 * 64 * 3 * forward_flops(learned.model.config, 7)
     assert learned.ledger.flops["reward"] > least
     assert learned.ledger.totals()["rl_flops"] > learned.ledger.flops["reward"]
     problem = TASKS["chain"].draw(3, "rl", random.Random(0))
     batch = rollout(learned.model, [problem], 4, 10, (0, 0))
-    once = sum(prefill_flops(learned.model.config, n) for n in batch.lengths)
+    once = sum(forward_flops(learned.model.config, n) for n in batch.lengths)
     for phase in ("reward", "evaluation"):
         before = dict(learned.ledger.flops)
         train.grade(learned, batch, phase)

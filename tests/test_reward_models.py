@@ -186,8 +186,8 @@ def test_a_judge_learns_what_separates(gpt):
     auc, flops, tokens = reward.fit_judge(judge, data, (0, 1), 100)
     assert auc > 0.99
     assert tokens == 8 * (100 * 64 + 4 * 64 + 64)
-    scored = (4 * 64 + 64) * model.prefill_flops(gpt.config, 8)
-    assert flops == 6400 * model.train_flops(gpt.config, 8) + scored
+    scored = (4 * 64 + 64) * model.forward_flops(gpt.config, 8)
+    assert flops == 3 * 6400 * model.forward_flops(gpt.config, 8) + scored
 
 
 def test_the_best_step_is_kept(gpt, monkeypatch):

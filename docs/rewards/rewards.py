@@ -18,6 +18,7 @@ sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent / "tasks")]
 
 from tasks import saved_config, take_in, write_tables  # noqa: E402
 
+import grpo  # noqa: E402
 import scaling  # noqa: E402
 import train  # noqa: E402
 
@@ -60,7 +61,7 @@ def first_alarms(rows: list[dict]) -> dict[str, int]:
     rows = [HEALTHY | row for row in rows]
     rang: dict[str, int] = {}
     for i, row in enumerate(rows):
-        for name in train.alarms_ringing(rows[: i + 1]):
+        for name in grpo.alarms_ringing(rows[: i + 1]):
             rang.setdefault(name, row["step"])
     return rang
 

@@ -7,7 +7,7 @@ import numpy as np
 
 import scaling
 import train
-from model import decode_flops
+from model import forward_flops
 from reward import pass_at_k
 from scaling import STUDIES, Arms, Array, Report, Result, Study, load
 from train import Config
@@ -64,8 +64,7 @@ def exchange_rate(gold: list[Result], ks: Array, levels: Array) -> str:
     fit = scaling.forecast(scaling.pool_runs("gold", gold), 1.0)
     config = Config(**gold[0].config).gpt()
     base, after = (
-        decode_flops(config, 0, round(gold[0].rows[i]["answer_tokens"]))
-        for i in (0, -1)
+        forward_flops(config, round(gold[0].rows[i]["answer_tokens"])) for i in (0, -1)
     )
     rows = []
     for k, level in zip(ks.tolist(), levels, strict=True):
