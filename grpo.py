@@ -93,11 +93,13 @@ def group_advantages(rewards: Tensor, kind: str = "grpo") -> Tensor:
 def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     """Log-probability of each token: logits (B, T, V), tokens (B, T) -> (B, T).
 
-    The logits at t - 1 choose tokens[:, t]. Column 0, which nothing predicts, is 0.
+    The logits at t - 1 choose tokens[:, t]. Column 0, which nothing predicts, is 0. Of
+    a token that only an environment may write it is -1e9, not -inf: it is masked later,
+    and 0 times it must be 0.
     """
     logprobs = logits[:, :-1].log_softmax(-1)  # (B, T-1, V)
     chosen = logprobs.gather(2, tokens[:, 1:, None])[..., 0]  # (B, T-1)
-    return F.pad(chosen, (1, 0))
+    return F.pad(chosen.clamp(min=-1e9), (1, 0))
 
 
 @torch.no_grad()
@@ -108,6 +110,12 @@ def score(model: GPT, tokens: Tensor, lengths: list[int], size: int) -> Tensor:
         own = trim(lengths, part, {"tokens": tokens})["tokens"]
         logp[part, : own.shape[1]] = token_logprobs(model(own), own)
     return logp
+
+
+def kl_of_answers(logp: Tensor, base_logp: Tensor, mask: Tensor) -> Tensor:
+    """log pi(answer) - log base(answer) in nats, (B,), of columns (B, T). Its mean
+    estimates KL(pi || base) of whole answers, the square of Gao et al.'s distance d."""
+    return torch.where(mask > 0, logp - base_logp, 0.0).sum(1).cpu()
 
 
 def sequence_weights(
@@ -301,12 +309,6 @@ def kl_estimate(logp: Tensor, ref_logp: Tensor, kind: str) -> Tensor:
     return {"k1": x, "k2": x * x / 2, "k3": (-x).expm1() + x}[kind]
 
 
-def kl_of_answers(logp: Tensor, base_logp: Tensor, mask: Tensor) -> Tensor:
-    """log pi(answer) - log base(answer) in nats, (B,), of columns (B, T). Its mean
-    estimates KL(pi || base) of whole answers, the square of Gao et al.'s distance d."""
-    return torch.where(mask > 0, logp - base_logp, 0.0).sum(1).cpu()
-
-
 def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
     """Sum of rewards (B, T) at t or later; outside the mask they count as 0.
 
@@ -317,7 +319,7 @@ def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
 
 def token_entropy(logits: Tensor) -> Tensor:
     """Entropy (B, T) of what each token was drawn from; columns of token_logprobs."""
-    logprobs = logits[:, :-1].log_softmax(-1)
+    logprobs = logits[:, :-1].log_softmax(-1).clamp(min=-1e9)  # 0 log 0 is 0
     return F.pad(-(logprobs.exp() * logprobs).sum(-1), (1, 0))
 
 

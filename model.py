@@ -16,21 +16,29 @@ Left out  dropout (sampler and trainer must agree), biases, sliding windows
 from __future__ import annotations
 
 import functools
+import json
+import math
+import os
 import time
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import tiktoken
 import torch
+import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:  # rollout.py imports this file
     from rollout import Batch
+    from train import Config
 
 # --------------------------------------------------------------------------------------
 # Tokens: one character, one token. No merges, so a digit is always one token and
@@ -225,10 +233,9 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.dim, eps=config.norm_eps)
         self.register_buffer("rope", rope_table(config), persistent=False)
-        # Added to the logits here, the one place that sampler and loss share. Finite,
-        # not -inf: the probability is exactly 0 in fp32, and 0 * log 0 stays 0.
+        # Added to the logits here, the one place that sampler and loss share.
         ban = torch.zeros(config.vocab_size)
-        ban[list(config.banned)] = -1e9
+        ban[list(config.banned)] = -torch.inf
         self.register_buffer("ban", ban, persistent=False)
         self.init_weights()
 
@@ -350,6 +357,63 @@ def forward_flops(config: GPTConfig, end: int, start: int = 0) -> int:
     return 2 * params * (end - start) + 4 * width * c.layers * pairs
 
 
+# Bounds of the numbers in a train.Config; of all others they are 0 and 1e9.
+BOUNDS = {
+    "seed": (0, 2**63 - 1),
+    "threads": (1, os.cpu_count() or 1),
+    "group_size": (2, 1e9),
+    "layers": (1, 1000),
+    "evals": (1, 10_000),
+    "lr": (1e-9, 1e9),
+    "pretrain_lr": (1e-9, 1e9),
+}
+COUNTS = "dim heads kv_heads pretrain_batch prompts_per_step updates rm_answers"
+BOUNDS |= dict.fromkeys(f"{COUNTS} eval_problems eval_samples".split(), (1, 1e9))
+SHARES = "think_share noise weak stretch false_positive false_negative"
+BOUNDS |= dict.fromkeys(SHARES.split(), (0, 1))
+
+
+def check_numbers(cfg: Config) -> None:
+    """ValueError for a number out of its bounds (NaN is out of all), for sizes that do
+    not go together, and for a device that is not there."""
+    for name, value in vars(cfg).items():
+        low, high = BOUNDS.get(name, (0, 1e9))
+        if not isinstance(value, str) and not low <= value <= high:
+            limits = f"at least {low:g} and at most {high:g}"
+            raise ValueError(f"{name} must be {limits}, got {value}")
+    if cfg.dim % cfg.heads:
+        raise ValueError(f"dim ({cfg.dim}) must be a multiple of heads ({cfg.heads})")
+    devices = ["auto", "cpu"] + ["cuda"] * torch.cuda.is_available()
+    if cfg.device not in devices:
+        raise ValueError(f"device must be one of {devices} here, got {cfg.device!r}")
+
+
+def require_memory(cfg: Config, device: str) -> float:
+    """Bytes that a run needs at its fullest moment, to a factor of 2: weights with
+    gradient, two moments and the base; answers; the larger of cache and activations.
+    ValueError if a device has less. `cfg` is a train.Config.
+    """
+    c, have = cfg.gpt(), math.inf
+    with torch.device("meta"):
+        weights = sum(p.numel() for p in GPT(c).parameters()) * (5 + cfg.lag)
+    looks = 4 * cfg.eval_problems * cfg.eval_samples
+    answers = max(cfg.prompts_per_step * cfg.group_size, looks)
+    cache = 2 * c.layers * c.kv_heads * c.head_dim * min(answers, 512)
+    width = c.layers * (12 * c.dim + 3 * c.hidden + c.heads * c.context)
+    passed = max(64, cfg.pretrain_batch // 2) * (width + 4 * c.vocab_size)
+    needed = 4.0 * (weights + c.context * (8 * answers + max(cache, passed)))
+    if device != "cpu":
+        have = torch.cuda.get_device_properties(device).total_memory
+    elif hasattr(os, "sysconf"):  # not on Windows
+        have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > have:
+        raise ValueError(
+            f"this run needs about {needed / 1e9:,.0f} GB of memory, {device} has "
+            f"{have / 1e9:,.0f}; lower --dim, --layers, --context or --group-size"
+        )
+    return needed
+
+
 PHASES = ("pretrain", "prefill", "decode", "reward", "logprob", "update", "evaluation")
 RL_PHASES = PHASES[1:-1]
 
@@ -402,6 +466,182 @@ class Ledger:
             "pretrain_flops": self.flops["pretrain"],
             "rl_flops": sum(self.flops[phase] for phase in RL_PHASES),
         }
+
+
+# --------------------------------------------------------------------------------------
+# Several GPUs: torchrun --nproc-per-node 4 train.py. Every rank goes through all of the
+# run, but it samples a part of the answers only, and works out a part of each gradient.
+# Rank 0 reads and writes the files.
+
+RANK = int(os.environ.get("RANK", 0))
+WORLD = int(os.environ.get("WORLD_SIZE", 1))
+
+
+def join_ranks() -> None:
+    """Meet the other ranks, once."""
+    if not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def gather(mine: list) -> list:
+    """The lists of all ranks, one after the other, on every rank."""
+    if WORLD == 1:
+        return mine
+    parts: list = [None] * WORLD
+    dist.all_gather_object(parts, mine)
+    return [entry for part in parts for entry in part]
+
+
+def sum_over_ranks(params: list[Tensor]) -> None:
+    """The gradient is a sum over the answers of all ranks: their weights in the loss
+    count the whole step."""
+    for parameter in params:
+        if parameter.grad is None:  # this rank had no answer to work on
+            parameter.grad = torch.zeros_like(parameter)
+        dist.all_reduce(parameter.grad)
+
+
+# --------------------------------------------------------------------------------------
+# Files: whole or not at all, one writer, nothing taken on trust
+
+
+def write_file(path: Path, data: bytes | str, keep: Path | None = None) -> None:
+    """All of a file or nothing, and on the disk when this returns; the file that was
+    there goes to `keep`. OSError leaves no part of it behind."""
+    data = data.encode() if isinstance(data, str) else data
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep and path.exists():
+            os.replace(path, keep)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    if os.name == "posix":  # the folder's entry too
+        entry = os.open(path.parent, os.O_RDONLY)
+        os.fsync(entry)
+        os.close(entry)
+
+
+def append(path: Path, text: str) -> None:
+    """Add to a log: all of the text, or nothing and an OSError."""
+    if RANK:
+        return
+    with open(path, "ab", buffering=0) as file:
+        end = file.tell()
+        data = text.encode()
+        try:
+            if file.write(data) < len(data):
+                raise OSError(f"{path}: the disk is full")
+        except OSError:
+            file.truncate(end)
+            raise
+
+
+def cut_log(path: Path, size: int, crc: int) -> bool:
+    """Cut off what was written after a log had a size and checksum. If it is not as it
+    was then, it is said, False comes back, and whole lines are kept."""
+    text = path.read_bytes()[:size] if path.exists() else b""
+    intact = zlib.crc32(text) == crc
+    if not intact:
+        print(f"{path} is not as it was saved: whole lines are kept, no report made")
+        text = text[: text.rfind(b"\n") + 1]
+    with open(path, "ab") as file:
+        file.truncate(len(text))
+    return intact
+
+
+def read_rows(folder: Path, kind: str) -> list[dict]:
+    """Rows of one kind from a run's metrics.jsonl; one that cannot be read is named. A
+    last line that is not ended is still being written."""
+    path, rows = folder / "metrics.jsonl", []
+    lines = path.read_text(errors="replace").split("\n")[:-1]
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            if row["kind"] == kind:
+                rows.append(row)
+        except (ValueError, KeyError, TypeError):
+            print(f"{path} line {number} is damaged and is left out")
+    return rows
+
+
+def read_archive(path: Path, example: dict, device: str) -> dict:
+    """A file of torch.save that looks like `example`. ValueError if it is damaged or
+    holds anything else; no code in it is run."""
+    try:
+        # torch does not look at the checksums that the archive has.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise ValueError("it is damaged")
+        state = torch.load(path, map_location=device, weights_only=True)
+        require_alike(state, example, "content")
+    except OSError:
+        raise
+    except Exception as error:  # what a hostile file can raise has no end
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} cannot be read: {why}") from error
+    return state
+
+
+def require_alike(value: object, example: object, place: str) -> None:
+    """ValueError if a part of a checkpoint is not like its example, or not finite."""
+    if isinstance(example, float) and type(value) is int:
+        value = float(value)
+    fits = isinstance(value, type(example))
+    if fits and isinstance(value, Tensor):
+        fits = bool(value.isfinite().all())
+    elif fits and isinstance(value, float):
+        fits = math.isfinite(value)
+    if not fits:
+        raise ValueError(f"its {place} is not what train.py writes")
+    if isinstance(example, dict) and len(example) > 1:
+        if value.keys() != example.keys():
+            raise ValueError("it is of another version of train.py")
+        for name, part in value.items():
+            require_alike(part, example[name], name)
+    elif isinstance(example, dict):
+        for name, part in value.items():
+            require_alike([name], [*example], place)
+            require_alike(part, *example.values(), place)
+    elif isinstance(example, list):
+        for part in value:
+            require_alike(part, example[0], place)
+    elif isinstance(example, tuple):
+        for part, like in zip(value, example, strict=True):
+            require_alike(part, like, place)
+
+
+@contextmanager
+def own(folder: Path) -> Iterator[None]:
+    """One run, one owner: holds metrics.jsonl, which the system lets go when this
+    process ends, in whatever way. ValueError if another process has it."""
+    if RANK:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "metrics.jsonl", "a") as file:
+        try:
+            if os.name == "posix":
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:  # Windows locks bytes, also such as are not there
+                import msvcrt
+
+                file.seek(2**30)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise ValueError(
+                f"another process is writing to {folder}; wait, or choose another --out"
+            ) from error
+        yield
 
 
 def main() -> None:

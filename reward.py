@@ -9,8 +9,8 @@ opens an environment for each answer; a puzzle is an environment of one turn.
     paid = rewards("gold", ...)              the verdicts, or something less true
 
     chain, add               puzzles: [thought]answer\\n, the thought may be missing
-    tool, guess              several turns: a calculator that fails, a game
-    knight, grid, ...        files in docs/tasks
+    guess                    a game of several turns
+    tool, grid, knight, ...  are files in docs/tasks
 
 Every verifier is total: any string gives 0 or 1, and nothing that the policy wrote is
 evaluated. Form earns nothing: that is what a weak policy would learn first.
@@ -32,13 +32,14 @@ import sys
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from operator import add, mul, sub
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from model import BACKWARD, GPT, PAD, GPTConfig, by_length, encode, forward_flops
@@ -323,6 +324,11 @@ class Relay:
             self.recent[deeper[0]] = []
 
 
+def of_level(value: float | dict[int, float], level: int) -> float:
+    """A task's chance or ceiling at a level: one number for all, or one each."""
+    return value[level] if isinstance(value, dict) else value
+
+
 def rewards(
     kind: str,
     problems: list[Problem],  # (N,)
@@ -346,7 +352,9 @@ def rewards(
         return 1 / (1 + np.exp(-judge_scores(judge, tokens, lengths)))
     if kind in RULES:
         return np.array(list(map(RULES[kind], problems, texts, verdicts)))
-    return flip_verdicts(verdicts, key, false_positive, false_negative)
+    if false_positive or false_negative:
+        return flip_verdicts(verdicts, key, false_positive, false_negative)
+    return verdicts
 
 
 # ---- second evening ------------------------------------------------------------------
@@ -453,6 +461,62 @@ def by_level(
     return found
 
 
+def level_table(before: dict, after: dict, task: Task) -> str:
+    """Two evaluations side by side, a line a level. It says if RL went beyond its base:
+    pass@k rises with k by luck as well, but no number of lucky guesses writes a chain
+    of right steps (`reasoned`). A level at 0 there in the base is one whose answers RL
+    had to find."""
+    most = max(after["pass_at"], key=int)
+    columns = {"sampled": "pass_rate", "greedy": "pass_rate_greedy"}
+    columns |= {f"pass@{most}": "pass_at"}
+    if isinstance(task, Puzzle):
+        columns[f"reasoned pass@{most}"] = "reasoned_at"
+    lines = ["level" + "".join(f"{name:>18}" for name in columns)]
+    for level, old in before["by_level"].items():
+        new, line = after["by_level"][level], f"{level:>5}"
+        for key in columns.values():
+            at = key.endswith("_at")
+            rates = [row[key][most] if at else row[key] for row in (old, new)]
+            line += f"{rates[0]:10.2f} to {rates[1]:.2f}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def plot_levels(
+    rows: list[dict], task: Task, shown: list[int], title: str, path: Path
+) -> None:
+    """Write a figure of evaluations: pass rate of each level over RL compute, and the
+    deepest one passed (with one level: tokens).
+
+    The base is drawn at the left edge, since a log axis has no place for 0.
+    """
+    levels = list(rows[-1]["by_level"])
+    flops = [rows[1]["rl_flops"] / 2] + [row["rl_flops"] for row in rows[1:]]
+    figure = Figure(figsize=(7, 6.5), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    for i, level in enumerate(levels):
+        color = colormaps["plasma"](0.85 * i / max(len(levels) - 1, 1))
+        rates = [row["by_level"][level]["pass_rate"] for row in rows]
+        top.plot(flops, rates, "--" if int(level) in shown else "-", color=color)
+        # Its name stands at the middle of its rise.
+        half = (min(rates) + max(rates)) / 2
+        place = next(k for k, rate in enumerate(rates) if rate >= half)
+        top.annotate(level, (flops[place], rates[place]), color=color, weight="bold")
+    chance = np.mean([of_level(task.chance, int(n)) for n in levels])
+    top.axhline(chance, color="gray", lw=0.8, ls=":")
+    where = {"xycoords": ("axes fraction", "data"), "fontsize": 8, "color": "gray"}
+    top.annotate(f"chance {chance:.2g}", (0.9, chance + 0.01), **where)
+    top.set(ylim=(0, 1.03), ylabel="held-out pass rate of a level", xscale="log")
+    top.set_title(f"{title} (dashed: levels demonstrated)")
+    several = len(levels) > 1
+    depths = [row["frontier" if several else "answer_tokens"] for row in rows]
+    bottom.plot(flops, depths, "o-", color="C2")
+    words = "deepest level passed\nhalf of the time" if several else "tokens"
+    bottom.set(xlabel="RL compute (FLOPs); left edge: the base", ylabel=words)
+    bottom.set_ylim(0, 1.1 * max([1, *depths]))
+    figure.savefig(path, dpi=130)
+
+
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Chance that k of n samples, c of them right, hold a right one (2107.03374):
     1 - C(n - c, k) / C(n, k), unbiased, unlike 1 - (1 - c/n)^k."""
@@ -515,16 +579,14 @@ class Labelled:
     tokens: Tensor  # (N, T) prompt, answer, PAD
     lengths: list[int]  # (N,) prompt included
     labels: np.ndarray  # (N,) 1 right, 0 wrong; by the verifier, perhaps a noisy one
-    groups: np.ndarray  # (N,) which prompt; equal keys, equal group
     parts: np.ndarray  # (N,) 0 train on it, 1 choose the step by it, 2 report on it
 
 
-def held_out_part(problem: Problem) -> tuple[int, int]:
-    """(group, part) of a prompt in a judge's data, by content: two problems with one
-    key can never be trained on and reported on. Half of the prompts are part 0."""
+def held_out_part(problem: Problem) -> int:
+    """The part of a judge's data that a prompt belongs to, by content: no key is both
+    trained on and reported on. Half of the prompts are part 0."""
     text = f"labelled {problem.key}".encode()
-    group = int.from_bytes(hashlib.blake2b(text, digest_size=6).digest(), "big")
-    return group, (0, 0, 1, 2)[group % 4]
+    return (0, 0, 1, 2)[hashlib.blake2b(text, digest_size=6).digest()[-1] % 4]
 
 
 def new_judge(config: GPTConfig, weights: dict[str, Tensor]) -> GPT:
@@ -573,9 +635,6 @@ def fit_judge(judge: GPT, data: Labelled, key: tuple, steps: int) -> tuple:
     rows, choose, report = (np.flatnonzero(data.parts == part) for part in range(3))
     if any(len(np.unique(data.labels[part])) < 2 for part in (rows, choose, report)):
         raise ValueError("too few right or wrong answers to fit a reward model to")
-    # A bootstrap of the prompts: one judge needs none, but published runs drew it.
-    by_group = {g: rows[data.groups[rows] == g] for g in np.unique(data.groups[rows])}
-    rows = np.concatenate([by_group[g] for g in rng.choice([*by_group], len(by_group))])
     loss = torch.nn.BCEWithLogitsLoss()
     labels = torch.tensor(data.labels, dtype=torch.float32, device=data.tokens.device)
     optimizer = torch.optim.AdamW(judge.parameters(), betas=(0.9, 0.95), weight_decay=0)
@@ -610,12 +669,10 @@ def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
 
 
 # --------------------------------------------------------------------------------------
-# The other tasks: a game, sums, a calculator that fails
+# The other tasks: a game, and sums
 
 GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
 AddData = namedtuple("AddData", "a b places")  # 588, 466, "beh"
-ToolData = namedtuple("ToolData", "calls value failure")  # ('c12+7\n',), 19, 0.4
-CALCULATOR = {"+": add, "-": sub, "*": mul}
 
 
 def record(env: Env, act: Callable[[str], str]) -> Demo:
@@ -782,102 +839,12 @@ class Add(Puzzle):
         return str(rng.randrange(2 * 10**problem.level))
 
 
-class ToolEnv(Env):
-    """A calculator: `c12+34\\n` calls it, `=46\\n` answers and ends the episode."""
-
-    budget = 6  # turns
-    call = re.compile(r"c(0|[1-9][0-9]{0,4})([+*-])(0|[1-9][0-9]{0,4})\n")
-    answer = re.compile(r"=(0|[1-9][0-9]{0,5})\n")
-
-    def step(self, action: str) -> tuple[str, bool]:
-        """{46} is a call's result, {E} a failure, {?} for neither call nor answer."""
-        self.turns += 1
-        answer = self.answer.fullmatch(action)
-        self.solved = bool(answer) and int(answer[1]) == self.problem.data.value
-        call = self.call.fullmatch(action)
-        self.invalid += not answer and not call
-        if answer or self.turns == self.budget:
-            return "", True
-        if call is None:
-            return "{?}", False
-        if self.rng.random() < self.problem.data.failure:
-            self.failed = True
-            return "{E}", False
-        return f"{{{CALCULATOR[call[2]](int(call[1]), int(call[3]))}}}", False
-
-
-class Tool(Task):
-    """Arithmetic with a calculator that fails; the level is the number of operations.
-
-        T59*9+52:c59*9\\n{E}c59*9\\n{531}c531+52\\n{583}=583\\n     from left to right
-
-    A call fails ({E}) four times in ten, and there are six turns. Most demonstrators
-    answer at once by guess, or give up at the first failure; few try again. The best
-    policy does, and succeeds if 5 calls hold enough good ones.
-    """
-
-    name = "tool"
-    levels = [1, 2, 3]
-    form = re.compile(r"T([1-9][0-9])((?:[+-][1-9][0-9]|\*[2-9]){1,3}):")
-    chance = 0.009  # the likeliest result is that of 1 problem in 116, as measured
-    ceiling = {1: 0.98976, 2: 0.91296, 3: 0.68256}  # P(Binomial(5, 0.6) >= level)
-    defaults = dict(levels="1-3", shown="1-2", think_share=0.25, weak=0.4)
-    defaults |= dict(pretrain_steps=3000, steps=120, lr=1e-3)
-    env_class = ToolEnv
-
-    def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
-        """None if a result on the way is below 0: calls take no signs."""
-        value, calls = int(match[1]), []
-        for op, number in re.findall(r"([+*-])([0-9]+)", match[2]):
-            calls.append(f"c{value}{op}{number}\n")
-            value = CALCULATOR[op](value, int(number))
-            if value < 0:
-                return None
-        data = ToolData(tuple(calls), value, 0.4)
-        return Problem(self, len(calls), prompt, f"tool {prompt[1:-1]}", data)
-
-    def generate(self, level: int, rng: Random) -> Problem:
-        """A subtraction that would go below 0 becomes an addition."""
-        value = rng.randrange(10, 100)
-        text = str(value)
-        for _ in range(level):
-            op = rng.choice("+-*")
-            number = rng.randrange(2, 10) if op == "*" else rng.randrange(10, 100)
-            if op == "-" and number > value:
-                op = "+"
-            text += f"{op}{number}"
-            value = CALCULATOR[op](value, number)
-        return self.read(f"T{text}:")
-
-    def shifted(self, level: int, rng: Random) -> Problem:
-        """The calculator fails six times in ten."""
-        problem = self.generate(level, rng)
-        return replace(problem, data=problem.data._replace(failure=0.6))
-
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
-        """A guess (weak), calls until one fails, or (think_share) calls again."""
-        direct = rng.random() < corpus.weak
-        retries = rng.random() < corpus.think_share
-        env = self.env(problem, rng.getrandbits(32))
-        turns = [*problem.data.calls, f"={problem.data.value}\n"]
-        about = int(problem.data.value * rng.uniform(0.8, 1.2))
-
-        def act(said: str) -> str:
-            """The next turn, the failed one again, or an answer by guess."""
-            if said not in ("", "{E}"):
-                turns.pop(0)
-            last = env.turns == env.budget - 1
-            gives_up = direct or last or (said == "{E}" and not retries)
-            return f"={about}\n" if gives_up and len(turns) > 1 else turns[0]
-
-        return record(env, act)
-
-
 # These by name. So are the files of docs/tasks, which are read when they are asked for.
-TASKS = {t.name: t for t in (Chain(), Add(), Tool(), Guess())}
+TASKS = {t.name: t for t in (Chain(), Add(), Guess())}
 FOLDER = Path(__file__).parent / "docs" / "tasks"
 
 
+@functools.cache
 def find_task(name: str) -> Task:
     """The task of a name, or that of a file, whose code is run. ValueError if none."""
     if name in TASKS:
@@ -902,11 +869,6 @@ def load_task(path: Path) -> Task:
     if len(own) != 1:
         raise ValueError(f"{path} defines {len(own)} tasks; it must define one")
     return own[0]()
-
-
-def of_level(value: float | dict[int, float], level: int) -> float:
-    """A task's chance or ceiling at a level: one number for all, or one each."""
-    return value[level] if isinstance(value, dict) else value
 
 
 def show_task(task: Task) -> None:

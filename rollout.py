@@ -28,14 +28,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model import END, GPT, PAD, GPTConfig, decode, encode
+from model import END, GPT, PAD, RANK, WORLD, GPTConfig, decode, encode, gather
 from reward import Env, Problem, Puzzle, find_task
+
+if TYPE_CHECKING:  # train.py imports this file
+    from train import Run
 
 BUCKET = 16  # attention covers the live part of the cache, rounded up to this
 MIN_SLOTS = 8  # with fewer, a CPU's matmul rounds its rows in another way
@@ -302,7 +306,41 @@ def end_turn(work: Work, i: int, turn: list[int], known: int) -> list[int] | Non
 
 
 # ---- second evening ------------------------------------------------------------------
-# What a batch looks like to a reader, and two batches in one
+# What a batch looks like to a reader, two batches in one, and many ranks
+
+
+def rollouts(
+    run: Run,
+    problems: list[Problem],
+    samples: int,
+    key: tuple[int, ...],
+    greedy: bool = False,
+    max_new: int = 0,  # room of an answer; 0: that of the run
+    first: int = 0,  # number of the first problem
+) -> Batch:
+    """`rollout` for a train.Run, a part of the problems on each rank, all answers on
+    every rank."""
+    places = np.array_split(np.arange(len(problems)), WORLD)[RANK].tolist()
+    parts = []
+    if places:
+        batch = rollout(
+            run.model,
+            [problems[p] for p in places],
+            samples,
+            max_new or run.cfg.max_new,
+            key,
+            run.buffers,
+            greedy,
+            numbers=[first + p for p in places],
+        )
+        parts = [batch]
+    if WORLD == 1:
+        return batch
+    whole, *others = gather(parts)
+    for part in others:
+        whole = join(whole, list(range(len(whole.envs))), part)
+    columns = {name: getattr(whole, name) for name in ("tokens", "mask", "logp")}
+    return replace(whole, **{n: x.to(run.device) for n, x in columns.items()})
 
 
 def describe_answers(batch: Batch) -> dict[str, float]:
@@ -418,6 +456,7 @@ def allocate(
     )
 
 
+@dataclass
 class Buffers:
     """Memory that calls share: allocated once and reused at the same address.
 
@@ -425,9 +464,8 @@ class Buffers:
     Zeroed: a NaN in a masked place of the cache would survive there as 0 * NaN.
     """
 
-    def __init__(self) -> None:
-        self.flat: dict[str, Tensor] = {}
-        self.graphs: dict[tuple, torch.cuda.CUDAGraph] = {}
+    flat: dict[str, Tensor] = field(default_factory=dict)
+    graphs: dict[tuple, torch.cuda.CUDAGraph] = field(default_factory=dict)
 
     def take(
         self, name: str, shape: tuple, dtype: torch.dtype, device: torch.device
@@ -529,7 +567,8 @@ def main() -> None:
     batch = rollout(model, problems, 16, 64, (0,), buffers)
     full = model(batch.tokens)[:, :-1].log_softmax(-1)
     full = full.gather(2, batch.tokens[:, 1:, None])[..., 0]
-    worst = ((full - batch.logp[:, 1:]) * batch.mask[:, 1:]).abs().max().item()
+    off = torch.where(batch.mask[:, 1:] > 0, full - batch.logp[:, 1:], 0.0)
+    worst = off.abs().max().item()
     assert worst < 1e-5, worst
     print(f"log-probabilities equal those of a full pass within {worst:.0e}")
 
@@ -543,4 +582,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -22,7 +22,6 @@ Left out  weights of points, laws of two variables, a scheduler for many machine
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.util
 import json
 import os
@@ -35,6 +34,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -45,8 +45,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from model import own, read_rows, write_file
 from reward import expected_flops
-from train import BASE_FIELDS, Config, make_config, read_checkpoint, read_rows
+from train import BASE_FIELDS, Config, make_config, read_checkpoint
 
 Array = np.ndarray
 Bounds = dict[str, tuple[float, float]]  # 90 % intervals of a, b and c_mid
@@ -152,8 +153,9 @@ def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Si
 
         SSE(A) - SSE <= t^2 * v,   v = s^2 (1 + rho) / (1 - rho),   s^2 = SSE / (n - p)
 
-    The other parameters are free at each value. t is Student's for the number of
-    independent points, n (1 - rho) / (1 + rho), less the p parameters. Also returned:
+    The other parameters are free at each value. rho is the correlation of neighbouring
+    residuals; t is Student's for the number of independent points, n (1 - rho) / (1 +
+    rho), less the p parameters. Also returned:
     curves drawn by their likelihood, shapes by exp(-SSE / 2v) and A about its best.
     """
     x, y = curve.points()
@@ -184,29 +186,6 @@ def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Si
         starts = starts + rng.normal(0, curve.r0_error, num_draws)
     rows = np.stack([tops, b[i], c[i], starts], 1).tolist()
     return bounds, [Sigmoid(*row) for row in rows]
-
-
-def dependence(curve: Curve, fit: Sigmoid) -> float:
-    """Correlation of neighbouring residuals within runs, corrected for its bias.
-
-    Neighbouring evaluations err together, and a better seed is better all along. With p
-    parameters and n points a run the plain estimate is about (1 + p + 3 rho) / n low.
-    """
-    residuals = [y - fit(x) for x, y in curve.runs]
-    products = sum((r[1:] * r[:-1]).sum() for r in residuals)
-    squares = sum((r * r).sum() for r in residuals)
-    count = np.mean([len(x) for x, _ in curve.runs])
-    plain = products / squares if squares > 0 else 0.0
-    p = 3 if curve.r0 is not None else 4
-    missing = (1 + p / len(curve.runs)) / count
-    return float(np.clip((plain + missing) / (1 - min(3 / count, 0.5)), 0, 0.9))
-
-
-def student(degrees: float) -> float:
-    """The 95 % quantile of Student's t, by the Cornish-Fisher series in 1 / degrees."""
-    z, v = 1.6449, max(degrees, 2.0)
-    series = (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-    return z + series + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
 
 
 # --------------------------------------------------------------------------------------
@@ -309,6 +288,29 @@ def search(
         low = np.maximum(near.min(1) - step, low)
         high = np.minimum(near.max(1) + step, high)
     return b, c, g, a, start, error
+
+
+def dependence(curve: Curve, fit: Sigmoid) -> float:
+    """Correlation of neighbouring residuals within runs, corrected for its bias.
+
+    Neighbouring evaluations err together, and a better seed is better all along. With p
+    parameters and n points a run the plain estimate is about (1 + p + 3 rho) / n low.
+    """
+    residuals = [y - fit(x) for x, y in curve.runs]
+    products = sum((r[1:] * r[:-1]).sum() for r in residuals)
+    squares = sum((r * r).sum() for r in residuals)
+    count = np.mean([len(x) for x, _ in curve.runs])
+    plain = products / squares if squares > 0 else 0.0
+    p = 3 if curve.r0 is not None else 4
+    missing = (1 + p / len(curve.runs)) / count
+    return float(np.clip((plain + missing) / (1 - min(3 / count, 0.5)), 0, 0.9))
+
+
+def student(degrees: float) -> float:
+    """The 95 % quantile of Student's t, by the Cornish-Fisher series in 1 / degrees."""
+    z, v = 1.6449, max(degrees, 2.0)
+    series = (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+    return z + series + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
 
 
 def form_error(slope: float, rise: float, ratio: Array) -> Array:
@@ -606,6 +608,9 @@ def save_figure(figure: Figure, title: str, path: Path) -> None:
 # trains the bases of its own runs, so that no two of them ever write the same folder.
 
 
+PATIENCE = 3600  # seconds in which a process must log something, or it is ended
+
+
 def is_finished(cfg: Config) -> bool:
     """True if the run has reached its end. ValueError: another config in its folder."""
     if not (cfg.folder() / "checkpoint.pt").exists():
@@ -627,9 +632,11 @@ def estimate(cfg: Config) -> float:
 def run_all(jobs: list[Config], workers: int) -> dict[str, str]:
     """Train all jobs, bases first among them; {folder: why} of those that failed.
 
-    A signal stops the processes, which save first, and comes out as KeyboardInterrupt.
+    A signal stops the processes, which save first, and then this one.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), leave)
     began = time.time()
     stop = threading.Event()
     pool = ThreadPoolExecutor(workers)
@@ -651,11 +658,31 @@ def run_all(jobs: list[Config], workers: int) -> dict[str, str]:
     return {out: run.result() for out, run in runs.items() if run.result()}
 
 
+def leave(signum: int, frame: object) -> None:
+    """End the command, by a signal."""
+    os.write(2, b"\nstopping, runs save first; the same command goes on with them\n")
+    raise SystemExit(128 + signum)
+
+
+def is_owned(folder: Path) -> bool:
+    """Is a process at work on a run? Perhaps one that outlived the command before."""
+    try:
+        with own(folder):
+            return False
+    except ValueError:
+        return True
+    except OSError:
+        return False  # train.py will say what is wrong
+
+
 def train_run(cfg: Config, base: Future[str] | None, stop: threading.Event) -> str:
     """Train a run in its own process, from wherever it stands; why it failed, or ""."""
     if base and base.result():
         return f"its base {cfg.base} failed"
-    cfg.folder().mkdir(parents=True, exist_ok=True)
+    while is_owned(cfg.folder()):
+        file_forecast(cfg)
+        if stop.wait(0.5):
+            return "another process is at work on it"
     command = [sys.executable, ROOT / "train.py"]
     for name, value in asdict(cfg).items():
         command.append(f"--{name.replace('_', '-')}={value}")
@@ -667,7 +694,13 @@ def train_run(cfg: Config, base: Future[str] | None, stop: threading.Event) -> s
         file_forecast(cfg)
         if stop.wait(0.5):
             process.terminate()
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(60)
+        log_path = cfg.folder() / "metrics.jsonl"
+        waits = log_path.is_file() and time.time() - log_path.stat().st_mtime
+        if stop.is_set() or waits > PATIENCE:
+            process.kill()
+    process.wait()
     last = path.read_text().strip().split("\n")[-1]
     return f"exit status {process.returncode}, {last}" if process.returncode else ""
 
@@ -694,14 +727,7 @@ def file_forecast(cfg: Config) -> None:
     record = {"written": time.strftime("%Y-%m-%d %H:%M:%S"), "after_step": step}
     record |= {"steps": cfg.steps, "rl_flops": ahead.tolist()}
     record |= dict(zip(("low", "predicted", "high"), bands, strict=True))
-    write(path, json.dumps(record) + "\n")
-
-
-def write(path: Path, text: str) -> None:
-    """All of it or nothing, whoever else writes the same."""
-    part = path.with_suffix(f".{os.getpid()}.tmp")
-    part.write_text(text)
-    os.replace(part, path)
+    write_file(path, json.dumps(record) + "\n")
 
 
 # --------------------------------------------------------------------------------------
@@ -740,7 +766,7 @@ def collect(name: str, cfg: Config, study: Study) -> Result:
     filed = cfg.folder() / "forecast.json"
     measured = cfg.folder() / f"measured-{study.name}.json"
     if study.measure and not measured.exists():
-        write(measured, json.dumps(study.measure(cfg)) + "\n")
+        write_file(measured, json.dumps(study.measure(cfg)) + "\n")
     known = [json.loads(f.read_text()) if f.exists() else {} for f in (filed, measured)]
     return Result(name, config, rows, evals[-1]["seconds"], known[0], known[1])
 
@@ -878,7 +904,7 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
     results = [collect(run, cfg, study) for run, cfg in ready.items()]
     out.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(r), separators=(",", ":")) for r in results]
-    write(out / "runs.jsonl", "\n".join(lines) + "\n")
+    write_file(out / "runs.jsonl", "\n".join(lines) + "\n")
     missing = "; ".join(
         f"{run} ({failed.get(cfg.out, 'not run')})"
         for run, cfg in configs.items()
@@ -919,7 +945,7 @@ def write_report(study: Study, runs: list[Result], out: Path, missing: str = "")
         tables,
         f"At scale: {study.literature}",
     ]
-    write(out / f"{study.name}.md", "\n\n".join(parts) + "\n")
+    write_file(out / f"{study.name}.md", "\n\n".join(parts) + "\n")
     save_figure(figure, verdict, out / f"{study.name}.png")
     return verdict
 
@@ -930,109 +956,6 @@ def arms_of(results: list[Result]) -> Arms:
     for r in results:
         arms.setdefault(r.name.rpartition("/")[0], []).append(r)
     return arms
-
-
-# --------------------------------------------------------------------------------------
-# Fitting anybody's runs: tables as CSV, or run folders of train.py
-
-
-def read_curves(args: argparse.Namespace) -> list[Curve]:
-    """One curve for each run and y column of the files; with --pool for each y column.
-
-    Points at zero compute give R_0, unless --r0 does. ValueError for what is not there,
-    or fewer than 4 points to fit.
-    """
-    found: dict[tuple[str, str], tuple[list, list]] = {}
-    names = []
-    for file in args.files:
-        for (run, y), points in read_points(file, args).items():
-            names.append(run)
-            if args.only not in ("", run):
-                continue
-            x, score = np.array(sorted(points)).T
-            keep = (x > 0) & (x >= args.start)
-            early = keep & (x <= args.fit_until * x.max())
-            if early.sum() < (1 if args.pool else 4):
-                hint = "lower --start or raise --fit-until"
-                raise ValueError(f"{run} needs at least 4 points to fit: {hint}")
-            name = f"{run} {y}" if "," in args.y else run
-            key = ("", y) if args.pool else (file, name)
-            runs, starts = found.setdefault(key, ([], []))
-            runs.append((x[keep], score[keep]))
-            starts += [args.r0] if args.r0 is not None else score[x == 0].tolist()
-    if not found:
-        have = ", ".join(dict.fromkeys(names))
-        raise ValueError(f"no run {args.only!r}; there are {have}")
-    return [
-        Curve(name, runs, float(np.mean(starts)) if starts else None)
-        for (_, name), (runs, starts) in found.items()
-    ]
-
-
-def read_points(file: str, args: argparse.Namespace) -> dict[tuple[str, str], list]:
-    """{(run, y): points} of a CSV or a run's folder; points are (compute, score).
-
-    ValueError for a column that is not there or a cell out of range, with its line.
-    """
-    is_run = Path(file).is_dir()
-    columns = args.y.split(",")
-    if is_run:
-        rows = read_rows(Path(file), "eval")
-    else:
-        with open(file, newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
-    if not rows:
-        raise ValueError(f"{file} has no rows under its header")
-    x = args.x or ("rl_flops" if is_run else "compute")
-    for name in [x, *columns] + [args.run] * bool(args.run):
-        if name not in rows[0]:
-            have = ", ".join(map(str, rows[0]))
-            raise ValueError(f"{file} has no column {name!r}; it has {have}")
-    points: dict[tuple[str, str], list] = {}
-    for number, row in enumerate(rows, 2):
-        run = str(row[args.run]) if args.run else file if is_run else Path(file).stem
-        for y in columns:
-            try:
-                compute, score = float(row[x]), float(row[y])
-            except (TypeError, ValueError):
-                compute = score = np.nan
-            if not (0 <= compute < np.inf and 0 <= score <= 1):
-                raise ValueError(
-                    f"{file} line {number}: {x} must be a number from 0 on and {y} one "
-                    f"between 0 and 1, got {row[x]} and {row[y]}"
-                )
-            points.setdefault((run, y), []).append((compute, score))
-    return points
-
-
-def fit_files(args: argparse.Namespace) -> None:
-    """The command `fit`: table, figure and forecast."""
-    if not args.files:
-        raise ValueError("give fit a CSV file or a run's folder")
-    if not 0 < args.fit_until <= 1:
-        raise ValueError(f"--fit-until is a share of the compute, got {args.fit_until}")
-    forecasts = [forecast(curve, args.fit_until) for curve in read_curves(args)]
-    unit = args.x or ("rl_flops" if Path(args.files[0]).is_dir() else "compute")
-    start = "measured or fitted" if args.r0 is None else f"held at {args.r0}"
-    together = "runs are seeds of one setting" if args.pool else "each run by itself"
-    text = (
-        f"Assumed: {unit} is compute, {args.y} a pass rate; points from {args.start:g} "
-        f"up to {args.fit_until:.0%} of\nthe largest compute are fitted, unweighted; "
-        f"{together}; R_0 is {start}.\n\n{fit_table(forecasts, unit)}\n"
-    )
-    later = [scores(f) for f in forecasts]
-    if any(later):
-        text += f"\nLater points, mean over curves:\n\n{score_table(later)}\n"
-    folder = Path(args.out or "out/fit")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "fit.md").write_text(text)
-    figure, (axes,) = panels(1)
-    draw_curves(axes, forecasts, unit)
-    axes.set_ylabel(args.y)
-    ends = [f"A of {f.curve.name} {f.fit.a:.3f}" for f in forecasts if not refusal(f)]
-    title = "; ".join(ends) or "The data cannot say where any curve ends"
-    save_figure(figure, title, folder / "fit.png")
-    print(f"{text}\nwrote {folder}/fit.md and {folder}/fit.png")
 
 
 # --------------------------------------------------------------------------------------
@@ -1083,17 +1006,14 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> int:
-    """Exit status: 0 done, 1 a run failed, 2 bad input, 130 stopped after saving."""
+    """Exit status: 0 done, 1 a run failed, 2 bad input; 128 and a signal's number."""
     try:
         args = parse_args(argv)
-        if args.study == "fit":
-            fit_files(args)
-        elif args.study in ("plan", "redraw"):
+        if args.study in ("fit", "plan", "redraw"):
             load(STUDIES / f"{args.study}.py").run(args)
         else:
             run_study(find_study(args.study), args)
     except KeyboardInterrupt:
-        print("\nstopped; the runs have saved, the same command goes on with them")
         return 130
     except (ValueError, RuntimeError, OSError) as error:
         print(f"scaling.py: {error}", file=sys.stderr)

@@ -12,41 +12,40 @@ randomness is keyed by (seed, phase, step, prompt, sample): no random state is s
 
 Shapes    P prompts, G answers to each, B = P * G answers, T tokens of the longest
 Papers    GRPO arXiv:2402.03300, pass@k 2107.03374; others beside what they brought
-Left out  several GPUs, experiment trackers
+Left out  models that one GPU does not hold, experiment trackers
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import json
+import math
 import os
-import pickle
 import random
 import re
 import signal
 import sys
 import time
+import zlib
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 import grpo
+import model
 import reward
-from model import GPT, PHASES, GPTConfig, Ledger, by_length, trim, with_weights
+from model import GPT, PHASES, RANK, WORLD, GPTConfig, Ledger
 from reward import Problem, Relay, demo_batch, find_task, pass_at, test_set, wilson
-from rollout import Batch, Buffers, describe_answers, join, rollout, show_samples
+from rollout import Batch, Buffers, describe_answers, join, rollouts, show_samples
 
 # Streams of random numbers: a key is (seed, stream, step), then prompt and sample.
 RL, EVAL, LABEL, NOISE, INTERACT = 0, 1, 3, 4, 20
@@ -55,38 +54,35 @@ WARMUP = 5  # the same in RL
 SLOWER = 100  # of RL: the rate falls as 1 / sqrt(1 + step / SLOWER)
 MAX_GRAD_NORM = 1.0  # longer gradients are scaled to this
 MICRO_BATCH = 64  # sequences in one forward pass of an update
-RM_STEPS = 150  # optimizer steps of a learned reward
-BAR: dict = dict(unit="step", dynamic_ncols=True, mininterval=0.5, file=sys.stderr)
-HEADER = (
-    "  step  RL FLOPs  pass rate   (95 % interval)   greedy  tokens  thoughts  frontier"
-)
+BAR: dict = dict(unit="step", mininterval=0.5, file=sys.stderr, disable=RANK > 0)
 
 
-def train(cfg: Config) -> Run:
+def train(cfg: Config, overwrite: bool = False) -> Run:
     """Run a config to its end, from wherever its folder says it stands."""
-    run, stop = open_run(cfg), Stop()
-    params = sum(p.numel() for p in run.model.parameters())
-    print(f"{cfg.task}: {params:,} parameters on {run.device}; writing to {run.folder}")
-    if run.phase == "pretrain":
-        print(f"\npretraining a base on demonstrations, {cfg.pretrain_steps} steps")
-        pretrain(run, stop)
-        begin_rl(run)
+    with model.own(cfg.folder()):
+        run, stop = open_run(cfg, overwrite), Stop()
+        params = sum(p.numel() for p in run.model.parameters())
+        memory = f"about {model.require_memory(cfg, run.device) / 1e9:.1f} GB of memory"
+        print(f"{cfg.task}: {params:,} parameters on {run.device}, {memory}")
+        if run.phase == "pretrain":
+            print(f"\npretraining a base on demonstrations, {cfg.pretrain_steps} steps")
+            pretrain(run, stop)
+            begin_rl(run)
+            save(run)
+        if not run.relay.recent:
+            print(f"\nreinforcement learning, {cfg.steps} steps\n{HEADER}")
+            run.relay.recent = {level: [] for level in cfg.first_levels}
+            if cfg.reward == "learned":
+                fit_reward(run)
+            evaluate(run, 4 * cfg.eval_samples)
+            save(run)
+        elif run.step >= cfg.steps:
+            print("this run is finished; a larger --steps would go on with it")
+        stop.save_sometimes(run)
+        reinforce(run, stop)
         save(run)
-    if not run.relay.recent:
-        levels = ", ".join(map(str, cfg.first_levels))
-        print(f"\nreinforcement learning, {cfg.steps} steps, first on levels {levels}")
-        print(HEADER)
-        run.relay.recent = {level: [] for level in cfg.first_levels}
-        if cfg.reward == "learned":
-            fit_reward(run)
-        evaluate(run, 4 * cfg.eval_samples)
-        save(run)
-    elif run.step >= cfg.steps:
-        print("this run is finished; a larger --steps would go on with it")
-    reinforce(run, stop)
-    save(run)
-    plot_curve(run)
-    report(run)
+        if RANK == 0 and run.intact:
+            report(run)
     return run
 
 
@@ -115,15 +111,18 @@ class Run:
     skipped: int = 0  # updates left out: their gradient was not finite
     rows: list[dict] = field(default_factory=list)  # of kind rl, as in metrics.jsonl
     alarms: dict[str, tuple] = field(default_factory=dict)  # first step, count, words
+    intact: bool = True  # are the logs as they were saved?
     judge: GPT | None = None  # a learned reward
     ledger: Ledger = field(default_factory=Ledger)
     buffers: Buffers = field(default_factory=Buffers)
 
     def log(self, kind: str, **values: object) -> None:
-        """Append one row to metrics.jsonl."""
+        """Append one row to metrics.jsonl: JSON, which has no NaN, so that is null."""
         row = {"kind": kind, "step": self.step, **self.ledger.totals(), **values}
-        with open(self.folder / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+        for name, value in row.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                row[name] = None
+        model.append(self.folder / "metrics.jsonl", json.dumps(row) + "\n")
         if kind == "rl":
             self.rows.append(row)
 
@@ -136,10 +135,10 @@ def begin_rl(run: Run) -> None:
     run.optimizer = optimizer_of(run.model, run.cfg.lr)
 
 
-def optimizer_of(model: torch.nn.Module, lr: float) -> torch.optim.Optimizer:
+def optimizer_of(gpt: GPT, lr: float) -> torch.optim.Optimizer:
     """AdamW without weight decay."""
     options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    return torch.optim.AdamW(model.parameters(), lr, **options)
+    return torch.optim.AdamW(gpt.parameters(), lr, **options)
 
 
 def apply_gradients(run: Run, lr: float) -> float | None:
@@ -148,9 +147,11 @@ def apply_gradients(run: Run, lr: float) -> float | None:
 
     A norm that is not finite is no step: no weight and no moment changes, `skipped`
     counts it, and None comes back. The test comes before clipping, which would turn one
-    inf into NaN everywhere. FloatingPointError at the third.
+    inf into NaN everywhere. FloatingPointError at the third, or if weights overflow.
     """
     params = list(run.model.parameters())
+    if WORLD > 1:
+        model.sum_over_ranks(params)
     norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
     finite = bool(norm.isfinite())
     if finite:
@@ -160,11 +161,11 @@ def apply_gradients(run: Run, lr: float) -> float | None:
         run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     run.skipped += not finite
-    if not finite and run.skipped == 3:
-        raise FloatingPointError(
-            f"the gradient of {run.phase} step {run.step} is not finite, the third "
-            "time in this run; lower the learning rate"
-        )
+    overflow = not torch.nn.utils.get_total_norm(params).isfinite()
+    if overflow or (not finite and run.skipped == 3):
+        what = "a weight" if overflow else "the third gradient of this run"
+        where = f"{run.phase} step {run.step}"
+        raise FloatingPointError(f"{where}: {what} is not finite; lower its rate")
     return norm.item() if finite else None
 
 
@@ -177,30 +178,33 @@ def pretrain(run: Run, stop: Stop) -> None:
 
     Prompts are random: nothing to learn, and their loss would swamp the rest.
     """
-    cfg, model = run.cfg, run.model
+    cfg = run.cfg
     bar = tqdm(total=cfg.pretrain_steps, initial=run.step, desc="pretrain", **BAR)
     while run.step < cfg.pretrain_steps:
         with run.ledger.timed("pretrain"):
             columns, lengths = demo_batch(cfg, run.step)
             columns = {name: x.to(run.device) for name, x in columns.items()}
-            num_tokens, loss = columns["mask"].sum(), 0.0
-            for rows in by_length(lengths, -(-cfg.pretrain_batch // 2)):
-                part = trim(lengths, rows, columns)
-                logits = model(part["tokens"], positions=part["positions"])
+            num_tokens, losses = columns["mask"].sum(), []
+            for rows in model.by_length(lengths, -(-cfg.pretrain_batch // 2))[
+                RANK::WORLD
+            ]:
+                part = model.trim(lengths, rows, columns)
+                logits = run.model(part["tokens"], positions=part["positions"])
                 logp = grpo.token_logprobs(logits, part["tokens"])
                 part_loss = -(logp * part["mask"]).sum() / num_tokens
                 part_loss.backward()
-                loss += part_loss.item()
+                losses.append(part_loss.item())
             # Warm up, hold, then fall to zero over the last 40 % of the steps.
             rise = (run.step + 1) / PRETRAIN_WARMUP
             fall = (cfg.pretrain_steps - run.step) / (0.4 * cfg.pretrain_steps)
             apply_gradients(run, cfg.pretrain_lr * min(1.0, rise, fall))
-            run.ledger.charge("pretrain", model.config, lengths, train=True)
+            run.ledger.charge("pretrain", run.model.config, lengths, train=True)
         run.step += 1
         bar.update()
         if run.step == 50 and minutes(run) >= 1:
             tqdm.write(f"about {minutes(run):.0f} minutes in all on this machine")
         if run.step % 100 == 0 or run.step == cfg.pretrain_steps:
+            loss = sum(model.gather(losses))
             bar.set_postfix_str(f"loss {loss:.3f}")
             run.log("pretrain", loss=loss)
         stop.save_sometimes(run)
@@ -275,17 +279,10 @@ def sample(run: Run, problems: list[Problem], first: int = 0) -> Batch:
         now = {name: w.clone() for name, w in run.model.state_dict().items()}
         run.past = [*run.past, now][-cfg.lag - 1 :]
     if cfg.lag:
-        stale = with_weights(run.model, run.past[0])
+        stale = model.with_weights(run.model, run.past[0])
     with run.ledger.timed("decode"), stale:
-        batch = rollout(
-            run.model,
-            problems,
-            cfg.group_size,
-            cfg.max_new,
-            (cfg.seed, RL, run.step),
-            run.buffers,
-            numbers=list(range(first, first + len(problems))),
-        )
+        key = (cfg.seed, RL, run.step)
+        batch = rollouts(run, problems, cfg.group_size, key, first=first)
         run.ledger.charge_rollout(run.model.config, batch, cfg.group_size)
     return batch
 
@@ -356,7 +353,7 @@ def logprobs_under(
     run: Run, batch: Batch, weights: dict[str, Tensor], phase: str = "logprob"
 ) -> Tensor:
     """Log-probabilities (B, T) of a batch under other weights, without gradient."""
-    with run.ledger.timed(phase), with_weights(run.model, weights):
+    with run.ledger.timed(phase), model.with_weights(run.model, weights):
         run.ledger.charge(phase, run.model.config, batch.lengths)
         return grpo.score(run.model, batch.tokens, batch.lengths, MICRO_BATCH)
 
@@ -382,11 +379,13 @@ def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
         lr = cfg.lr * rise / (1 + run.step / SLOWER) ** 0.5
         norms, seen = [], []
         for _ in range(cfg.updates):
-            for rows in by_length(lengths, MICRO_BATCH):
-                part = trim(lengths, rows, columns)
+            mine = []
+            for rows in model.by_length(lengths, MICRO_BATCH)[RANK::WORLD]:
+                part = model.trim(lengths, rows, columns)
                 loss, found = grpo.micro_loss(run.model(part["tokens"]), part, cfg)
                 loss.backward()
-                seen.append(found)
+                mine.append(found)
+            seen += model.gather(mine)
             norms.append(apply_gradients(run, lr))
         run.ledger.charge("update", run.model.config, lengths * cfg.updates, train=True)
     num_tokens = max(int(columns["mask"].sum()), 1) * cfg.updates
@@ -469,8 +468,8 @@ def evaluate(run: Run, samples: int) -> None:
     if cfg.reward != "gold" or cfg.false_positive or cfg.false_negative:
         row["reward"] = grade(run, batch, "evaluation").mean().item()
     run.log("eval", **row)
-    with open(run.folder / "samples.txt", "a") as file:
-        file.write(f"step {run.step}\n{show_samples(batch, right)}")
+    shown = f"step {run.step}\n{show_samples(batch, right)}"
+    model.append(run.folder / "samples.txt", shown)
     thoughts = f"{row['think_share']:.2f}" if "think_share" in row else "-"
     tqdm.write(
         f"{run.step:6d}  {run.ledger.totals()['rl_flops']:8.1e}  "
@@ -496,9 +495,8 @@ def sample_and_score(
 
     Evaluation is no part of RL compute: how often one looks must not move the curve.
     """
-    room = max_new or run.cfg.max_new
     with run.ledger.timed("evaluation"):
-        batch = rollout(run.model, problems, samples, room, key, run.buffers, greedy)
+        batch = rollouts(run, problems, samples, key, greedy, max_new)
         run.ledger.charge_rollout(run.model.config, batch, samples, "evaluation")
     return batch, batch.verdicts().view(-1, samples)
 
@@ -535,15 +533,12 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
     opened = stats["edge"] > max(cfg.first_levels)
     passed = [mean for n, mean in means.items() if opened and n < stats["edge"]]
     stats["passed"] = float(min(passed, default=1.0))
-    if cfg.kl_coef:
-        stats["kl_base"] = (
-            grpo.kl_of_answers(batch.logp, paid.base_logp, batch.mask).mean().item()
-        )
-    elif run.step % 10 == 0:  # nobody pays for it, but it is worth watching
+    base_logp = paid.base_logp
+    if not cfg.kl_coef and run.step % 10 == 0:  # not paid for, but worth watching
         base_logp = logprobs_under(run, batch, run.base, "evaluation")
-        stats["kl_base"] = (
-            grpo.kl_of_answers(batch.logp, base_logp, batch.mask).mean().item()
-        )
+    if cfg.kl_coef or run.step % 10 == 0:
+        nats = grpo.kl_of_answers(batch.logp, base_logp, batch.mask)
+        stats["kl_base"] = nats.mean().item()
     return stats
 
 
@@ -558,6 +553,8 @@ def minutes(run: Run) -> float:
 
 # --------------------------------------------------------------------------------------
 # Choices that the default run does not take
+
+RM_STEPS = 150  # optimizer steps of a learned reward
 
 
 def resample(run: Run, batch: Batch, paid: Pay) -> tuple[Batch, Pay]:
@@ -589,14 +586,13 @@ def fit_reward(run: Run) -> None:
             rng = random.Random(f"{cfg.seed} label {run.step} {p}")
             level = rng.choice(cfg.first_levels)
             problems.append(task.draw(level, "label", rng))
-        batch = rollout(run.model, problems, 16, cfg.max_new, key, run.buffers)
+        batch = rollouts(run, problems, 16, key)
         run.ledger.charge_rollout(run.model.config, batch, 16, "reward")
         labels = reward.flip_verdicts(
             batch.verdicts().numpy(), key, cfg.false_positive, cfg.false_negative
         )
-        found = [reward.held_out_part(env.problem) for env in batch.envs]
-        groups, parts = np.array(found).T
-        data = reward.Labelled(batch.tokens, batch.lengths, labels, groups, parts)
+        parts = np.array([reward.held_out_part(env.problem) for env in batch.envs])
+        data = reward.Labelled(batch.tokens, batch.lengths, labels, parts)
         run.judge = reward.new_judge(run.model.config, run.base).to(run.device)
         auc, flops, tokens = reward.fit_judge(run.judge, data, key, RM_STEPS)
         run.ledger.flops["reward"] += flops
@@ -606,11 +602,16 @@ def fit_reward(run: Run) -> None:
 
 
 # --------------------------------------------------------------------------------------
-# What a reader sees: alarms, a figure, a report
+# What a reader sees: alarms and a report
+
+HEADER = (
+    "  step  RL FLOPs  pass rate   (95 % interval)   greedy  tokens  thoughts  frontier"
+)
 
 
 def speak_up(run: Run) -> None:
-    """Say when a level opens; note what is wrong, and say it when it first shows."""
+    """Say when a level opens; note what is wrong, and say it when it first shows. An
+    alarm that rings again is only counted."""
     edges = [max(run.cfg.first_levels), *(row["edge"] for row in run.rows)][-2:]
     if edges[0] < edges[1]:
         tqdm.write(f"step {run.step}: level {edges[0]} is passed, {edges[1]} opens")
@@ -621,61 +622,15 @@ def speak_up(run: Run) -> None:
             tqdm.write(f"WARNING at step {run.step}: {sentence}")
 
 
-def read_rows(folder: Path, kind: str) -> list[dict]:
-    """Rows of one kind from a run's metrics.jsonl."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [row for row in map(json.loads, lines) if row["kind"] == kind]
-
-
-def plot_curve(run: Run) -> None:
-    """curve.png, from metrics.jsonl: pass rate of each level over RL compute, and the
-    deepest one passed (with one level: tokens).
-
-    The base is drawn at the left edge, since a log axis has no place for 0.
-    """
-    rows = read_rows(run.folder, "eval")
-    if len(rows) < 2:
-        return
-    task, levels = find_task(run.cfg.task), list(rows[-1]["by_level"])
-    flops = [rows[1]["rl_flops"] / 2] + [row["rl_flops"] for row in rows[1:]]
-    figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(7, 6.5), sharex=True, height_ratios=[3, 1], layout="constrained"
-    )
-    for i, level in enumerate(levels):
-        color = plt.cm.plasma(0.85 * i / max(len(levels) - 1, 1))
-        rates = [row["by_level"][level]["pass_rate"] for row in rows]
-        shown = int(level) in run.cfg.shown_list
-        top.plot(flops, rates, "--" if shown else "-", color=color)
-        # Its name stands at the middle of its rise.
-        half = (min(rates) + max(rates)) / 2
-        place = next(k for k, rate in enumerate(rates) if rate >= half)
-        top.annotate(level, (flops[place], rates[place]), color=color, weight="bold")
-    chance = np.mean([reward.of_level(task.chance, int(n)) for n in levels])
-    top.axhline(chance, color="gray", lw=0.8, ls=":")
-    where = {"xycoords": ("axes fraction", "data"), "fontsize": 8, "color": "gray"}
-    top.annotate(f"chance {chance:.2g}", (0.9, chance + 0.01), **where)
-    top.set(ylim=(0, 1.03), ylabel="held-out pass rate of a level", xscale="log")
-    top.set_title(f"{task.name}, seed {run.cfg.seed} (dashed: levels demonstrated)")
-    several = len(levels) > 1
-    depths = [row["frontier" if several else "answer_tokens"] for row in rows]
-    bottom.plot(flops, depths, "o-", color="C2")
-    words = "deepest level passed\nhalf of the time" if several else "tokens"
-    bottom.set(xlabel="RL compute (FLOPs); left edge: the base", ylabel=words)
-    bottom.set_ylim(0, 1.1 * max([1, *depths]))
-    figure.savefig(run.folder / "curve.png", dpi=130)
-    plt.close(figure)
-
-
 def report(run: Run) -> None:
-    """Print what RL changed, what it cost, and all that was wrong: a run that learned
-    nothing must not end looking fine.
-
-    The table of levels says if RL went beyond its base: pass@k rises with k by luck as
-    well, but no number of lucky guesses writes a chain of right steps (`reasoned`). A
-    level at 0 there in the base is one whose answers RL had to find.
-    """
-    rows = read_rows(run.folder, "eval")
+    """Draw curve.png; print what RL changed, what it cost, and all that was wrong: a
+    run that learned nothing must not end looking fine."""
+    rows = model.read_rows(run.folder, "eval")
+    if not rows or rows[0]["step"]:
+        print("metrics.jsonl has lost the evaluation of the base: nothing to compare")
+        return
     before, after = rows[0], rows[-1]
+    task = find_task(run.cfg.task)
     print(f"\n{'held out':26}{'base':>10}{'after RL':>10}")
     compared = "pass_rate pass_rate_greedy answer_tokens think_share pass_rate_think "
     compared += "pass_rate_direct turns recovery"
@@ -683,19 +638,11 @@ def report(run: Run) -> None:
         cells = [f"{row[name]:10.3f}" if name in row else "-" for row in rows]
         if name in before or name in after:
             print(f"{name:26}{cells[0]:>10}{cells[-1]:>10}")
-    most = max(after["pass_at"], key=int)
-    columns = {"sampled": "pass_rate", "greedy": "pass_rate_greedy"}
-    columns |= {f"pass@{most}": "pass_at"}
-    if isinstance(find_task(run.cfg.task), reward.Puzzle):
-        columns[f"reasoned pass@{most}"] = "reasoned_at"
-    print("\nlevel" + "".join(f"{name:>18}" for name in columns))
-    for level, old in before["by_level"].items():
-        new, line = after["by_level"][level], f"{level:>5}"
-        for key in columns.values():
-            at = key.endswith("_at")
-            rates = [row[key][most] if at else row[key] for row in (old, new)]
-            line += f"{rates[0]:10.2f} to {rates[1]:.2f}"
-        print(line)
+    if len(rows) > 1:
+        title = f"{run.cfg.task}, seed {run.cfg.seed}"
+        shown = run.cfg.shown_list
+        reward.plot_levels(rows, task, shown, title, run.folder / "curve.png")
+    print(f"\n{reward.level_table(before, after, task)}")
     print(f"({after['problems']} problems never seen, {after['samples']} samples each)")
     print(f"\n{'phase':12}{'FLOPs':>10}{'tokens':>12}{'seconds':>10}")
     for phase in PHASES:
@@ -714,55 +661,92 @@ def report(run: Run) -> None:
 
 
 # --------------------------------------------------------------------------------------
-# Files: opening a run's folder, going on, stopping
+# Files: one door for writing, one for reading, one owner
 
 SAVE_SECONDS = 30.0
 LOGS = ("metrics.jsonl", "samples.txt")
-# Fields of a Run that a checkpoint holds as they are; `save` turns others into state.
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.old.pt")  # the last, and the one before
+# Fields of a Run that a checkpoint holds as they are; `state_of` adds the others.
 SAVED = ("phase", "step", "base", "past", "skipped", "alarms")
+WEIGHTS = {"name": torch.zeros(1)}
+# What a checkpoint looks like, by example. Where a dict or list has one entry, there
+# may be any number of such.
+EXAMPLE = {
+    "phase": "rl",
+    "step": 1,  # within the phase
+    "skipped": 0,
+    "config": {},  # the fields of Config
+    "model": WEIGHTS,
+    "base": WEIGHTS,
+    "past": [WEIGHTS],  # of a sampler that is behind
+    "judge": WEIGHTS,
+    "optimizer": {0: WEIGHTS},  # Adam's moments of each parameter
+    "recent": {1: [0.5]},  # of the relay: a level's last mean rewards
+    "alarms": {"name": (1, 1, "words")},  # first step, count, sentence
+    "ledger": {"flops": {"phase": 1.0}},
+    "logs": {"name": (1, 1)},  # size and CRC of each log
+}
 
 
-def save(run: Run) -> None:
-    """Write checkpoint.pt; a kill at any moment leaves the old or the new one.
-
-    It remembers how long the logs were: rows written after it are cut on resume.
-    """
-    state = {name: getattr(run, name) for name in SAVED} | {
+def state_of(run: Run) -> dict:
+    """All that a run has to remember: it looks like EXAMPLE."""
+    logs = {name: (run.folder / name).read_bytes() for name in LOGS}
+    return {name: getattr(run, name) for name in SAVED} | {
         "config": asdict(run.cfg),
         "model": run.model.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
+        "optimizer": run.optimizer.state_dict()["state"],
         "judge": run.judge.state_dict() if run.judge else {},
         "recent": run.relay.recent,
         "ledger": {name: dict(x) for name, x in vars(run.ledger).items()},
-        "sizes": {name: os.path.getsize(run.folder / name) for name in LOGS},
+        "logs": {name: (len(text), zlib.crc32(text)) for name, text in logs.items()},
     }
-    path = run.folder / "checkpoint.pt"
-    with open(path.with_suffix(".tmp"), "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path.with_suffix(".tmp"), path)
+
+
+def save(run: Run, logged: bool = True) -> None:
+    """Write checkpoint.pt; a kill at any moment leaves the old or the new one, and the
+    one before stays beside it.
+
+    It remembers how long the logs were: rows written after it are cut on resume, all
+    that there are if nothing was `logged` yet. Logs reach the disk first, so that no
+    checkpoint speaks of rows that are not there.
+    """
+    if RANK:
+        return
+    for name in LOGS:
+        with open(run.folder / name, "ab") as file:
+            os.fsync(file.fileno())
+    state, data = state_of(run), io.BytesIO()
+    if not logged:
+        state["logs"] = {}
+    torch.save(state, data)
+    last, before = (run.folder / name for name in CHECKPOINTS)
+    model.write_file(last, data.getvalue(), keep=before)
 
 
 class Stop:
-    """Notes SIGINT and SIGTERM; a run saves and leaves at its next step.
+    """Notes SIGINT, SIGTERM and SIGHUP; a run saves and leaves at its next step.
 
-    A second signal does not wait. Without any the run is saved every SAVE_SECONDS.
+    A second signal does not wait. Without any the run is saved every SAVE_SECONDS. Of
+    several ranks all stop after the same step, even if the signal reached only one.
     """
 
     def __init__(self) -> None:
         self.signum = 0
         self.saved = time.monotonic()  # when the run was last saved
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, self.note)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):  # Windows has no SIGHUP
+                signal.signal(getattr(signal, name), self.note)
 
     def note(self, signum: int, frame: object) -> None:
         """Remember the signal; the next one ends the process at once."""
         self.signum = signum
         signal.signal(signum, signal.SIG_DFL)
+        # Not print: a handler may have interrupted one.
+        os.write(2, b"\nstopping after this step or evaluation; again: at once\n")
 
     def save_sometimes(self, run: Run) -> None:
         """Save now and then; on a signal save and exit."""
+        self.signum = max(model.gather([self.signum]))
         if self.signum or time.monotonic() - self.saved > SAVE_SECONDS:
             save(run)
             self.saved = time.monotonic()
@@ -777,18 +761,21 @@ class Stop:
 
 
 def read_checkpoint(folder: Path, device: str = "cpu") -> dict:
-    """The checkpoint of a run. ValueError if there is none or it cannot be read."""
-    path = folder / "checkpoint.pt"
-    if not path.exists():
-        raise ValueError(f"{folder} holds no checkpoint.pt; give the folder of a run")
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} cannot be read ({why}); delete the folder") from error
-    if state["config"].keys() != {f.name for f in fields(Config)}:
-        raise ValueError(f"{path} is of another version of train.py; choose another")
-    return state
+    """The last checkpoint of a run that is whole. ValueError if there is none."""
+    config, damage = {f.name: f.default for f in fields(Config)}, []
+    for path in (folder / name for name in CHECKPOINTS):
+        if not path.exists():
+            continue
+        try:
+            state = model.read_archive(path, EXAMPLE | {"config": config}, device)
+        except ValueError as error:
+            damage.append(str(error))
+            continue
+        if damage:
+            print(f"{damage[0]}; going on from {path}")
+        return state
+    nothing = f"{folder} holds no checkpoint.pt; give the folder of a run"
+    raise ValueError("; ".join(damage) or nothing)
 
 
 def new_run(cfg: Config) -> Run:
@@ -796,84 +783,126 @@ def new_run(cfg: Config) -> Run:
     device = cfg.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and WORLD > 1:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    model.require_memory(cfg, device)
     torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
-    model = GPT(cfg.gpt()).to(device)
-    run = Run(cfg, cfg.folder(), model, optimizer_of(model, cfg.pretrain_lr), device)
+    gpt = GPT(cfg.gpt()).to(device)
+    run = Run(cfg, cfg.folder(), gpt, optimizer_of(gpt, cfg.pretrain_lr), device)
     flips = 1 - cfg.false_positive - cfg.false_negative
     run.relay = Relay(cfg.level_list, cfg.false_positive + flips * Relay.PASSED)
     return run
 
 
-def open_run(cfg: Config) -> Run:
-    """The run of a config. There are three ways in:
-
-        the folder holds this very config, or one of fewer steps     it goes on
-        it holds, or --base lends, a base that fits                  RL begins anew
-        neither                                                      all begins anew
-
-    ValueError if the folder holds a run that does not fit, OSError if it cannot be
-    written.
-    """
-    run, folder = new_run(cfg), cfg.folder()
-    begun = (folder / "checkpoint.pt").exists()
-    lender = folder if begun else Path(cfg.base)
-    state = read_checkpoint(lender, run.device) if begun or cfg.base else {}
-    folder.mkdir(parents=True, exist_ok=True)
-    ours, theirs = asdict(cfg), state.get("config", {})
-    changed = [n for n in theirs if ours[n] != theirs[n]]
-    # A base of one's own must be the very same; a borrowed one must fit.
-    needed = BASE_FIELDS if begun else "task dim layers heads kv_heads".split()
-    if set(changed) & set(needed):
-        detail = [f"{n} {theirs[n]!r} there, {ours[n]!r} here" for n in changed]
-        raise ValueError(
-            f"{lender} holds a run of another config ({', '.join(detail)}); choose "
-            "another folder or delete it"
-        )
-    if begun and set(changed) <= {"steps", "out", "base"}:
-        load(run, state)
-    else:
-        start_afresh(run, state, lender)
-    (folder / "config.json").write_text(json.dumps(ours, indent=1) + "\n")
+def open_run(cfg: Config, overwrite: bool = False) -> Run:
+    """The run of a config, from wherever its folder says it stands. Rank 0 looks at the
+    files and tells the others what it found."""
+    if WORLD > 1:
+        model.join_ranks()
+    run = new_run(cfg)
+    if RANK == 0:
+        open_folder(run, overwrite)
+    if WORLD > 1:
+        load(run, model.gather([state_of(run)] if RANK == 0 else [])[0])
     return run
 
 
+def open_folder(run: Run, overwrite: bool) -> None:
+    """There are three ways in:
+
+        the folder holds this very config, or one of fewer steps     it goes on
+        --base lends a base that fits (or, with --overwrite, what
+        was in the folder has one)                                   RL begins anew
+        neither                                                      all begins anew
+
+    ValueError if the folder holds another run, OSError if it cannot be written.
+    """
+    cfg, folder = run.cfg, run.folder
+    for part in folder.glob("checkpoint.pt.*.tmp"):
+        part.unlink()  # of a process that was killed in a save
+    begun = any((folder / name).exists() for name in CHECKPOINTS)
+    lender = folder if begun else Path(cfg.base)
+    state = read_checkpoint(lender, run.device) if begun or cfg.base else {}
+    ours, theirs = asdict(cfg), state.get("config", {})
+    changed = [n for n in theirs if ours[n] != theirs[n]]
+    detail = ", ".join(f"{n} {theirs[n]!r} there, {ours[n]!r} here" for n in changed)
+    # More steps may be asked for; where a run lies, and what once lent it a base, is no
+    # part of what it does.
+    other = set(changed) - {"steps", "out", "base"}
+    if begun and other and not overwrite:
+        base = "" if other & set(BASE_FIELDS) else f"--base {folder} "
+        raise ValueError(
+            f"{folder} holds another run ({detail}); to keep it, choose another "
+            f"folder: {base}--out NEW; to replace it: --overwrite"
+        )
+    if not begun and other & set("task dim layers heads kv_heads".split()):
+        raise ValueError(f"the base in {lender} does not fit ({detail})")
+    if begun and overwrite and (other & set(BASE_FIELDS) or not state["base"]):
+        state = {}  # its base is of no use
+    if begun and not overwrite:
+        if state["phase"] == "rl" and cfg.steps < state["step"]:
+            raise ValueError(f"{folder} has done {state['step']} steps already")
+        load(run, state)
+        # The steps that rows after the checkpoint tell of come again.
+        for name in LOGS:
+            size, crc = state["logs"].get(name, (0, 0))
+            run.intact &= model.cut_log(folder / name, size, crc)
+        run.rows = model.read_rows(folder, "rl")
+    else:
+        start_afresh(run, state, lender, detail)
+    model.write_file(folder / "config.json", json.dumps(ours, indent=1) + "\n")
+
+
 def load(run: Run, state: dict) -> None:
-    """Continue from a checkpoint: the inverse of save, logs included. Rows that were
-    logged after it are cut off: the steps they tell of come again."""
-    for name in SAVED:
-        setattr(run, name, state[name])
-    run.model.load_state_dict(state["model"])
-    run.optimizer.load_state_dict(state["optimizer"])  # its hyperparameters too
-    if state["judge"]:
-        run.judge = reward.new_judge(run.model.config, state["base"]).to(run.device)
-        run.judge.load_state_dict(state["judge"])
+    """Continue from a state: the inverse of state_of. ValueError if it does not fit.
+
+    Adam's hyperparameters are not part of it: they are set anew from the config.
+    """
+    try:
+        for name in SAVED:
+            setattr(run, name, state[name])
+        base = [state["base"]] * (state["phase"] == "rl")
+        for weights in (*state["past"], *base, state["model"]):
+            run.model.load_state_dict(weights)
+        kept = run.optimizer.state_dict() | {"state": state["optimizer"]}
+        run.optimizer.load_state_dict(kept)
+        for parameter, moments in run.optimizer.state.items():
+            moments["step"].item()
+            for name in ("exp_avg", "exp_avg_sq"):
+                moments[name].view_as(parameter)
+        if state["judge"]:
+            run.judge = reward.new_judge(run.model.config, state["base"]).to(run.device)
+            run.judge.load_state_dict(state["judge"])
+    except (RuntimeError, KeyError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise ValueError(f"the checkpoint does not fit its config: {why}") from error
     run.relay.recent = state["recent"]
     run.ledger = Ledger(**{n: Counter(x) for n, x in state["ledger"].items()})
-    for name, size in state["sizes"].items():
-        if os.path.getsize(run.folder / name) < size:
-            raise ValueError(f"{run.folder / name} was cut; delete the folder")
-        os.truncate(run.folder / name, size)
-    run.rows = read_rows(run.folder, "rl")
 
 
-def start_afresh(run: Run, state: dict, lender: Path) -> None:
+def start_afresh(run: Run, state: dict, lender: Path, detail: str) -> None:
     """Empty logs; RL starts from the base in a checkpoint if there is one, its cost
     included. ValueError for a checkpoint that has no finished base."""
     if state and not state["base"]:
         raise ValueError(f"the run in {lender} has not finished its base; resume it")
-    # The checkpoint goes before the logs: it knows how long they were.
-    (run.folder / "checkpoint.pt").unlink(missing_ok=True)
-    for name in LOGS:
-        (run.folder / name).write_text("")
     if state:
-        replaced = ", whose RL run is replaced" if lender == run.folder else ""
-        print(f"base: taken from {lender}{replaced}")
+        there = f" ({detail})" if detail else ""
+        print(f"base: taken from {lender}{there}")
         run.model.load_state_dict(state["base"])
         for name, total in vars(run.ledger).items():
             total["pretrain"] = state["ledger"][name]["pretrain"]
         begin_rl(run)
-        save(run)
+    for name in LOGS:
+        (run.folder / name).touch()
+    last, before = (run.folder / name for name in CHECKPOINTS)
+    if state:  # before the logs are emptied: a kill in between costs no base
+        save(run, logged=False)
+    else:
+        last.unlink(missing_ok=True)
+    before.unlink(missing_ok=True)
+    for name in LOGS:
+        os.truncate(run.folder / name, 0)
 
 
 def finished_run(folder: Path, named: str = "") -> Run:
@@ -883,9 +912,7 @@ def finished_run(folder: Path, named: str = "") -> Run:
     require_same_code(folder, state["config"]["task"], named)
     cfg = replace(Config(**state["config"]), out=str(folder), device="cpu")
     run = new_run(replace(cfg, context=4 * cfg.gpt().context))
-    run.model.load_state_dict(state["model"])
-    for name in SAVED:
-        setattr(run, name, state[name])
+    load(run, state)
     return run
 
 
@@ -895,6 +922,7 @@ def interact(folder: Path, named: str) -> None:
     task = find_task(run.cfg.task)
     levels = task.test_levels(run.cfg.level_list)
     example = task.draw(levels[0], "test", rng).prompt
+    # Problems of the test split: none of them was trained on.
     print(f"A problem like {example}; an empty line for")
     print("a random one; Ctrl-D ends. What stands in {} was not written by the model.")
     for count, line in enumerate(sys.stdin):
@@ -986,7 +1014,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """ValueError, one sentence, for anything that could not run."""
-        check_numbers(self)
+        model.check_numbers(self)
         grpo.check_choices(self)
         reward.check_reward(self.reward, find_task(self.task))
         # Only a checker's verdict can be flipped; a rule has its own errors.
@@ -1047,36 +1075,11 @@ class Config:
         return Path(self.out or f"out/{Path(self.task).stem}-{self.seed}")
 
 
-# No number is negative. These are at least so large, and those at most.
-AT_LEAST = {"group_size": 2, "pretrain_lr": 1e-9, "lr": 1e-9} | dict.fromkeys(
-    "threads dim layers heads kv_heads pretrain_batch prompts_per_step updates "
-    "rm_answers evals eval_problems eval_samples".split(),
-    1,
-)
-SHARES = "think_share noise weak stretch false_positive false_negative".split()
-AT_MOST = dict.fromkeys(SHARES, 1.0)
 # Fields that the base depends on. Runs that share them can share the base.
 BASE_FIELDS = (
     "task levels seed device threads dim layers heads kv_heads context "
     "shown think_share noise weak stretch pretrain_steps pretrain_batch pretrain_lr"
 ).split()
-
-
-def check_numbers(cfg: Config) -> None:
-    """ValueError for a number out of its bounds; NaN is out of all.
-
-    A device that is not there is refused too, before any work.
-    """
-    for name, value in vars(cfg).items():
-        low, high = AT_LEAST.get(name, 0), AT_MOST.get(name, 1e15)
-        if not isinstance(value, str) and not low <= value <= high:
-            most = f" and at most {high:g}" if name in AT_MOST else ""
-            raise ValueError(f"{name} must be at least {low}{most}, got {value}")
-    if cfg.dim % cfg.heads:
-        raise ValueError(f"dim ({cfg.dim}) must be a multiple of heads ({cfg.heads})")
-    devices = ["auto", "cpu"] + ["cuda"] * torch.cuda.is_available()
-    if cfg.device not in devices:
-        raise ValueError(f"device must be one of {devices} here, got {cfg.device!r}")
 
 
 def make_config(**given: object) -> Config:
@@ -1100,6 +1103,8 @@ def parse_flags(argv: list[str]) -> dict:
     )
     parser.add_argument("--resume", metavar="FOLDER", help="go on with this run")
     parser.add_argument("--interact", metavar="FOLDER", help="give its model problems")
+    text = "replace the run in the folder, but for a base that fits"
+    parser.add_argument("--overwrite", action="store_true", help=text)
     # What a flag means is said once, behind its field in Config.
     source = inspect.getsource(Config)
     notes = dict(re.findall(r"^    (\w+): .*?  # (.*)$", source, re.M))
@@ -1113,10 +1118,12 @@ def parse_flags(argv: list[str]) -> dict:
 def parse_config(argv: list[str]) -> Config:
     """Config from flags. ValueError for what cannot run."""
     given = parse_flags(argv)
+    given.pop("overwrite", None)
     if "resume" not in given:
         return make_config(**given)
     folder = Path(given.pop("resume"))
     saved = read_checkpoint(folder)["config"]
+    # A flag that repeats what the run was made with is no contradiction.
     for name, value in given.items():
         if name != "steps" and value != saved[name]:
             raise ValueError(
@@ -1127,19 +1134,34 @@ def parse_config(argv: list[str]) -> Config:
     return replace(Config(**saved), out=str(folder), **given)
 
 
+# What ends a run with a sentence; with several ranks also that another has ended.
+ERRORS = (ValueError, OSError, FloatingPointError) + (RuntimeError,) * (WORLD > 1)
+
+
 def main(argv: list[str]) -> int:
-    """Exit status: 0 done, 1 NaN in gradients, 2 bad input, 130 and 143 on a signal."""
+    """Exit status: 0 done, 1 stopped by the disk, by NaN or by another rank, 2 bad
+    input; 128 and the signal's number on a signal."""
+    folder = None
+    if RANK:  # one voice is enough
+        sys.stdout = open(os.devnull, "w")
     try:
         flags = parse_flags(argv)
         if "interact" not in flags:
-            train(parse_config(argv))
+            cfg = parse_config(argv)
+            folder = cfg.folder()
+            train(cfg, "overwrite" in flags)
         elif flags.keys() <= {"interact", "task"}:
             interact(Path(flags["interact"]), flags.get("task", ""))
         else:
             raise ValueError("--interact takes a folder, and --task if that is a file")
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 1 if isinstance(error, FloatingPointError) else 2
+    except KeyboardInterrupt:
+        return 130
+    except ERRORS as error:
+        worked = folder and any((folder / name).exists() for name in CHECKPOINTS)
+        lost = worked and not isinstance(error, ValueError | FloatingPointError)
+        hint = f"; what was saved is whole, --resume {folder} goes on" if lost else ""
+        print(f"train.py: {error}{hint}", file=sys.stderr)
+        return 1 if lost or isinstance(error, FloatingPointError) else 2
     return 0
 
 

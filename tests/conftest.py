@@ -1,10 +1,9 @@
 """Shared by all tests: one thread, a small random model, the two markers.
 
-test_X.py tests X.py. Besides: test_device.py rollout.py on a GPU, test_peers.py grpo.py
-beside other code, test_reinforce.py a step of RL in train.py, test_reinforce_rewards.py
-runs with other rewards, test_reward_models.py learned rewards, test_oracles.py tasks
-beside other solvers, test_studies.py studies, test_docs.py the pages, test_house.py the
-promises about all six files.
+test_X.py tests X.py. Besides: test_device.py rollout.py on a GPU, test_reinforce.py a
+step of RL in train.py, test_reinforce_rewards.py runs with other rewards,
+test_reward_models.py learned rewards, test_studies.py studies, test_docs.py the pages,
+test_house.py the promises about all six files, faults.py what a run survives.
 """
 
 import random

@@ -33,6 +33,7 @@ TESTS = {
     "docs/tasks/count.py": "test_reward",
     "docs/tasks/grid.py": "test_reward",
     "docs/tasks/knight.py": "test_reward",
+    "docs/tasks/tool.py": "test_reward",
 }
 Bug = tuple[str, str, str, str]  # file, what is wrong, old text, new text
 

@@ -23,6 +23,7 @@ import train
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()
+FIT = scaling.load(DOCS / "studies" / "fit.py")
 FILES = ("model", "reward", "rollout", "grpo", "train", "scaling")
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
@@ -53,7 +54,7 @@ def test_commands_of_the_pages_parse(command, monkeypatch):
     if file == "scaling.py":
         args = scaling.parse_args(words)
         if args.study == "fit" and all(map(os.path.exists, args.files)):
-            scaling.read_curves(args)
+            FIT.read_curves(args)
         if args.study not in ("fit", "plan", "redraw"):
             scaling.find_study(args.study)
 
@@ -105,7 +106,7 @@ def test_the_forecasts_in_the_readme(monkeypatch):
     errors at the end from half and from a tenth, and the bands' coverage."""
     (command,) = [c for c in commands(ROOT / "README.md") if "--only 8B_dense" in c]
     monkeypatch.chdir(ROOT)
-    (curve,) = scaling.read_curves(scaling.parse_args(shlex.split(command)[2:]))
+    (curve,) = FIT.read_curves(scaling.parse_args(shlex.split(command)[2:]))
     found = scaling.forecast(curve, 0.5)
     fit, score = found.fit, scaling.scores(found)["forecast"]
     later, (low, high) = len(curve.points(found.until)[0]), found.bounds["a"]

@@ -8,6 +8,7 @@ import torch
 from test_train import rows_of, same_weights, tiny
 
 import grpo
+import model
 import train
 from model import forward_flops
 from reward import TASKS
@@ -27,7 +28,7 @@ def learned(tmp_path_factory):
 def test_what_is_paid_and_what_is_right_are_both_logged(learned):
     """Without both nobody sees the reward hacked; the first sample is the base's."""
     kinds = ("rl", "eval", "reward")
-    rl, evals, (fit,) = (train.read_rows(learned.folder, kind) for kind in kinds)
+    rl, evals, (fit,) = (model.read_rows(learned.folder, kind) for kind in kinds)
     assert any(abs(row["reward"] - row["gold"]) > 0.01 for row in rl)
     assert ["kl_base" in row for row in rl] == [True] + [False] * 3  # every tenth
     assert all({"reward", "kl_base", "pass_rate"} <= row.keys() for row in evals)
@@ -50,14 +51,14 @@ def test_a_judge_is_charged_and_a_verifier_is_free(learned, tmp_path):
         assert learned.ledger.flops == {**before, phase: before[phase] + once}
     run = train.train(tiny(tmp_path, reward="contains"))
     assert run.ledger.flops["reward"] == 0
-    assert all(r["reward"] >= r["gold"] for r in train.read_rows(tmp_path, "rl"))
+    assert all(r["reward"] >= r["gold"] for r in model.read_rows(tmp_path, "rl"))
 
 
 def test_a_noisy_verdict_is_paid_and_the_pass_rate_is_true(tmp_path):
     """Every verdict turned round: reward and gold add up to 1, in rl and eval rows."""
     train.train(tiny(tmp_path, false_positive=1.0, false_negative=1.0))
     for kind, truth in (("rl", "gold"), ("eval", "pass_rate")):
-        for row in train.read_rows(tmp_path, kind):
+        for row in model.read_rows(tmp_path, kind):
             assert row["reward"] + row[truth] == pytest.approx(1)
 
 

@@ -11,7 +11,7 @@ import grpo
 import model
 import train
 from model import END, PAD
-from reward import TASKS, Env
+from reward import TASKS, Env, find_task
 from rollout import Buffers, inverse_cdf, join, replay, rollout, uniforms
 
 MAX_NEW = 30
@@ -322,7 +322,7 @@ def scripted(task, problem, turns, observations):
 
 def test_replay_and_interaction_by_hand():
     """Who wrote what, how many turns, what was survived."""
-    task = TASKS["tool"]
+    task = find_task("tool")
     problem = task.read("T59*9+52:")
     problem = replace(problem, data=problem.data._replace(failure=0.0))
     turns, said = ["c59*9\n", "c1+\n", "=583\n"], ["{531}", "{?}", ""]

@@ -11,6 +11,7 @@ from scaling import Curve, Forecast, Sigmoid, fit_sigmoid, forecast, refusal
 # Digitised from figure 1 of ScaleRL (arXiv:2510.13786), CC BY 4.0.
 SCALERL = Path(__file__).parent / "data" / "scalerl_fig1_digitized.csv"
 COMPUTE = np.geomspace(1, 100, 30)
+FIT = scaling.load(scaling.STUDIES / "fit.py")
 
 
 def test_the_formula_by_hand():
@@ -39,7 +40,7 @@ def published(run: str) -> Curve:
     """One run of the figure; R_0 of the 8B one is measured, of the other fitted."""
     argv = f"fit {SCALERL} --x kgpu_hours --run run --only {run} --start 1.5".split()
     argv += ["--r0", "0.4017"] if run == "8B_dense" else []
-    (curve,) = scaling.read_curves(scaling.parse_args(argv))
+    (curve,) = FIT.read_curves(scaling.parse_args(argv))
     return curve
 
 
@@ -385,7 +386,7 @@ BAD = [
     (CSV, ["--run", "run", "--only", "b"], "no run 'b'; there are a"),
     (CSV, ["--start", "8"], "needs at least 4"),
     (CSV.replace("0.2", "high"), [], "line 3: compute must be a number from 0 on and"),
-    (CSV.replace("0.2", "-0.2"), [], "one between 0 and 1, got 2 and -0.2"),
+    (CSV.replace("0.2", "-0.2"), [], "one between 0 and 1, got '2' and '-0.2'"),
     ("compute,pass_rate\n", [], "has no rows"),
 ]
 
@@ -403,6 +404,8 @@ def test_bad_tables_are_one_sentence(text, flags, message, tmp_path, capsys):
 
 WRONG = [
     ("fit none.csv", "No such file"),
+    ("fit none.csv --r0 2", "a pass rate between 0 and 1, got 2.0"),
+    ("fit /bin/sh", "/bin/sh is not UTF-8"),
     ("magic", "there is no study 'magic'; choose from curve, group"),
     ("curve --shard 3/3", "--shard must look like 0/4"),
     ("curve --workers 0", "must be at least 1"),
@@ -423,6 +426,9 @@ def test_fit_takes_long_and_wide_tables_and_runs(tmp_path, monkeypatch, capsys):
     for name in ("one", "two"):
         Path(f"{name}.csv").write_text(CSV)
     Path("wide.csv").write_text(CSV.replace("run", "other").replace("a\n", "0.6\n"))
+    # As a tracker exports it: step 0 is R_0, runs are evaluated at different times.
+    gaps = "".join(f"{i},0.{1 + i},{'' if i % 2 else 0.3}\n" for i in range(8))
+    Path("gaps.csv").write_text(f"compute,$a|\x1b,_b\n{gaps}8,,0.4\n")
     Path("chain-0").mkdir()
     row = '{"kind": "eval", "rl_flops": %d, "pass_rate": 0.%d}\n'
     rows = [row % (compute, 1 + compute) for compute in range(7)]
@@ -432,6 +438,7 @@ def test_fit_takes_long_and_wide_tables_and_runs(tmp_path, monkeypatch, capsys):
         ("one.csv two.csv --pool", ["pass_rate"], None),
         ("one.csv --run run --only a", ["a"], None),
         ("wide.csv --y pass_rate,other", ["wide pass_rate", "wide other"], None),
+        ("gaps.csv --y $a|\x1b,_b --fit-until 1", ["gaps $a/?", "gaps _b"], 0.1),
         ("chain-0 --fit-until 1", ["chain-0"], 0.1),
         ("chain-0 --fit-until 1 --r0 0.05", ["chain-0"], 0.05),
     ):
@@ -440,7 +447,7 @@ def test_fit_takes_long_and_wide_tables_and_runs(tmp_path, monkeypatch, capsys):
         unit = "rl_flops" if "chain-0" in words else "compute"
         assert f"Assumed: {unit} is compute" in said
         assert Path("out/fit/fit.png").exists()
-        curves = scaling.read_curves(scaling.parse_args(["fit", *words.split()]))
+        curves = FIT.read_curves(scaling.parse_args(["fit", *words.split()]))
         assert [curve.name for curve in curves] == names and curves[0].r0 == r0
         assert all(f"| {name} |" in said for name in names)
         assert len(curves[0].runs) == 1 + ("--pool" in words)

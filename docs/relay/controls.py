@@ -25,6 +25,7 @@ sys.path[:0] = [str(ROOT), str(HERE.parent / "tasks")]
 from tasks import rounded, take_in, write_tables  # noqa: E402
 
 import grpo  # noqa: E402
+import model  # noqa: E402
 import reward  # noqa: E402
 import scaling  # noqa: E402
 import train  # noqa: E402
@@ -103,7 +104,7 @@ def run(name: str, seed: int) -> None:
     if name in SAME_BASE:
         changes["base"] = str(out / f"relay-{seed}")
     train.train(train.make_config(**changes))
-    rows = train.read_rows(folder, "eval")
+    rows = model.read_rows(folder, "eval")
     record = {
         "name": f"{name}/{seed}",
         "config": {key: x for key, x in changes.items() if key not in ("out", "base")},

@@ -19,8 +19,8 @@ sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent / "tasks")]
 from tasks import saved_config, take_in, write_tables  # noqa: E402
 
 import grpo  # noqa: E402
+import model  # noqa: E402
 import scaling  # noqa: E402
-import train  # noqa: E402
 
 EVAL = "step rl_flops reward pass_rate pass_rate_greedy problems samples answer_tokens "
 EVAL += "think_share truncated kl_base"
@@ -34,7 +34,7 @@ def record(folder: Path) -> dict:
 
     def rows(kind: str, names: str) -> list[dict]:
         kept = []
-        for row in train.read_rows(folder, kind):
+        for row in model.read_rows(folder, kind):
             part = {name: row[name] for name in names.split() if name in row}
             kept.append({k: round(v, 5) if k != "step" else v for k, v in part.items()})
         return kept
@@ -46,7 +46,7 @@ def record(folder: Path) -> dict:
         "name": folder.name,
         "config": saved_config(folder),
         "rows": rows("eval", EVAL),
-        "seconds": train.read_rows(folder, "eval")[-1]["seconds"],
+        "seconds": model.read_rows(folder, "eval")[-1]["seconds"],
         "measured": measured,
     }
 

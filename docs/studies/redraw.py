@@ -12,6 +12,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from model import write_file  # noqa: E402
 from scaling import (  # noqa: E402
     STUDIES,
     Result,
@@ -23,7 +24,6 @@ from scaling import (  # noqa: E402
     score_table,
     scores,
     table,
-    write,
     write_report,
 )
 
@@ -61,7 +61,8 @@ def redraw(folder: Path = STUDIES) -> None:
     text = table("study | verdict", rows)
     print(text)
     text = "# Studies\n\n" + text.replace("docs/studies/", "") + "\n\n"
-    write(folder / "README.md", text + describe_forecasts(each_once(runs)))
+    page = text + describe_forecasts(each_once(runs))
+    write_file(folder / "README.md", page)
     print(f"\nwrote {folder}/README.md")
 
 

@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT))
 
+import model  # noqa: E402
 import scaling  # noqa: E402
 import train  # noqa: E402
 from model import decode  # noqa: E402
@@ -59,7 +60,7 @@ def measure(folder: Path, named: str = "") -> dict:
     `rows` are the evaluations before and after RL, each with its `shift`.
     """
     run = train.finished_run(folder, named)
-    rows = train.read_rows(folder, "eval")
+    rows = model.read_rows(folder, "eval")
     if not rows or rows[-1]["step"] < run.cfg.steps:
         raise ValueError(f"{folder} is not finished")
     config = saved_config(folder)

@@ -3,8 +3,9 @@
 import numpy as np
 
 import scaling
+from model import read_rows
 from scaling import STUDIES, Arms, Report, Study, load
-from train import Config, read_rows
+from train import Config
 
 compare = load(STUDIES / "compare.py")
 

@@ -1,16 +1,22 @@
 """The same loss and gradient as TRL and verl, on the same inputs, by their own code.
 
-Neither is needed for anything else, so these tests skip where it is not installed; the
-versions and numbers of the last run are in docs/algorithms.md.
+    python -m pytest docs/benchmarks/peers.py
+
+Skipped where they are not installed; the versions and numbers of the last run are in
+docs/algorithms.md.
 """
 
+import sys
+from pathlib import Path
 from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 
-import grpo
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import grpo  # noqa: E402
 
 LENGTHS = [5, 2, 6, 1, 4, 3, 6, 6]  # two groups of four
 MAX_TOKENS = 6

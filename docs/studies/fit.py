@@ -1,0 +1,166 @@
+"""The fits of scaling.py for anybody's runs: tables as CSV, or run folders of train.py.
+
+    python scaling.py fit curves.csv                      one run: compute, pass_rate
+    python scaling.py fit curves.csv --run name           a column tells runs apart
+    python scaling.py fit curves.csv --x step --y a,b     a column for each run
+
+A row at zero compute gives R_0. A blank cell is no point: runs may be evaluated at
+different times. Of a run with many points means are fitted, see `thin`.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from model import read_rows
+from scaling import (
+    Array,
+    Curve,
+    draw_curves,
+    fit_table,
+    forecast,
+    panels,
+    refusal,
+    save_figure,
+    score_table,
+    scores,
+)
+
+MOST_POINTS = 400  # of a run; the search over shapes holds a number for each and shape
+
+
+def harmless(name: str) -> str:
+    """A name as it may be shown: on one line, without control codes or bars."""
+    text = "".join(c if c.isprintable() else "?" for c in name).replace("|", "/")
+    return " " + text if text.startswith("_") else text  # no legend shows a leading _
+
+
+def thin(x: Array, y: Array) -> tuple[Array, Array]:
+    """At most MOST_POINTS points, in order of x: means over stretches of log x."""
+    if len(x) <= MOST_POINTS:
+        return x, y
+    edges = np.geomspace(x[0], x[-1], MOST_POINTS + 1)[1:-1]
+    parts = np.searchsorted(edges, x, side="right")
+    counts = np.bincount(parts, minlength=MOST_POINTS)
+    full = counts > 0
+    x_mean, y_mean = (np.bincount(parts, v, MOST_POINTS) for v in (x, y))
+    return x_mean[full] / counts[full], y_mean[full] / counts[full]
+
+
+def read_curves(args: argparse.Namespace) -> list[Curve]:
+    """One curve for each run and y column of the files; with --pool for each y column.
+
+    Points at zero compute give R_0, unless --r0 does. ValueError for what is not there,
+    or fewer than 4 points to fit.
+    """
+    found: dict[tuple[str, str], tuple[list, list]] = {}
+    names = []
+    for file in args.files:
+        for (run, y), points in read_points(file, args).items():
+            names.append(run)
+            if args.only not in ("", run):
+                continue
+            x, score = np.array(sorted(points)).T
+            keep = (x > 0) & (x >= args.start)
+            early = keep & (x <= args.fit_until * x.max())
+            if len(set(x[early].tolist())) < (1 if args.pool else 4):
+                raise ValueError(
+                    f"{file}: {harmless(run)} needs at least 4 points to fit, at as "
+                    "many computes; lower --start or raise --fit-until"
+                )
+            name = f"{run} {y}" if "," in args.y else run
+            key = ("", y) if args.pool else (file, harmless(name))
+            runs, starts = found.setdefault(key, ([], []))
+            runs.append(thin(x[keep], score[keep]))
+            starts += [args.r0] if args.r0 is not None else score[x == 0].tolist()
+    if not found:
+        have = ", ".join(map(harmless, dict.fromkeys(names)))
+        raise ValueError(f"no run {args.only!r}; there are {have}")
+    return [
+        Curve(name, runs, float(np.mean(starts)) if starts else None)
+        for (_, name), (runs, starts) in found.items()
+    ]
+
+
+def read_table(file: str) -> list[dict]:
+    """Rows of a CSV. ValueError names the file."""
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as lines:
+            return list(csv.DictReader(lines))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8; save it as such") from error
+    except csv.Error as error:
+        raise ValueError(f"{file} is no CSV: {error}") from error
+
+
+def read_points(file: str, args: argparse.Namespace) -> dict[tuple[str, str], list]:
+    """{(run, y): points} of a CSV or a run's folder; points are (compute, score).
+
+    ValueError for a column that is not there or a cell out of range, with its line.
+    """
+    is_run = Path(file).is_dir()
+    columns = args.y.split(",")
+    rows = read_rows(Path(file), "eval") if is_run else read_table(file)
+    if not rows:
+        raise ValueError(f"{file} has no rows under its header")
+    x = args.x or ("rl_flops" if is_run else "compute")
+    for name in [x, *columns] + [args.run] * bool(args.run):
+        if name not in rows[0]:
+            have = ", ".join(map(harmless, map(str, rows[0])))
+            raise ValueError(f"{file} has no column {name!r}; it has {have}")
+    points: dict[tuple[str, str], list] = {}
+    for number, row in enumerate(rows, 2):
+        run = str(row[args.run]) if args.run else file if is_run else Path(file).stem
+        for y in columns:
+            if len(columns) > 1 and row[y] == "":
+                continue
+            try:
+                compute, score = float(row[x]), float(row[y])
+            except (TypeError, ValueError):
+                compute = score = np.nan
+            if not (0 <= compute < 1e300 and 0 <= score <= 1):
+                raise ValueError(
+                    f"{file} line {number}: {x} must be a number from 0 on and {y} one "
+                    f"between 0 and 1, got {row[x]!r} and {row[y]!r}"
+                )
+            points.setdefault((run, y), []).append((compute, score))
+    return points
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command: table, figure and forecast."""
+    if not args.files:
+        raise ValueError("give fit a CSV file or a run's folder")
+    if not 0 < args.fit_until <= 1:
+        raise ValueError(f"--fit-until is a share of the compute, got {args.fit_until}")
+    if args.r0 is not None and not 0 <= args.r0 <= 1:
+        raise ValueError(f"--r0 is a pass rate between 0 and 1, got {args.r0}")
+    matplotlib.rcParams["text.parse_math"] = False  # a name may have dollar signs
+    forecasts = [forecast(curve, args.fit_until) for curve in read_curves(args)]
+    unit = args.x or ("rl_flops" if Path(args.files[0]).is_dir() else "compute")
+    start = "measured or fitted" if args.r0 is None else f"held at {args.r0}"
+    together = "runs are seeds of one setting" if args.pool else "each run by itself"
+    text = (
+        f"Assumed: {unit} is compute, {args.y} a pass rate; points from {args.start:g} "
+        f"up to {args.fit_until:.0%} of\nthe largest compute are fitted, unweighted; "
+        f"{together}; over {MOST_POINTS} points are averaged; R_0 is {start}."
+        f"\n\n{fit_table(forecasts, unit)}\n"
+    )
+    later = [scores(f) for f in forecasts]
+    if any(later):
+        text += f"\nLater points, mean over curves:\n\n{score_table(later)}\n"
+    folder = Path(args.out or "out/fit")
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "fit.md"
+    again = "replaced" if page.exists() else "wrote"
+    page.write_text(text)
+    figure, (axes,) = panels(1)
+    draw_curves(axes, forecasts, unit)
+    axes.set_ylabel(args.y)
+    ends = [f"A of {f.curve.name} {f.fit.a:.3f}" for f in forecasts if not refusal(f)]
+    title = "; ".join(ends) or "The data cannot say where any curve ends"
+    save_figure(figure, title, folder / "fit.png")
+    print(f"{text}\n{again} {folder}/fit.md and {folder}/fit.png")
