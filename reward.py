@@ -787,7 +787,7 @@ class Add(Puzzle):
     # The likeliest sum, 10^n - 1 + 10^(n-1), splits in as many ways as there are
     # numbers.
     chance = {1: 1 / 10, **{n: 1 / (9 * 10 ** (n - 1)) for n in range(2, 9)}}
-    defaults = dict(levels="2-6", shown="2-3", steps=120)
+    defaults = dict(levels="2-6", shown="2-3")
     partners = dict(zip("abcdefghijk", "pqrstuvwxyz", strict=True))
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:

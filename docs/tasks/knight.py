@@ -33,9 +33,9 @@ class Knight(Puzzle):
     grammar = re.compile(r"(?:[A-Z][+-]){2,10}")
     tested_from = 5
     chance = {n: 0.5**n for n in range(3, 9)}
-    defaults = dict(levels="4-7", shown="4-5", think_share=0.4, weak=0.4)
-    # With names at random and stretched positions 6,000 steps did not teach the base.
-    defaults |= dict(pretrain_steps=6000, stretch=0.0, steps=60, lr=1e-3)
+    defaults = dict(levels="4-7", shown="4-5", weak=0.4, stretch=0.0)
+    # With names at random and stretched positions the base learned nothing.
+    defaults |= dict(pretrain_steps=8000, steps=60, lr=1e-3)
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
         """None for an unknown person, or one who speaks twice."""
