@@ -19,6 +19,7 @@ import functools
 import json
 import math
 import os
+import signal
 import time
 import zipfile
 import zlib
@@ -505,6 +506,10 @@ def sum_over_ranks(params: list[Tensor]) -> None:
 
 # --------------------------------------------------------------------------------------
 # Files: whole or not at all, one writer, nothing taken on trust
+
+# What ends a run after it has saved; Windows has no SIGHUP.
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
 
 
 def write_file(path: Path, data: bytes | str, keep: Path | None = None) -> None:

@@ -718,7 +718,7 @@ class Guess(Task):
     hidden = True
     chance = {1: 3 / 8, 2: 4 / 16, 3: 5 / 32, 4: 6 / 64}
     ceiling = {1: 7 / 8, 2: 15 / 16, 3: 31 / 32, 4: 63 / 64}
-    defaults = dict(levels="2", think_share=0.2, weak=0.5, steps=500, lr=3e-3)
+    defaults = dict(levels="2", think_share=0.2, weak=0.5, steps=500, lr=5e-3)
     defaults.update(pretrain_steps=300, pretrain_batch=32, pretrain_lr=3e-3)
     # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
     defaults["entropy_bonus"] = 0.03

@@ -45,7 +45,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from model import own, read_rows, write_file
+from model import SIGNALS, own, read_rows, write_file
 from reward import expected_flops
 from train import BASE_FIELDS, Config, make_config, read_checkpoint
 
@@ -634,9 +634,9 @@ def run_all(jobs: list[Config], workers: int) -> dict[str, str]:
 
     A signal stops the processes, which save first, and then this one.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), leave)
+    for signum in SIGNALS:
+        if signal.getsignal(signum) != signal.SIG_IGN:  # nohup wants no SIGHUP
+            signal.signal(signum, leave)
     began = time.time()
     stop = threading.Event()
     pool = ThreadPoolExecutor(workers)

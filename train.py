@@ -733,9 +733,9 @@ class Stop:
     def __init__(self) -> None:
         self.signum = 0
         self.saved = time.monotonic()  # when the run was last saved
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):  # Windows has no SIGHUP
-                signal.signal(getattr(signal, name), self.note)
+        for signum in model.SIGNALS:
+            if signal.getsignal(signum) != signal.SIG_IGN:  # nohup wants no SIGHUP
+                signal.signal(signum, self.note)
 
     def note(self, signum: int, frame: object) -> None:
         """Remember the signal; the next one ends the process at once."""

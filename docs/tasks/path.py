@@ -32,7 +32,7 @@ class Path(Puzzle):
     tested_from = 2  # 360 problems of level 1
     chance = {1: 1 / 3, 2: 1 / 3, 3: 1 / 4, 4: 1 / 4, 5: 1 / 5}  # a random arm
     defaults = dict(levels="1-4", shown="1-2", think_share=0.75, stretch=0.0)
-    defaults |= dict(pretrain_steps=10_000, steps=40, lr=1e-3)
+    defaults |= dict(pretrain_steps=10_000, pretrain_lr=2e-3, steps=40, lr=1e-3)
     shapes = {1: (3, 2), 2: (3, 3), 3: (4, 3), 4: (4, 4), 5: (5, 5)}  # arms, length
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem:
