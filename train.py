@@ -1157,7 +1157,7 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except ERRORS as error:
-        worked = folder and any((folder / name).exists() for name in CHECKPOINTS)
+        worked = folder and any(os.path.exists(folder / n) for n in CHECKPOINTS)
         lost = worked and not isinstance(error, ValueError | FloatingPointError)
         hint = f"; what was saved is whole, --resume {folder} goes on" if lost else ""
         print(f"train.py: {error}{hint}", file=sys.stderr)
