@@ -141,11 +141,12 @@ def run(args: argparse.Namespace) -> None:
     matplotlib.rcParams["text.parse_math"] = False  # a name may have dollar signs
     forecasts = [forecast(curve, args.fit_until) for curve in read_curves(args)]
     unit = args.x or ("rl_flops" if Path(args.files[0]).is_dir() else "compute")
+    unit, scores_of = harmless(unit), harmless(args.y)
     start = "measured or fitted" if args.r0 is None else f"held at {args.r0}"
     together = "runs are seeds of one setting" if args.pool else "each run by itself"
     text = (
-        f"Assumed: {unit} is compute, {args.y} a pass rate; points from {args.start:g} "
-        f"up to {args.fit_until:.0%} of\nthe largest compute are fitted, unweighted; "
+        f"Assumed: {unit} is compute, {scores_of} a pass rate; points from "
+        f"{args.start:g} up to {args.fit_until:.0%} of\nthe largest compute are fitted, unweighted; "
         f"{together}; over {MOST_POINTS} points are averaged; R_0 is {start}."
         f"\n\n{fit_table(forecasts, unit)}\n"
     )
@@ -159,7 +160,7 @@ def run(args: argparse.Namespace) -> None:
     page.write_text(text)
     figure, (axes,) = panels(1)
     draw_curves(axes, forecasts, unit)
-    axes.set_ylabel(args.y)
+    axes.set_ylabel(scores_of)
     ends = [f"A of {f.curve.name} {f.fit.a:.3f}" for f in forecasts if not refusal(f)]
     title = "; ".join(ends) or "The data cannot say where any curve ends"
     save_figure(figure, title, folder / "fit.png")
