@@ -146,9 +146,9 @@ def run(args: argparse.Namespace) -> None:
     together = "runs are seeds of one setting" if args.pool else "each run by itself"
     text = (
         f"Assumed: {unit} is compute, {scores_of} a pass rate; points from "
-        f"{args.start:g} up to {args.fit_until:.0%} of\nthe largest compute are fitted, unweighted; "
-        f"{together}; over {MOST_POINTS} points are averaged; R_0 is {start}."
-        f"\n\n{fit_table(forecasts, unit)}\n"
+        f"{args.start:g} up to {args.fit_until:.0%} of\nthe largest compute are "
+        f"fitted, unweighted; {together}; over {MOST_POINTS} points are averaged; R_0 "
+        f"is {start}.\n\n{fit_table(forecasts, unit)}\n"
     )
     later = [scores(f) for f in forecasts]
     if any(later):
