@@ -690,15 +690,16 @@ def train_run(cfg: Config, base: Future[str] | None, stop: threading.Event) -> s
     with open(path, "a") as log:
         one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(command, stdout=log, stderr=log, env=one_thread)
+    began, rows = time.time(), cfg.folder() / "metrics.jsonl"
     while process.poll() is None:
         file_forecast(cfg)
         if stop.wait(0.5):
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(60)
-        log_path = cfg.folder() / "metrics.jsonl"
-        waits = log_path.is_file() and time.time() - log_path.stat().st_mtime
-        if stop.is_set() or waits > PATIENCE:
+        # The rows of a run that is taken up again may be old.
+        heard = max(began, rows.stat().st_mtime if rows.is_file() else began)
+        if stop.is_set() or time.time() - heard > PATIENCE:
             process.kill()
     process.wait()
     last = path.read_text().strip().split("\n")[-1]
