@@ -507,9 +507,10 @@ def sum_over_ranks(params: list[Tensor]) -> None:
 # --------------------------------------------------------------------------------------
 # Files: whole or not at all, one writer, nothing taken on trust
 
-# What ends a run after it has saved; Windows has no SIGHUP.
+# What ends a run after it has saved. Windows has no SIGHUP, and nohup ignores it.
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+    SIGNALS.append(signal.SIGHUP)
 
 
 def write_file(path: Path, data: bytes | str, keep: Path | None = None) -> None:

@@ -635,8 +635,7 @@ def run_all(jobs: list[Config], workers: int) -> dict[str, str]:
     A signal stops the processes, which save first, and then this one.
     """
     for signum in SIGNALS:
-        if signal.getsignal(signum) != signal.SIG_IGN:  # nohup wants no SIGHUP
-            signal.signal(signum, leave)
+        signal.signal(signum, leave)
     began = time.time()
     stop = threading.Event()
     pool = ThreadPoolExecutor(workers)

@@ -734,8 +734,7 @@ class Stop:
         self.signum = 0
         self.saved = time.monotonic()  # when the run was last saved
         for signum in model.SIGNALS:
-            if signal.getsignal(signum) != signal.SIG_IGN:  # nohup wants no SIGHUP
-                signal.signal(signum, self.note)
+            signal.signal(signum, self.note)
 
     def note(self, signum: int, frame: object) -> None:
         """Remember the signal; the next one ends the process at once."""
