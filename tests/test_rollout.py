@@ -242,9 +242,9 @@ def test_every_place_of_the_end_token(gpt, problems, at, truncated):
     gpt.forward = forced
     batch = rollout(gpt, problems[:1], 2, 5, (0, 0))
     written = model.decode([7]) * min(at, 5) + ("" if truncated else "\n")
-    assert [batch.text(i) for i in (0, 1)] == [written] * 2
-    assert batch.truncated == [truncated] * 2
-    assert batch.mask.sum() == 2 * len(written)
+    assert batch.text(0) == batch.text(1) == written
+    found = train.describe_answers(batch)
+    assert (found["answer_tokens"], found["truncated"]) == (len(written), truncated)
 
 
 def test_a_prompt_that_does_not_fit(gpt, problems):
