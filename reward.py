@@ -754,6 +754,7 @@ class Guess(Task):
         narrows = not weak and rng.random() < corpus.think_share
 
         def act(said: str) -> str:
+            """The next guess, after what was said of the one before."""
             nonlocal low, high, guess
             if said == ">":
                 low = guess + 1

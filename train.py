@@ -185,9 +185,8 @@ def pretrain(run: Run, stop: Stop) -> None:
             columns, lengths = demo_batch(cfg, run.step)
             columns = {name: x.to(run.device) for name, x in columns.items()}
             num_tokens, losses = columns["mask"].sum(), []
-            for rows in model.by_length(lengths, -(-cfg.pretrain_batch // 2))[
-                RANK::WORLD
-            ]:
+            half = -(-cfg.pretrain_batch // 2)
+            for rows in model.by_length(lengths, half)[RANK::WORLD]:
                 part = model.trim(lengths, rows, columns)
                 logits = run.model(part["tokens"], positions=part["positions"])
                 logp = grpo.token_logprobs(logits, part["tokens"])
@@ -612,9 +611,10 @@ HEADER = (
 def speak_up(run: Run) -> None:
     """Say when a level opens; note what is wrong, and say it when it first shows. An
     alarm that rings again is only counted."""
-    edges = [max(run.cfg.first_levels), *(row["edge"] for row in run.rows)][-2:]
-    if edges[0] < edges[1]:
-        tqdm.write(f"step {run.step}: level {edges[0]} is passed, {edges[1]} opens")
+    edge = run.rows[-1]["edge"]
+    before = run.rows[-2]["edge"] if run.rows[:-1] else max(run.cfg.first_levels)
+    if before < edge:
+        tqdm.write(f"step {run.step}: level {before} is passed, {edge} opens")
     for name, sentence in grpo.alarms_ringing(run.rows, run.cfg.lag).items():
         first, count, _ = run.alarms.get(name, (run.step, 0, ""))
         run.alarms[name] = (first, count + 1, sentence)
@@ -773,8 +773,9 @@ def read_checkpoint(folder: Path, device: str = "cpu") -> dict:
         if damage:
             print(f"{damage[0]}; going on from {path}")
         return state
-    nothing = f"{folder} holds no checkpoint.pt; give the folder of a run"
-    raise ValueError("; ".join(damage) or nothing)
+    if damage:
+        raise ValueError(f"{'; '.join(damage)}; begin again in another folder")
+    raise ValueError(f"{folder} holds no checkpoint.pt; give the folder of a run")
 
 
 def new_run(cfg: Config) -> Run:
