@@ -13,7 +13,8 @@ places, each one function here whose `kind` names the choice, and in rules about
 RECIPES puts them together. `python grpo.py` prints, for a policy so small that every
 answer can be counted, the mean gradient of each choice beside the exact one.
 
-Shapes    P prompts, G answers to each, B = P * G sequences, T tokens, V vocabulary
+Shapes    P prompts, G answers to each, B = P * G sequences, T tokens, V vocabulary,
+          M logits of a model.Packed
 Papers    beside each choice; PPO is arXiv:1707.06347
 Left out  a critic (so no GAE, no value loss), a reference that moves
 """
@@ -30,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model import GPT, by_length, trim
+from model import GPT, pack
 
 if TYPE_CHECKING:  # train.py imports this file
     from train import Config
@@ -90,15 +91,20 @@ def group_advantages(rewards: Tensor, kind: str = "grpo") -> Tensor:
     return torch.where(live[:, None], advantages, 0.0)
 
 
-def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Log-probability of each token: logits (B, T, V), tokens (B, T) -> (B, T).
+def token_logprobs(
+    logits: Tensor, tokens: Tensor, places: Tensor | None = None
+) -> Tensor:
+    """Log-probability (B, T) of each of the tokens (B, T) under logits (B, T, V); or
+    (M, V), of which those at places (B, T) belong to a token, as model.pack made them.
 
     The logits at t - 1 choose tokens[:, t]. Column 0, which nothing predicts, is 0. Of
     a token that only an environment may write it is -1e9, not -inf: it is masked later,
     and 0 times it must be 0.
     """
-    logprobs = logits[:, :-1].log_softmax(-1)  # (B, T-1, V)
-    chosen = logprobs.gather(2, tokens[:, 1:, None])[..., 0]  # (B, T-1)
+    if places is None:
+        places = torch.arange(tokens.numel(), device=tokens.device).view_as(tokens)
+    logprobs = logits.flatten(0, -2).log_softmax(-1)  # (M, V)
+    chosen = logprobs[places[:, :-1], tokens[:, 1:]]  # (B, T-1)
     return F.pad(chosen.clamp(min=-1e9), (1, 0))
 
 
@@ -106,9 +112,10 @@ def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
 def score(model: GPT, tokens: Tensor, lengths: list[int], size: int) -> Tensor:
     """token_logprobs (B, T) of tokens (B, T), `size` sequences at a time."""
     logp = torch.zeros(tokens.shape, device=tokens.device)
-    for part in by_length(lengths, size):
-        own = trim(lengths, part, {"tokens": tokens})["tokens"]
-        logp[part, : own.shape[1]] = token_logprobs(model(own), own)
+    for i in range(0, len(lengths), size):
+        packed = pack(lengths[i : i + size], tokens[i : i + size])
+        logits = model(packed)
+        logp[i : i + size] = token_logprobs(logits, tokens[i : i + size], packed.places)
     return logp
 
 
@@ -209,13 +216,14 @@ def policy_loss(
 
 
 def micro_loss(
-    logits: Tensor,  # (B, T, V) of the policy, carries the gradient
+    logits: Tensor,  # (M, V) of the policy, carries the gradient
+    places: Tensor,  # (B, T) whose logits a token's successor is drawn from
     part: dict[str, Tensor],  # columns (B, T) of train.loss_columns, weights (B,)
     cfg: Config,
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of a micro-batch as train.Config wants it, and what to log of its tokens."""
     mask = part["mask"]
-    logp = token_logprobs(logits, part["tokens"])
+    logp = token_logprobs(logits, part["tokens"], places)
     loss, ratio, cut = policy_loss(
         logp,
         part["old_logp"],
@@ -234,7 +242,7 @@ def micro_loss(
         "num_cut": cut.sum().item(),
     }
     if cfg.entropy_bonus:
-        entropy = weighted_sum(token_entropy(logits), mask, part["weights"])
+        entropy = weighted_sum(token_entropy(logits, places), mask, part["weights"])
         loss = loss - cfg.entropy_bonus * entropy
     if cfg.token_kl:
         k3 = kl_estimate(logp.detach(), part["base_logp"], "k3")
@@ -317,10 +325,11 @@ def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask > 0, rewards, 0.0).flip(1).cumsum(1).flip(1)
 
 
-def token_entropy(logits: Tensor) -> Tensor:
-    """Entropy (B, T) of what each token was drawn from; columns of token_logprobs."""
-    logprobs = logits[:, :-1].log_softmax(-1).clamp(min=-1e9)  # 0 log 0 is 0
-    return F.pad(-(logprobs.exp() * logprobs).sum(-1), (1, 0))
+def token_entropy(logits: Tensor, places: Tensor) -> Tensor:
+    """Entropy (B, T) of what each token was drawn from, as in token_logprobs."""
+    logprobs = logits.log_softmax(-1).clamp(min=-1e9)  # 0 log 0 is 0
+    entropy = -(logprobs.exp() * logprobs).sum(-1)  # (M,)
+    return F.pad(entropy[places[:, :-1]], (1, 0))
 
 
 # Recipes are fields of train.Config. Those that no function here explains:

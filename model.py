@@ -1,13 +1,13 @@
 """The policy: a GPT in the shape of Qwen3, its tokens, and what a token costs.
 
 Read first. Every other file builds on four things from here: encode and decode
-(text <-> token ids), GPT (token ids -> logits), by_length and trim, FLOP formulas.
+(text <-> token ids), GPT (token ids -> logits), pack, FLOP formulas.
 
 RMSNorm before each sublayer, rotary positions, QK-norm, grouped-query attention,
 SwiGLU, tied embeddings. Training and sampling share the blocks: the same arithmetic.
 
 Shapes    B rows, T tokens, S cache positions, L layers, V vocabulary, D head dim,
-          H query heads, K key-value heads, C = `dim` channels
+          H query heads, K key-value heads, C = `dim` channels; N, M: see Packed
 Papers    Qwen3 arXiv:2505.09388, RMSNorm 1910.07467, rotary positions 2104.09864,
           grouped-query attention 2305.13245, SwiGLU 2002.05202
 Left out  dropout (sampler and trainer must agree), biases, sliding windows
@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import tiktoken
 import torch
 import torch.distributed as dist
@@ -152,37 +153,52 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.dim, q_dim + 2 * kv_dim, bias=False)
         self.out = nn.Linear(q_dim, config.dim, bias=False)
         self.qk_norm = nn.Parameter(torch.ones(2, config.head_dim))  # queries', keys'
+        heads = torch.tensor([0] * config.heads + [1] * config.kv_heads)
+        self.register_buffer("heads", heads, persistent=False)  # their rows of qk_norm
 
     def forward(
         self,
         x: Tensor,  # (B, T, C)
         rope: Tensor,  # (1 or B, T, 2, 1, D)
         cache: Tensor | None,  # (2, B or more, K, S, D)
-        step: Decode | None,
+        how: Decode | Packed | None,
     ) -> Tensor:
-        """Attention output to add to x, (B, T, C). With `step`, T is 1."""
+        """What to add to x, (B, T, C); of a pack (1, N, C), from the last block M."""
         c = self.config
         B, T, _ = x.shape
         H, K, D = c.heads, c.kv_heads, c.head_dim
         qk, v = self.qkv(x).view(B, T, H + 2 * K, D).split([H + K, K], dim=2)
         # Queries and keys are normed and turned together: half the small operations.
-        q_weight, k_weight = self.qk_norm
-        weight = torch.cat([q_weight.expand(H, D), k_weight.expand(K, D)])
+        weight = F.embedding(self.heads, self.qk_norm)  # (H+K, D)
         qk = rotate(F.rms_norm(qk, (D,), eps=c.norm_eps) * weight, rope)
-        if step is not None:
+        if isinstance(how, Decode):
             new = torch.stack([qk[:, 0, H:], v[:, 0].to(qk.dtype)]).view(-1, D)
-            cache.view(-1, D).index_copy_(0, step.write, new.to(cache.dtype))
-            kv = cache[:, :B, :, : step.live]
-            return self.out(self.attend_cached(qk[:, 0, :H], kv, step.bias))
-        q, k = qk.transpose(1, 2).split([H, K], dim=1)  # (B, H or K, T, D)
-        v = v.transpose(1, 2)
+            cache.view(-1, D).index_copy_(0, how.write, new.to(cache.dtype))
+            kv = cache[:, :B, :, : how.live]
+            return self.out(self.attend_cached(qk[:, 0, :H], kv, how.bias))
         if cache is not None:
-            cache[0, :, :, :T] = k
-            cache[1, :, :, :T] = v
-        # Rows are padded on the right, so the causal mask already hides the padding
-        # from every real token. A prefill starts at position 0, like training.
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=H != K)
-        return self.out(y.transpose(1, 2).reshape(B, T, H * D))
+            cache[0, :, :, :T] = qk[:, :, H:].transpose(1, 2)
+            cache[1, :, :, :T] = v.transpose(1, 2)
+        qkv = torch.cat([qk, v], dim=2).flatten(2)  # a row for each token
+        if how is None:
+            return self.out(self.attend(qkv))
+        # Each sequence is put together again from the N tokens, and taken apart.
+        # `embedding` is a gather whose gradient is the same each time on a GPU too.
+        groups = [self.attend(F.embedding(part, qkv[0])) for part in how.groups]
+        y = torch.cat([part.flatten(0, 1) for part in groups])
+        return self.out(y.index_select(0, how.first)[None])
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Causal attention of sequences from their start, (b, t, H D). They are padded
+        on the right, so no real token sees the padding."""
+        c = self.config
+        heads = qkv.unflatten(2, (-1, c.head_dim)).transpose(1, 2)
+        q, k, v = heads.split(
+            [c.heads, c.kv_heads, c.kv_heads], dim=1
+        )  # (b, H or K, t, D)
+        gqa = c.heads != c.kv_heads
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa)
+        return y.transpose(1, 2).flatten(2)
 
     def attend_cached(self, q: Tensor, kv: Tensor, bias: Tensor) -> Tensor:
         """One new token a row: softmax(q k^T / sqrt(D) + bias) v, (B, 1, H D).
@@ -209,9 +225,14 @@ class Block(nn.Module):
         self.down = nn.Linear(config.hidden, config.dim, bias=False)
 
     def forward(
-        self, x: Tensor, rope: Tensor, cache: Tensor | None, step: Decode | None
+        self, x: Tensor, rope: Tensor, cache: Tensor | None, how: Decode | Packed | None
     ) -> Tensor:
-        x = x + self.attn(self.attn_norm(x), rope, cache, step)
+        y = self.attn(self.attn_norm(x), rope, cache, how)
+        if isinstance(how, Packed) and y.shape[1] < x.shape[1]:  # the last block
+            x = x.index_select(1, how.asked)
+        return self.mlp(x + y)
+
+    def mlp(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, dim=-1)
         return x + self.down(F.silu(gate) * up)
 
@@ -219,12 +240,12 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """Decoder-only transformer: token ids in, next-token logits out.
 
-    forward(tokens)                           score: all tokens at once (training)
+    forward(tokens)                           score: all tokens at once
+    forward(packed)                           the same without padding (training)
     forward(tokens, cache)                    prefill: and keys and values are kept
     forward(tokens, cache, positions, live)   decode: one token a row, at its place
 
-    Where a token stands is 0, 1, 2 ... unless `positions` say otherwise: a decode step
-    must, and pretraining stretches them (reward.stretch).
+    Tokens stand at 0, 1, 2 ... unless `positions` say otherwise (reward.stretch).
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -259,26 +280,26 @@ class GPT(nn.Module):
 
     def forward(
         self,
-        tokens: Tensor,  # (B, T) int64
+        tokens: Tensor | Packed,  # (B, T) int64
         cache: Tensor | None = None,  # (L, 2, B or more, K, S, D), written in place
         positions: Tensor | None = None,  # (B, T) where tokens stand; None: 0, 1, 2 ...
         live: int = 0,  # decode: attend to cache[..., :live, :]; 0: no decode step
-        last: Tensor | None = None,  # (B,) the one position whose logits are wanted
     ) -> Tensor:
-        """Logits, fp32: (B, T, V), or (B, V) when decoding or when `last` is given.
+        """Logits, fp32: (B, T, V); (M, V) if packed; (B, V) when decoding.
 
         Raises ValueError for more tokens than the context.
         """
-        B, T = tokens.shape
-        if T > (room := self.config.context):
-            raise ValueError(f"{T} tokens do not fit the context of {room}")
-        if positions is None:
-            positions = torch.arange(T, device=tokens.device)[None]  # (1, T)
+        how: Decode | Packed | None = tokens if isinstance(tokens, Packed) else None
+        length = (tokens.places if how else tokens).shape[1]
+        if length > (room := self.config.context):
+            raise ValueError(f"{length} tokens do not fit the context of {room}")
+        if how:
+            tokens, positions = tokens.tokens, tokens.positions
+        elif positions is None:
+            positions = torch.arange(length, device=tokens.device)[None]  # (1, T)
         rope = self.rope[positions][:, :, :, None]  # (B or 1, T, 2, 1, D)
-        step = None
         if live:
-            step = self.addresses(cache, positions[:, 0], live)
-            last = torch.zeros_like(positions[:, 0])
+            how = self.addresses(cache, positions[:, 0], live)
         x = self.embed(tokens)  # (B, T, C)
         # Weights, norms and the residual stream stay fp32; without autocast's own cache
         # of cast weights, a CUDA graph sees them change.
@@ -286,9 +307,11 @@ class GPT(nn.Module):
         low = self.precision() == torch.bfloat16
         with torch.autocast(device, torch.bfloat16, low, cache_enabled=False):
             for i, block in enumerate(self.blocks):
-                x = block(x, rope, cache[i] if cache is not None else None, step)
-        if last is not None:
-            x = x[torch.arange(B, device=x.device), last]
+                if isinstance(how, Packed) and i == len(self.blocks) - 1:
+                    how = how._replace(first=how.first[how.asked])
+                x = block(x, rope, cache[i] if cache is not None else None, how)
+        if how:
+            x = x[:, 0] if live else x[0]
         # The head is fp32 everywhere: in bf16 sampler and trainer drift apart
         # (MiniMax-M1 arXiv:2506.13585, ScaleRL arXiv:2510.13786).
         return F.linear(self.norm(x), self.embed.weight) + self.ban
@@ -306,24 +329,6 @@ class GPT(nn.Module):
         return Decode(write.flatten(), bias.reshape(B * K, 1, live), live)
 
 
-# --------------------------------------------------------------------------------------
-# Rows of like length together, so that little of a batch is padding
-
-
-def by_length(lengths: list[int], size: int) -> list[list[int]]:
-    """Indices in micro-batches of at most `size`, shortest first."""
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    return [order[i : i + size] for i in range(0, len(order), size)]
-
-
-def trim(
-    lengths: list[int], rows: list[int], columns: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """These rows of each tensor; tensors (B, T) are cut to the longest of the rows."""
-    T = max(lengths[i] for i in rows)
-    return {n: x[rows, :T] if x.dim() > 1 else x[rows] for n, x in columns.items()}
-
-
 @contextmanager
 def with_weights(model: GPT, weights: dict[str, Tensor]) -> Iterator[None]:
     """The model with other weights for a while, in place: nothing else notices."""
@@ -336,6 +341,69 @@ def with_weights(model: GPT, weights: dict[str, Tensor]) -> Iterator[None]:
 
 
 # ---- second evening ------------------------------------------------------------------
+# Training sees sequences without padding, and what they share once
+
+BUCKET = 16  # attention kernels like lengths that this divides
+
+
+class Packed(NamedTuple):
+    """Sequences (B, T) as N tokens, of which M need logits."""
+
+    tokens: Tensor  # (1, N)
+    positions: Tensor  # (1, N)
+    groups: list[Tensor]  # (b, t) which of the N each is; sequences of like length
+    first: Tensor  # (N,) where each of the N stands in these, laid end to end
+    asked: Tensor  # (M,) those of the N whose logits are needed
+    places: Tensor  # (B, T) which of the M belongs to each token; if none, any
+
+
+def pack(
+    lengths: list[int],  # (B,)
+    tokens: Tensor,  # (B, T)
+    mask: Tensor | None = None,  # (B, T) not 0: to be predicted; None: all logits
+    positions: Tensor | None = None,  # (B, T) where they stand; None: 0, 1, 2 ...
+) -> Packed:
+    """Sequences as a tree: what several begin with is there once. No token sees a later
+    one, so the states of a beginning are the same in all, and their gradients add up.
+    """
+    B, T = tokens.shape
+    ids = tokens.cpu().numpy()
+    where = np.arange(T) + 0 * ids if positions is None else positions.cpu().numpy()
+    ends = np.array(lengths)
+    real = np.arange(T) < ends[:, None]
+    words = np.where(real, where * (ids.max() + 1) + ids, -1)  # equal if both are
+    order = np.lexsort(words.T[::-1])  # a row now shares most with the one before
+    new = real[order]
+    new[1:] &= ~(words[order[1:]] == words[order[:-1]]).cumprod(1, dtype=bool)
+    number = np.where(new, new.cumsum().reshape(B, T) - 1, 0)
+    nodes = np.maximum.accumulate(number)[np.argsort(order)]  # (B, T) which of the N
+    padded = np.repeat(nodes[:, :1], T + BUCKET, axis=1)
+    padded[:, :T] = np.where(real, nodes, padded[:, :T])
+    widths = -(-ends // BUCKET) * BUCKET
+    groups = [padded[widths == width, :width] for width in np.unique(widths)]
+    end_to_end = np.concatenate([group.ravel() for group in groups])
+    asked = np.arange(new.sum())
+    places = nodes
+    if mask is not None and mask[:, 1:].any():
+        wanted = mask[:, 1:].cpu().numpy() > 0
+        places = np.zeros_like(nodes)
+        found = np.unique(nodes[:, :-1][wanted], return_inverse=True)
+        asked, places[:, :-1][wanted] = found
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(tokens.device)
+
+    return Packed(
+        tokens=tensor(ids[order][new][None]),
+        positions=tensor(where[order][new][None]),
+        groups=[tensor(group) for group in groups],
+        first=tensor(np.unique(end_to_end, return_index=True)[1]),
+        asked=tensor(asked),
+        places=tensor(places),
+    )
+
+
+# --------------------------------------------------------------------------------------
 # What a token costs, and the ledger of a run
 
 BACKWARD = 2  # costs two forwards
@@ -365,8 +433,8 @@ BOUNDS = {
     "group_size": (2, 1e9),
     "layers": (1, 1000),
     "evals": (1, 10_000),
-    "lr": (1e-9, 1e9),
-    "pretrain_lr": (1e-9, 1e9),
+    "lr": (1e-9, 10),  # so that a clipped gradient never makes a weight infinite
+    "pretrain_lr": (1e-9, 10),
 }
 COUNTS = "dim heads kv_heads pretrain_batch prompts_per_step updates rm_answers"
 BOUNDS |= dict.fromkeys(f"{COUNTS} eval_problems eval_samples".split(), (1, 1e9))
@@ -387,32 +455,6 @@ def check_numbers(cfg: Config) -> None:
     devices = ["auto", "cpu"] + ["cuda"] * torch.cuda.is_available()
     if cfg.device not in devices:
         raise ValueError(f"device must be one of {devices} here, got {cfg.device!r}")
-
-
-def require_memory(cfg: Config, device: str) -> float:
-    """Bytes that a run needs at its fullest moment, to a factor of 2: weights with
-    gradient, two moments and the base; answers; the larger of cache and activations.
-    ValueError if a device has less. `cfg` is a train.Config.
-    """
-    c, have = cfg.gpt(), math.inf
-    with torch.device("meta"):
-        weights = sum(p.numel() for p in GPT(c).parameters()) * (5 + cfg.lag)
-    looks = 4 * cfg.eval_problems * cfg.eval_samples
-    answers = max(cfg.prompts_per_step * cfg.group_size, looks)
-    cache = 2 * c.layers * c.kv_heads * c.head_dim * min(answers, 512)
-    width = c.layers * (12 * c.dim + 3 * c.hidden + c.heads * c.context)
-    passed = max(64, cfg.pretrain_batch // 2) * (width + 4 * c.vocab_size)
-    needed = 4.0 * (weights + c.context * (8 * answers + max(cache, passed)))
-    if device != "cpu":
-        have = torch.cuda.get_device_properties(device).total_memory
-    elif hasattr(os, "sysconf"):  # not on Windows
-        have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > have:
-        raise ValueError(
-            f"this run needs about {needed / 1e9:,.0f} GB of memory, {device} has "
-            f"{have / 1e9:,.0f}; lower --dim, --layers, --context or --group-size"
-        )
-    return needed
 
 
 PHASES = ("pretrain", "prefill", "decode", "reward", "logprob", "update", "evaluation")

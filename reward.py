@@ -8,14 +8,14 @@ opens an environment for each answer; a puzzle is an environment of one turn.
     verdict = env.score()                    1.0 if solved, else 0.0
     paid = rewards("gold", ...)              the verdicts, or something less true
 
-    chain, add               puzzles: [thought]answer\\n, the thought may be missing
+    chain                    a puzzle: [thought]answer\\n, the thought may be missing
     guess                    a game of several turns
-    tool, grid, knight, ...  are files in docs/tasks
+    add, tool, grid, ...     are files in docs/tasks
 
 Every verifier is total: any string gives 0 or 1, and nothing that the policy wrote is
 evaluated. Form earns nothing: that is what a weak policy would learn first.
 
-Shapes    N answers of at most T tokens, prompts included
+Shapes    N answers of at most T tokens, prompts included; B rows of a batch
 Papers    interruption arXiv:2510.13786, noise 2510.00915, hacked judges 2210.10760
 Left out  rewards for single steps, judges that compare pairs, ensembles of judges
 """
@@ -26,6 +26,7 @@ import functools
 import hashlib
 import importlib.util
 import math
+import os
 import re
 import string
 import sys
@@ -42,7 +43,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from model import BACKWARD, GPT, PAD, GPTConfig, by_length, encode, forward_flops
+from model import BACKWARD, GPT, PAD, GPTConfig, encode, forward_flops, pack
 
 if TYPE_CHECKING:  # train.py imports this file
     from train import Config
@@ -357,6 +358,14 @@ def rewards(
     return verdicts
 
 
+def test_set(cfg: Config) -> list[Problem]:
+    """The held-out problems: the same for every seed, size and recipe of a task."""
+    task = find_task(cfg.task)
+    levels = task.test_levels(cfg.level_list)
+    count = -(-cfg.eval_problems // len(levels))
+    return [p for level in levels for p in task.test_problems(level, count)]
+
+
 # ---- second evening ------------------------------------------------------------------
 
 
@@ -393,23 +402,22 @@ def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
     task = find_task(cfg.task)
     corpus = Corpus(cfg.think_share, cfg.noise, cfg.weak)
     rng = Random(f"{cfg.seed} pretrain {step}")
-    rows, masks, places = [], [], []
+    rows, room = [], int(cfg.stretch * cfg.gpt().context)
     for _ in range(cfg.pretrain_batch):
         problem = task.draw(rng.choice(cfg.shown_list), "base", rng)
         demo = task.demonstrate(problem, corpus, rng)
-        texts = (problem.prompt, *demo.segments)  # every second is the policy's
-        rows.append(torch.tensor(encode("".join(texts))))
-        mask = [float(i % 2) for i, text in enumerate(texts) for _ in text]
-        masks.append(torch.tensor(mask))
-        room = int(cfg.stretch * cfg.gpt().context)
-        places.append(torch.tensor(stretch(len(mask), room, rng)))
-    pad = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
-    columns = {
-        "tokens": pad(rows, padding_value=PAD),
-        "mask": pad(masks),
-        "positions": pad(places),
-    }
-    return columns, [len(row) for row in rows]
+        tokens, mask = encode(problem.prompt), [0] * len(problem.prompt)
+        for i, text in enumerate(demo.segments):
+            tokens += encode(text)
+            mask += [1 - i % 2] * len(text)  # every second is the policy's
+        rows.append((tokens, mask, stretch(len(tokens), room, rng)))
+    lengths = [len(mask) for _, mask, _ in rows]
+    columns = np.zeros((3, len(rows), max(lengths)), np.int64)
+    columns[0] = PAD
+    for b, row in enumerate(rows):
+        columns[:, b, : lengths[b]] = row
+    tokens, mask, positions = torch.from_numpy(columns)
+    return {"tokens": tokens, "mask": mask.float(), "positions": positions}, lengths
 
 
 def expected_flops(cfg: Config) -> tuple[float, float]:
@@ -428,12 +436,30 @@ def expected_flops(cfg: Config) -> tuple[float, float]:
     return pretraining, passes * forward_flops(config, tried)
 
 
-def test_set(cfg: Config) -> list[Problem]:
-    """The held-out problems: the same for every seed, size and recipe of a task."""
-    task = find_task(cfg.task)
-    levels = task.test_levels(cfg.level_list)
-    count = -(-cfg.eval_problems // len(levels))
-    return [p for level in levels for p in task.test_problems(level, count)]
+def require_memory(cfg: Config, device: str) -> float:
+    """Bytes that a run needs at its fullest moment, to a factor of 2: weights with
+    gradient, two moments and the base; answers; the larger of cache and activations.
+    ValueError if a device has less. `cfg` is a train.Config.
+    """
+    c, have = cfg.gpt(), math.inf
+    with torch.device("meta"):
+        weights = sum(p.numel() for p in GPT(c).parameters()) * (5 + cfg.lag)
+    looks = 4 * cfg.eval_problems * cfg.eval_samples
+    answers = max(cfg.prompts_per_step * cfg.group_size, looks)
+    cache = 2 * c.layers * c.kv_heads * c.head_dim * min(answers, 512)
+    width = c.layers * (12 * c.dim + 3 * c.hidden + c.heads * c.context)
+    passed = max(64, cfg.pretrain_batch // 2) * (width + 4 * c.vocab_size)
+    needed = 4.0 * (weights + c.context * (8 * answers + max(cache, passed)))
+    if device != "cpu":
+        have = torch.cuda.get_device_properties(device).total_memory
+    elif hasattr(os, "sysconf"):  # not on Windows
+        have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > have:
+        raise ValueError(
+            f"this run needs about {needed / 1e9:,.0f} GB of memory, {device} has "
+            f"{have / 1e9:,.0f}; lower --dim, --layers, --context or --group-size"
+        )
+    return needed
 
 
 def pass_at(right: Tensor) -> dict[int, float]:
@@ -602,17 +628,19 @@ def new_judge(config: GPTConfig, weights: dict[str, Tensor]) -> GPT:
 
 def score_answers(judge: GPT, tokens: Tensor, lengths: list[int]) -> Tensor:
     """Scores (B,) of answers, tokens (B, T): a logit at the last token of each."""
+    packed = pack(lengths, tokens)
     last = torch.tensor(lengths, device=tokens.device) - 1
-    return judge(tokens[:, : max(lengths)], last=last)[:, -1]
+    ends = packed.places.gather(1, last[:, None])[:, 0]  # (B,)
+    return judge(packed)[ends, -1]
 
 
 @torch.no_grad()
 def judge_scores(judge: GPT, tokens: Tensor, lengths: list[int]) -> np.ndarray:
-    """Scores (N,) of any number of answers, like lengths together."""
+    """Scores (N,) of any number of answers, 128 at a time."""
     scores = np.zeros(len(lengths))
-    for rows in by_length(lengths, 128):
-        part = score_answers(judge, tokens[rows], [lengths[row] for row in rows])
-        scores[rows] = part.double().cpu().numpy()
+    for i in range(0, len(lengths), 128):
+        part = score_answers(judge, tokens[i : i + 128], lengths[i : i + 128])
+        scores[i : i + 128] = part.double().cpu().numpy()
     return scores
 
 
@@ -669,10 +697,9 @@ def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
 
 
 # --------------------------------------------------------------------------------------
-# The other tasks: a game, and sums
+# The other task: a game of several turns
 
 GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
-AddData = namedtuple("AddData", "a b places")  # 588, 466, "beh"
 
 
 def record(env: Env, act: Callable[[str], str]) -> Demo:
@@ -769,79 +796,8 @@ class Guess(Task):
         return record(self.env(problem, 0), act)
 
 
-class Add(Puzzle):
-    """Addition of two numbers; the level is their number of digits.
-
-        Ah5e8b8+w4t6q6:[b8q6=14;e8t6+1=154;h5w4+1=1054]1054        588 + 466 = 1054
-
-    A letter stands before each digit, so that finding it needs no counting. A thought
-    goes from the last digit on, the order in which carries go (Lee et al.
-    arXiv:2307.03381), and each step restates the sum so far behind its new digit.
-    """
-
-    name = "add"
-    levels = [1, 2, 3, 4, 5, 6, 7, 8]
-    form = re.compile(r"A((?:[a-k][0-9]){1,9})\+((?:[p-z][0-9]){1,9}):")
-    grammar = re.compile(r"0|[1-9][0-9]*")
-    signs = "[a-z]"
-    tested_from = 3  # 4,095 problems of two digits
-    # The likeliest sum, 10^n - 1 + 10^(n-1), splits in as many ways as there are
-    # numbers.
-    chance = {1: 1 / 10, **{n: 1 / (9 * 10 ** (n - 1)) for n in range(2, 9)}}
-    defaults = dict(levels="2-6", shown="2-3")
-    partners = dict(zip("abcdefghijk", "pqrstuvwxyz", strict=True))
-
-    def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
-        """None if letters are not in order, no partners, or a number begins with 0."""
-        a, b = (int(re.sub("[a-z]", "", text)) for text in match.groups())
-        ours, theirs = (re.sub("[0-9]", "", text)[::-1] for text in match.groups())
-        places = [first for first, second in self.partners.items() if second in theirs]
-        places = max("".join(places), ours, key=len)
-        if prompt != self.pose(a, b, places) or sorted(set(places)) != list(places):
-            return None
-        # The order of the two is no other problem: 588+466 in training rules out
-        # 466+588 in the test. Nor are other letters.
-        key = f"add {min(a, b)}+{max(a, b)}"
-        return Problem(
-            self, len(places), prompt, key, AddData(a, b, places), str(a + b)
-        )
-
-    def pose(self, a: int, b: int, places: str) -> str:
-        """The prompt of a + b; `places` are the letters of a's digits, last first."""
-        spelled = []
-        for number, letters in ((a, places), (b, [self.partners[c] for c in places])):
-            digits = str(number)[::-1]
-            pairs = [x + y for x, y in zip(letters, digits, strict=False)]
-            spelled.append("".join(reversed(pairs)))
-        return f"A{spelled[0]}+{spelled[1]}:"
-
-    def generate(self, level: int, rng: Random) -> Problem:
-        low = 10 ** (level - 1) if level > 1 else 0
-        a = rng.randrange(low, 10**level)
-        b = rng.randrange(low, 10**level)
-        places = sorted(rng.sample(list(self.partners), level))
-        return self.read(self.pose(a, b, "".join(places)))
-
-    def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
-        """Steps such as 'e8t6+1=154', last digits first: digits, carry, sum so far."""
-        a, b, places = problem.data
-        steps, result = [], "0"
-        for i, place in enumerate(places):
-            x, y = a // 10**i % 10, b // 10**i % 10
-            step = f"{place}{x}{self.partners[place]}{y}" + f"+{result[0]}" * (i > 0)
-            total = x + y + int(result[0])
-            if rng.random() < noise:
-                total = rng.randrange(20)
-            result = f"{total:02d}{result[1:]}"
-            steps.append(f"{step}={result}")
-        return ";".join(steps), str(int(result))
-
-    def guess(self, problem: Problem, rng: Random) -> str:
-        return str(rng.randrange(2 * 10**problem.level))
-
-
 # These by name. So are the files of docs/tasks, which are read when they are asked for.
-TASKS = {t.name: t for t in (Chain(), Add(), Guess())}
+TASKS = {t.name: t for t in (Chain(), Guess())}
 FOLDER = Path(__file__).parent / "docs" / "tasks"
 
 

@@ -94,31 +94,6 @@ def fit_sigmoid(compute: Array, score: Array, r0: float | None = None) -> Sigmoi
     return Sigmoid(float(a[best]), float(b[best]), float(c[best]), float(start[best]))
 
 
-def project(g: Array, score: Array, r0: float | None) -> tuple[Array, Array, Array]:
-    """Best A and R_0 for every shape, and the squared error: (S,) each.
-
-    `g` (S, n) is the gain of each shape at each point, `score` (n,). With B and C_mid
-    fixed the curve is linear in A and R_0, R = R_0 (1 - g) + A g, so least squares has
-    a closed form (variable projection). A is kept in [0, 1]; when that binds, R_0 is
-    solved again and kept there too.
-    """
-    h = 1 - g
-    gg = (g * g).sum(1)
-    gh = (g * h).sum(1)
-    hh = (h * h).sum(1)
-    gy, hy = g @ score, h @ score
-    if r0 is None:
-        det = np.maximum(gg * hh - gh * gh, 1e-12)
-        a = np.clip((hh * gy - gh * hy) / det, 0, 1)
-        start = np.clip((hy - a * gh) / np.maximum(hh, 1e-12), 0, 1)
-    else:
-        start = np.full(len(g), r0)
-        a = np.clip((gy - start * gh) / np.maximum(gg, 1e-12), 0, 1)
-    error = score @ score - 2 * (a * gy + start * hy)
-    error = error + a * a * gg + 2 * a * start * gh + start * start * hh
-    return a, start, np.maximum(error, 0)
-
-
 # --------------------------------------------------------------------------------------
 # A curve, and its interval: how far can A move until the fit is clearly worse?
 
@@ -245,15 +220,6 @@ class Forecast:
         return self.until / self.bounds["c_mid"][1]
 
 
-def spread(fits: Array, sd: Array) -> tuple[Array, Array]:
-    """90 % quantiles of fits (D, n) with noise of sd (D, n) added, within 0 and 1."""
-    shares = (np.arange(40) + 0.5) / 40
-    z = np.array([NormalDist().inv_cdf(share) for share in shares])
-    points = fits[:, None, :] + z[:, None] * sd[:, None, :]  # (D, 40, n)
-    low, high = np.quantile(points.reshape(-1, fits.shape[1]), [0.05, 0.95], axis=0)
-    return low.clip(0, 1), high.clip(0, 1)
-
-
 def forecast(curve: Curve, share: float = 0.5, num_draws: int = 200) -> Forecast:
     """Fit the part of a curve up to `share` of its largest compute."""
     limit = share * curve.end()
@@ -267,6 +233,31 @@ def forecast(curve: Curve, share: float = 0.5, num_draws: int = 200) -> Forecast
 
 # ---- second evening ------------------------------------------------------------------
 # The grid that a fit searches, and what a forecast adds to a fit
+
+
+def project(g: Array, score: Array, r0: float | None) -> tuple[Array, Array, Array]:
+    """Best A and R_0 for every shape, and the squared error: (S,) each.
+
+    `g` (S, n) is the gain of each shape at each point, `score` (n,). With B and C_mid
+    fixed the curve is linear in A and R_0, R = R_0 (1 - g) + A g, so least squares has
+    a closed form (variable projection). A is kept in [0, 1]; when that binds, R_0 is
+    solved again and kept there too.
+    """
+    h = 1 - g
+    gg = (g * g).sum(1)
+    gh = (g * h).sum(1)
+    hh = (h * h).sum(1)
+    gy, hy = g @ score, h @ score
+    if r0 is None:
+        det = np.maximum(gg * hh - gh * gh, 1e-12)
+        a = np.clip((hh * gy - gh * hy) / det, 0, 1)
+        start = np.clip((hy - a * gh) / np.maximum(hh, 1e-12), 0, 1)
+    else:
+        start = np.full(len(g), r0)
+        a = np.clip((gy - start * gh) / np.maximum(gg, 1e-12), 0, 1)
+    error = score @ score - 2 * (a * gy + start * hy)
+    error = error + a * a * gg + 2 * a * start * gh + start * start * hh
+    return a, start, np.maximum(error, 0)
 
 
 def search(
@@ -288,6 +279,15 @@ def search(
         low = np.maximum(near.min(1) - step, low)
         high = np.minimum(near.max(1) + step, high)
     return b, c, g, a, start, error
+
+
+def spread(fits: Array, sd: Array) -> tuple[Array, Array]:
+    """90 % quantiles of fits (D, n) with noise of sd (D, n) added, within 0 and 1."""
+    shares = (np.arange(40) + 0.5) / 40
+    z = np.array([NormalDist().inv_cdf(share) for share in shares])
+    points = fits[:, None, :] + z[:, None] * sd[:, None, :]  # (D, 40, n)
+    low, high = np.quantile(points.reshape(-1, fits.shape[1]), [0.05, 0.95], axis=0)
+    return low.clip(0, 1), high.clip(0, 1)
 
 
 def dependence(curve: Curve, fit: Sigmoid) -> float:

@@ -62,7 +62,9 @@ def train(cfg: Config, overwrite: bool = False) -> Run:
     with model.own(cfg.folder()):
         run, stop = open_run(cfg, overwrite), Stop()
         params = sum(p.numel() for p in run.model.parameters())
-        memory = f"about {model.require_memory(cfg, run.device) / 1e9:.1f} GB of memory"
+        memory = (
+            f"about {reward.require_memory(cfg, run.device) / 1e9:.1f} GB of memory"
+        )
         print(f"{cfg.task}: {params:,} parameters on {run.device}, {memory}")
         if run.phase == "pretrain":
             print(f"\npretraining a base on demonstrations, {cfg.pretrain_steps} steps")
@@ -141,13 +143,19 @@ def optimizer_of(gpt: GPT, lr: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(gpt.parameters(), lr, **options)
 
 
+def micro_batches(num: int) -> list[slice]:
+    """Which of `num` sequences go through the model together, here on this rank."""
+    size = min(MICRO_BATCH, -(-num // WORLD))
+    return [slice(i, i + size) for i in range(0, num, size)][RANK::WORLD]
+
+
 def apply_gradients(run: Run, lr: float) -> float | None:
     """Clip to MAX_GRAD_NORM and step. Returns the norm before clipping: large ones mean
     a learning rate that is too high, and exactly 0 means that nothing pulls.
 
     A norm that is not finite is no step: no weight and no moment changes, `skipped`
     counts it, and None comes back. The test comes before clipping, which would turn one
-    inf into NaN everywhere. FloatingPointError at the third, or if weights overflow.
+    inf into NaN everywhere. FloatingPointError at the third.
     """
     params = list(run.model.parameters())
     if WORLD > 1:
@@ -161,11 +169,11 @@ def apply_gradients(run: Run, lr: float) -> float | None:
         run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     run.skipped += not finite
-    overflow = not torch.nn.utils.get_total_norm(params).isfinite()
-    if overflow or (not finite and run.skipped == 3):
-        what = "a weight" if overflow else "the third gradient of this run"
-        where = f"{run.phase} step {run.step}"
-        raise FloatingPointError(f"{where}: {what} is not finite; lower its rate")
+    if not finite and run.skipped == 3:
+        raise FloatingPointError(
+            f"{run.phase} step {run.step}: the third gradient of this run is not "
+            "finite; lower its rate"
+        )
     return norm.item() if finite else None
 
 
@@ -185,11 +193,11 @@ def pretrain(run: Run, stop: Stop) -> None:
             columns, lengths = demo_batch(cfg, run.step)
             columns = {name: x.to(run.device) for name, x in columns.items()}
             num_tokens, losses = columns["mask"].sum(), []
-            half = -(-cfg.pretrain_batch // 2)
-            for rows in model.by_length(lengths, half)[RANK::WORLD]:
-                part = model.trim(lengths, rows, columns)
-                logits = run.model(part["tokens"], positions=part["positions"])
-                logp = grpo.token_logprobs(logits, part["tokens"])
+            for rows in micro_batches(len(lengths)):
+                part = {name: x[rows] for name, x in columns.items()}
+                packed = model.pack(lengths[rows], **part)
+                logits = run.model(packed)
+                logp = grpo.token_logprobs(logits, part["tokens"], packed.places)
                 part_loss = -(logp * part["mask"]).sum() / num_tokens
                 part_loss.backward()
                 losses.append(part_loss.item())
@@ -379,9 +387,11 @@ def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
         norms, seen = [], []
         for _ in range(cfg.updates):
             mine = []
-            for rows in model.by_length(lengths, MICRO_BATCH)[RANK::WORLD]:
-                part = model.trim(lengths, rows, columns)
-                loss, found = grpo.micro_loss(run.model(part["tokens"]), part, cfg)
+            for rows in micro_batches(len(lengths)):
+                part = {name: x[rows] for name, x in columns.items()}
+                packed = model.pack(lengths[rows], part["tokens"], part["mask"])
+                logits = run.model(packed)
+                loss, found = grpo.micro_loss(logits, packed.places, part, cfg)
                 loss.backward()
                 mine.append(found)
             seen += model.gather(mine)
@@ -785,7 +795,7 @@ def new_run(cfg: Config) -> Run:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and WORLD > 1:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
-    model.require_memory(cfg, device)
+    reward.require_memory(cfg, device)
     torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
     gpt = GPT(cfg.gpt()).to(device)

@@ -53,7 +53,7 @@ def problems():
     rng = random.Random(0)
     levels = {"chain": (3, 1, 4), "guess": (3, 1, 4), "add": (3, 2, 4)}
     return [
-        reward.TASKS[task].draw(level, "rl", rng)
+        reward.find_task(task).draw(level, "rl", rng)
         for task in levels
         for level in levels[task]
     ]

@@ -193,7 +193,7 @@ def test_a_model_of_your_own(problems):
     """Sampling from it equals a full pass: it can be trained."""
     own = dict(vars(model))
     exec(BLOCKS[2], own)
-    net = own["ParallelGPT"](model.GPTConfig(dim=32, head_dim=8, hidden=48))
+    net = own["SquaredGPT"](model.GPTConfig(dim=32, head_dim=8, hidden=48))
     batch = rollout.rollout(net, problems, 2, 30, key=(0,))
     full = grpo.token_logprobs(net(batch.tokens), batch.tokens)
     torch.testing.assert_close(full * batch.mask, batch.logp * batch.mask)

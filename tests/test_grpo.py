@@ -390,7 +390,7 @@ def test_entropy_by_hand():
     probs = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64)
     logits = torch.cat([probs.log(), torch.tensor([-1e9])])
     logits = logits.expand(1, 2, 4).clone().requires_grad_()
-    entropy = token_entropy(logits)
+    entropy = token_entropy(logits[0], torch.tensor([[0, 1]]))
     assert entropy[0].tolist() == pytest.approx([0, 1.039721], abs=1e-6)
     entropy.sum().backward()
     expected = [-0.173287, 0.086643, 0.086643, 0]

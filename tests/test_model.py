@@ -4,6 +4,7 @@ import random
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -74,7 +75,6 @@ def test_cached_decoding_equals_a_full_pass(gpt):
     for row, start in enumerate(starts):
         padded[row, start:] = model.PAD
     full = gpt(tokens)
-    torch.testing.assert_close(gpt(tokens, last=starts), full[range(3), starts])
     with torch.no_grad():
         cache = torch.zeros(2, 2, 4, 2, 32, 8)  # one slot more than rows
         gpt(padded, cache[:, :, :3])
@@ -117,16 +117,42 @@ def test_flop_formulas_equal_torch(gpt):
     assert model.forward_flops(c, 11, 6) == sum(one_by_one)
 
 
-def test_micro_batches_by_hand():
-    """Like lengths together, each row once, cut to the longest of its batch; a wrong
-    cut would train on padding or lose the end of an answer."""
-    lengths = [4, 1, 3, 1, 2]
-    parts = model.by_length(lengths, 2)
-    assert parts == [[1, 3], [4, 2], [0]]
-    tokens = torch.arange(20).view(5, 4)
-    cut = model.trim(lengths, parts[1], {"tokens": tokens, "first": tokens[:, 0]})
-    assert cut["tokens"].tolist() == [[16, 17, 18], [8, 9, 10]]
-    assert cut["first"].tolist() == [16, 8]
+def test_packing_by_hand():
+    """abc, ab, abd, b are a tree of five tokens, each at its place in a group; apart,
+    'b' after 'a' stands elsewhere in the second."""
+    tokens = torch.tensor([[7, 8, 9], [7, 8, 0], [7, 8, 5], [8, 0, 0]])
+    packed = model.pack([3, 2, 3, 1], tokens)
+    assert packed.tokens.tolist() == [[7, 8, 5, 9, 8]]
+    assert packed.positions.tolist() == [[0, 1, 2, 2, 0]]
+    rows = zip(packed.places.tolist(), [3, 2, 3, 1], strict=True)
+    assert [row[:n] for row, n in rows] == [[0, 1, 3], [0, 1], [0, 1, 2], [4]]
+    assert packed.groups[0].flatten()[packed.first].tolist() == [0, 1, 2, 3, 4]
+    apart = torch.tensor([[0, 1, 2], [0, 2, 0], [0, 1, 2], [0, 0, 0]])
+    packed = model.pack([3, 2, 3, 1], tokens, None, apart)
+    assert packed.tokens.tolist() == [[7, 8, 5, 9, 8, 8]]
+
+
+@pytest.mark.parametrize("stretched", [False, True])
+def test_packed_equals_padded(gpt, stretched):
+    """Logits that are asked for, and gradients, in float64; with twins."""
+    gpt, rng = gpt.double(), np.random.default_rng(0)
+    steps = rng.integers(1, 3 if stretched else 2, (40, 37))
+    positions = torch.from_numpy(steps).cumsum(1) - 1
+    tokens = torch.from_numpy(rng.integers(0, 3, (40, 37)))
+    lengths = rng.integers(2, 38, 40).tolist()
+    for columns in (tokens, positions):
+        columns[7], columns[20:30, :18] = columns[8], columns[20, :18]
+    lengths[7] = lengths[8]
+    real = torch.arange(37) < torch.tensor(lengths)[:, None]
+    mask = real & torch.from_numpy(rng.random((40, 37)) < 0.5)
+    packed = model.pack(lengths, tokens, mask, positions if stretched else None)
+    assert len(packed.first) < sum(lengths) - 100 and len(packed.groups) == 3
+    weight = torch.from_numpy(rng.normal(size=(40, 36, 96)))
+    found = []
+    for logits in (gpt(packed)[packed.places], gpt(tokens, positions=positions)):
+        asked = (logits.softmax(-1)[:, :-1] * weight)[mask[:, 1:]]
+        found.append([asked, *torch.autograd.grad(asked.sum(), [*gpt.parameters()])])
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-12)
 
 
 def test_other_weights_for_a_while(gpt):

@@ -229,8 +229,8 @@ def test_the_environment_answers_what_was_written(gpt):
 def test_every_place_of_the_end_token(gpt, problems, at, truncated):
     """End at once, end with the last token allowed, and never: 5 tokens in all."""
 
-    def forced(tokens, cache=None, positions=None, live=0, last=None):
-        logits = gpt.__class__.forward(gpt, tokens, cache, positions, live, last)
+    def forced(tokens, cache=None, positions=None, live=0):
+        logits = gpt.__class__.forward(gpt, tokens, cache, positions, live)
         if not live:
             return logits
         logits = torch.full_like(logits, -1e9)

@@ -43,6 +43,9 @@ def test_knights_against_reasoning_gym():
         pairs = zip(names, found[0], strict=True)
         answer = "".join(name + ("+" if knight else "-") for name, knight in pairs)
         assert task.verify(problem, answer + "\n")
+        assert task.think(problem, 0.0, rng)[1] == answer
+        wrong = answer.translate(str.maketrans("+-", "-+"))
+        assert not task.verify(problem, wrong + "\n")
 
 
 def test_sums_against_reasoning_gym():

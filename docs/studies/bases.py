@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from grpo import token_logprobs
+from model import pack
 from scaling import Array, fit_power_law
 from train import Config, demo_batch, new_run, read_checkpoint
 
@@ -22,12 +23,12 @@ def base_loss(cfg: Config) -> dict[str, float]:
     model.load_state_dict(state["base"])
     device = model.embed.weight.device
     for step in range(-(-1024 // cfg.pretrain_batch)):
-        columns, _ = demo_batch(cfg, 10**9 + step)
+        columns, lengths = demo_batch(cfg, 10**9 + step)
         columns = {name: x.to(device) for name, x in columns.items()}
         tokens, mask = columns["tokens"], columns["mask"]
         with torch.no_grad():
-            logits = model(tokens, positions=columns["positions"])
-            logp = token_logprobs(logits, tokens)
+            packed = pack(lengths, **columns)
+            logp = token_logprobs(model(packed), tokens, packed.places)
         loss -= (logp * mask).sum().item()
         count += mask.sum().item()
     return {"base_loss": round(loss / count, 5)}
