@@ -285,10 +285,8 @@ class GPT(nn.Module):
         positions: Tensor | None = None,  # (B, T) where tokens stand; None: 0, 1, 2 ...
         live: int = 0,  # decode: attend to cache[..., :live, :]; 0: no decode step
     ) -> Tensor:
-        """Logits, fp32: (B, T, V); (M, V) if packed; (B, V) when decoding.
-
-        Raises ValueError for more tokens than the context.
-        """
+        """Logits, fp32: (B, T, V); (M, V) if packed; (B, V) when decoding. ValueError
+        for more tokens than the context."""
         how: Decode | Packed | None = tokens if isinstance(tokens, Packed) else None
         length = (tokens.places if how else tokens).shape[1]
         if length > (room := self.config.context):
@@ -382,8 +380,7 @@ def pack(
     widths = -(-ends // BUCKET) * BUCKET
     groups = [padded[widths == width, :width] for width in np.unique(widths)]
     end_to_end = np.concatenate([group.ravel() for group in groups])
-    asked = np.arange(new.sum())
-    places = nodes
+    asked, places = np.arange(new.sum()), nodes
     if mask is not None and mask[:, 1:].any():
         wanted = mask[:, 1:].cpu().numpy() > 0
         places = np.zeros_like(nodes)

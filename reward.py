@@ -629,8 +629,7 @@ def new_judge(config: GPTConfig, weights: dict[str, Tensor]) -> GPT:
 def score_answers(judge: GPT, tokens: Tensor, lengths: list[int]) -> Tensor:
     """Scores (B,) of answers, tokens (B, T): a logit at the last token of each."""
     packed = pack(lengths, tokens)
-    last = torch.tensor(lengths, device=tokens.device) - 1
-    ends = packed.places.gather(1, last[:, None])[:, 0]  # (B,)
+    ends = packed.places[torch.arange(len(lengths)), torch.tensor(lengths) - 1]  # (B,)
     return judge(packed)[ends, -1]
 
 

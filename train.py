@@ -45,7 +45,7 @@ import model
 import reward
 from model import GPT, PHASES, RANK, WORLD, GPTConfig, Ledger
 from reward import Problem, Relay, demo_batch, find_task, pass_at, test_set, wilson
-from rollout import Batch, Buffers, describe_answers, join, rollouts, show_samples
+from rollout import Batch, Buffers, describe_answers, join, pick, rollouts, show_samples
 
 # Streams of random numbers: a key is (seed, stream, step), then prompt and sample.
 RL, EVAL, LABEL, NOISE, INTERACT = 0, 1, 3, 4, 20
@@ -170,10 +170,8 @@ def apply_gradients(run: Run, lr: float) -> float | None:
     run.optimizer.zero_grad(set_to_none=True)
     run.skipped += not finite
     if not finite and run.skipped == 3:
-        raise FloatingPointError(
-            f"{run.phase} step {run.step}: the third gradient of this run is not "
-            "finite; lower its rate"
-        )
+        words = "the third gradient of this run is not finite; lower its rate"
+        raise FloatingPointError(f"{run.phase} step {run.step}: {words}")
     return norm.item() if finite else None
 
 
@@ -451,8 +449,10 @@ def evaluate(run: Run, samples: int) -> None:
     `right` and `greedy` are verdicts (problems, samples), 1 or 0."""
     cfg, problems = run.cfg, test_set(run.cfg)
     key = (cfg.seed, EVAL, run.step)
-    batch, right = sample_and_score(run, problems, samples, key, greedy=False)
-    _, greedy = sample_and_score(run, problems, 1, key, greedy=True)
+    batch, verdicts = sample_and_score(run, problems, samples + 1, key, greedy=1)
+    right = verdicts[:, :samples]
+    greedy = verdicts[:, samples:]
+    batch = pick(batch, [i for i in range(verdicts.numel()) if (i + 1) % (samples + 1)])
     low, high = wilson(right.mean().item(), right.numel())
     base_logp = logprobs_under(run, batch, run.base, "evaluation")
     by_level = reward.by_level(
@@ -497,7 +497,7 @@ def sample_and_score(
     problems: list[Problem],
     samples: int,
     key: tuple[int, ...],
-    greedy: bool,
+    greedy: int = 0,  # how many of the samples
     max_new: int = 0,  # room of an answer; 0: that of the run
 ) -> tuple[Batch, Tensor]:
     """Answers to problems and their verdicts (P, samples), charged to evaluation.
@@ -580,8 +580,8 @@ def resample(run: Run, batch: Batch, paid: Pay) -> tuple[Batch, Pay]:
         more = sample(run, draw_prompts(run, first, int((~live).sum())), first)
         paid_more = pay(run, more)
         rows = live.repeat_interleave(group).nonzero()[:, 0].tolist()
-        batch = join(batch, rows, more)
-        paid = join(paid, rows, paid_more)
+        batch = join(pick(batch, rows), more)
+        paid = join(pick(paid, rows), paid_more)
     return batch, paid
 
 
@@ -942,7 +942,7 @@ def interact(folder: Path, named: str) -> None:
             if line.strip():
                 problem = task.posed(line.strip(), rng)
             room = 3 * run.cfg.max_new
-            batch, right = sample_and_score(run, [problem], 1, key, False, room)
+            batch, right = sample_and_score(run, [problem], 1, key, max_new=room)
             print(show_samples(batch, right), end="")
         except ValueError as error:
             print(error)

@@ -17,7 +17,7 @@ import grpo
 import rollout
 from model import GPT, GPTConfig
 from reward import TASKS
-from rollout import KNOWN, LEFT, POSITION, SAMPLE, TOKEN, Batch, Buffers, Work
+from rollout import KNOWN, LEFT, POSITION, ROW, SAMPLE, TOKEN, Batch, Buffers, Work
 
 W, N, T, S, LIVE = 16, 20, 40, 48, 32
 
@@ -27,7 +27,8 @@ def setting(device):
     torch.manual_seed(0)
     net = GPT(GPTConfig(dim=32, head_dim=8, hidden=48)).to(device)
     tokens = torch.zeros(N, T, dtype=torch.int64, device=device)
-    state = torch.zeros(7, W, dtype=torch.int64, device=device)
+    state = torch.zeros(8, W, dtype=torch.int64, device=device)
+    state[ROW] = torch.arange(W)
     if device != "meta":
         tokens += torch.randint(0, 90, (N, T)).to(device)
         state[SAMPLE] = torch.arange(W)  # each slot its own sample
@@ -40,13 +41,14 @@ def setting(device):
     return Work(
         model=net,
         group_size=5,
-        greedy=False,
+        burst=8,
         buffers=Buffers(),
         out=Batch(tokens, torch.zeros(N, T), torch.zeros(N, T, device=device)),
         u=torch.rand(N, T + 1, dtype=torch.float64, device=device),
         prefix=torch.zeros(c.layers, 2, 4, c.kv_heads, 9, c.head_dim, device=device),
         cache=torch.zeros(c.layers, 2, W, c.kv_heads, S, c.head_dim, device=device),
         state=state,
+        heads=torch.arange(W, device=device),
         working=[0, 1, 2] + [-1] * 13,
         longest=0,
         starts=[0] * N,
@@ -65,13 +67,13 @@ def test_no_value_is_read_while_decoding():
     work = setting("meta")
     with torch.no_grad():
         work.model(work.out.tokens[:4, :9], work.prefix)
-    table = np.zeros((7, W), np.int64)
-    rollout.write_back(work, table, [0, 3], [(0, 5, 7)], {0: 0, 3: 1})
-    for _ in range(3):
+    table = np.zeros((8, W), np.int64)
+    rollout.write_back(work, table, [0, 3], [(0, 5, 7)])
+    for burst in (8, 1):  # rows of their own, and shared
+        work.burst, table[ROW] = burst, range(W)
+        rollout.regroup(work, table, {0: 0, 3: 1})
         step(work)
-    rollout.compact(work)
-    assert work.state.shape == (7, 8) and work.working[:3] == [0, 1, 2]
-    step(work)
+    assert work.heads.shape == (8,) and table[ROW].max() < 8
 
 
 # Each of them would have to wait for the device.
@@ -166,7 +168,9 @@ def test_addresses_stay():
     before = addresses(work)
     for _ in range(3):
         step(work)
-    rollout.write_back(work, work.state.numpy().copy(), [1], [(5, 9, 3)], {1: 1})
+    rollout.write_back(work, table := work.state.numpy().copy(), [1], [(5, 9, 3)])
+    work.queue.append(1)
+    rollout.regroup(work, table, {1: 1})
     optimizer = torch.optim.AdamW(work.model.parameters(), lr=0.1, fused=True)
     work.model(work.out.tokens).sum().backward()
     optimizer.step()
@@ -279,9 +283,8 @@ def test_graphs_equal_eager_on_a_gpu(problems, burst, monkeypatch):
         assert buffers.graphs
         same = (got.tokens.cpu() == expected.tokens).float().mean()
         assert same > 0.98  # a rounding may turn a token, and with it the rest
-    full = net(got.tokens)[:, :-1].log_softmax(-1)
-    full = full.gather(2, got.tokens[:, 1:, None])[..., 0] * got.mask[:, 1:]
-    torch.testing.assert_close(got.logp[:, 1:], full, rtol=0, atol=1e-4)
+    full = grpo.token_logprobs(net(got.tokens), got.tokens) * got.mask
+    torch.testing.assert_close(got.logp, full, rtol=0, atol=1e-4)
 
 
 @pytest.mark.gpu

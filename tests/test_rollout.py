@@ -12,7 +12,7 @@ import model
 import train
 from model import END, PAD
 from reward import TASKS, Env, find_task
-from rollout import Buffers, inverse_cdf, join, replay, rollout, uniforms
+from rollout import Buffers, inverse_cdf, join, pick, replay, rollout, uniforms
 
 MAX_NEW = 30
 
@@ -167,7 +167,7 @@ def test_train_mode_and_gradients_do_not_leak(gpt, problems):
 
 
 def test_greedy_equals_a_loop_without_cache(gpt, problems):
-    batch = rollout(gpt, problems[:1], 1, 12, (0, 0), greedy=True)
+    batch = rollout(gpt, problems[:1], 1, 12, (0, 0), greedy=1)
     ids = model.encode(problems[0].prompt)
     with torch.no_grad():
         while len(ids) < batch.lengths[0]:
@@ -203,7 +203,7 @@ def test_rows_of_two_batches(gpt, problems):
     one = rollout(gpt, problems[:2], 2, 4, (0, 0))
     more = rollout(gpt, problems[2:3], 2, MAX_NEW, (0, 1))
     rows = [3, 0]
-    both = join(one, rows, more)
+    both = join(pick(one, rows), more)
     sources = [(one, i) for i in rows] + [(more, 0), (more, 1)]
     for row, (batch, i) in enumerate(sources):
         assert both.text(row) == batch.text(i) and both.envs[row] is batch.envs[i]

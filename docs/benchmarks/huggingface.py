@@ -21,10 +21,10 @@ except ImportError:
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
-from sampling import random_model, random_prompts  # noqa: E402
+from sampling import compare_speed, random_model, random_prompts  # noqa: E402
 
 from model import BANNED, END, GPT, PAD  # noqa: E402
-from rollout import Buffers, compare_speed, rollout  # noqa: E402
+from rollout import Buffers, rollout  # noqa: E402
 
 
 def as_qwen3(net: GPT) -> transformers.Qwen3ForCausalLM:

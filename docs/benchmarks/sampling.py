@@ -13,6 +13,7 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -49,6 +50,29 @@ def random_prompts() -> list[Problem]:
     return [replace(problem, prompt=text) for text in texts]
 
 
+def no_cache(model: GPT, tokens: Tensor, max_new: int) -> int:
+    """The loop everybody writes first: the whole text again for every new token."""
+    for _ in range(max_new):
+        logprobs = model(tokens)[:, -1].log_softmax(-1)
+        choice = rollout.inverse_cdf(logprobs, torch.rand(len(tokens)).double())
+        tokens = torch.cat([tokens, choice[:, None]], 1)
+    return max_new * len(tokens)
+
+
+def compare_speed(calls: dict[str, Callable[[], int]]) -> None:
+    """Print the median rate of calls run in turn; each returns how many tokens."""
+    rates: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(5):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            rates[name].append(call() / (time.perf_counter() - began))
+    best = statistics.median(rates[next(iter(calls))])
+    print(f"tokens a second, {torch.get_num_threads()} thread(s), median of 5 in turn")
+    for name, values in rates.items():
+        rate = statistics.median(values)
+        print(f"  {name:30}{rate:9,.0f}   this sampler: {best / rate:5.2f} times")
+
+
 def multinomial(logprobs: Tensor, u: Tensor) -> Tensor:
     """torch's own choice of a token, which draws V random numbers a row."""
     return logprobs.exp().multinomial(1)[:, 0]
@@ -71,19 +95,17 @@ def mechanisms() -> None:
         return int(batch.mask.sum())
 
     print("256 samples, 32 + 64 tokens")
-    rollout.compare_speed(
+    compare_speed(
         {
             "this sampler": lambda: sample(endless, 16, 64),
-            "a loop without cache": lambda: rollout.no_cache(
-                endless, prompts.repeat(2, 1), 64
-            ),
+            "a loop without cache": lambda: no_cache(endless, prompts.repeat(2, 1), 64),
             "a prefill for each sample": lambda: sample(endless, 1, 64, 16),
             "attention to the whole cache": lambda: sample(endless, 16, 64, BUCKET=96),
             "multinomial": lambda: sample(endless, 16, 64, inverse_cdf=multinomial),
         }
     )
     print("\n512 samples in 256 slots, 64 tokens on average, 256 at most")
-    rollout.compare_speed(
+    compare_speed(
         {
             "this sampler": lambda: sample(ending, 32, 256),
             "no compaction": lambda: sample(ending, 32, 256, BUSY_SHARE=-1),
@@ -123,7 +145,7 @@ def one_step(live: int = 64) -> None:
         group_size=16,
         max_new=64,
         width=256,
-        greedy=False,
+        burst=1,
         buffers=Buffers(),
     )
     work.state.zero_()

@@ -76,7 +76,7 @@ def measure(folder: Path, named: str = "") -> dict:
         kept = {key: row[key] for key in KEPT.split() if key in row}
         key = (run.cfg.seed, TRANSFER, run.step)
         usual = train.test_set(run.cfg)
-        batch, _ = train.sample_and_score(run, usual, 1, key, greedy=False)
+        batch, _ = train.sample_and_score(run, usual, 1, key)
         found.append(kept | episodes(batch) | {"shift": shift(run)})
     return rounded(
         {
@@ -107,7 +107,7 @@ def shift(run: train.Run) -> dict:
     for level in (tested := task.test_levels(cfg.level_list)):
         problems += task.test_problems(level, cfg.eval_problems // len(tested), True)
     key = (cfg.seed, TRANSFER + 1, run.step)
-    batch, verdicts = train.sample_and_score(run, problems, 1, key, greedy=False)
+    batch, verdicts = train.sample_and_score(run, problems, 1, key)
     return {"pass_rate": verdicts.mean().item()} | episodes(batch)
 
 
@@ -140,8 +140,8 @@ def play(run: train.Run, slip: float, problems: list) -> tuple[float, float]:
     task, samples = find_task("grid"), 4
     slippery = [task.slippery(problem, slip) for problem in problems]
     key = (run.cfg.seed, SLIPPERY, 0)
-    _, closed = train.sample_and_score(run, slippery, samples, key, greedy=False)
-    batch, _ = train.sample_and_score(run, problems, samples, key, greedy=False)
+    _, closed = train.sample_and_score(run, slippery, samples, key)
+    batch, _ = train.sample_and_score(run, problems, samples, key)
     solved = []
     for i in range(len(batch.envs)):
         start, end = batch.prompt_lengths[i], batch.lengths[i]
