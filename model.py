@@ -450,6 +450,7 @@ def check_numbers(cfg: Config) -> None:
     if cfg.dim % cfg.heads:
         raise ValueError(f"dim ({cfg.dim}) must be a multiple of heads ({cfg.heads})")
     devices = ["auto", "cpu"] + ["cuda"] * torch.cuda.is_available()
+    devices += ["mps"] * torch.backends.mps.is_available()
     if cfg.device not in devices:
         raise ValueError(f"device must be one of {devices} here, got {cfg.device!r}")
 

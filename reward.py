@@ -450,7 +450,7 @@ def require_memory(cfg: Config, device: str) -> float:
     width = c.layers * (12 * c.dim + 3 * c.hidden + c.heads * c.context)
     passed = max(64, cfg.pretrain_batch // 2) * (width + 4 * c.vocab_size)
     needed = 4.0 * (weights + c.context * (8 * answers + max(cache, passed)))
-    if device != "cpu":
+    if device.startswith("cuda"):
         have = torch.cuda.get_device_properties(device).total_memory
     elif hasattr(os, "sysconf"):  # not on Windows
         have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -639,7 +639,7 @@ def judge_scores(judge: GPT, tokens: Tensor, lengths: list[int]) -> np.ndarray:
     scores = np.zeros(len(lengths))
     for i in range(0, len(lengths), 128):
         part = score_answers(judge, tokens[i : i + 128], lengths[i : i + 128])
-        scores[i : i + 128] = part.double().cpu().numpy()
+        scores[i : i + 128] = part.cpu().double().numpy()
     return scores
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # train.py imports this file
     from train import Run
 
 BUCKET = 16  # attention covers the live part of the cache, rounded up to this
+ONE = 2**31  # of a probability; random numbers are below it
 MIN_ROWS = 8  # with fewer, a CPU's matmul rounds its rows in another way
 BUSY_SHARE = 0.75  # a GPU gives rows up only when at most this share of them is busy
 
@@ -146,7 +147,7 @@ class Work:
     burst: int
     buffers: Buffers
     out: Batch
-    u: Tensor  # (N, max_new + 1) float64, random numbers of each sample; greedy: -1
+    u: Tensor  # (N, max_new + 1) random numbers of each sample; greedy: -1
     prefix: Tensor  # (L, 2, P, K, longest prompt - 1, D) keys and values of the prompts
     cache: Tensor  # (L, 2, R or more, K, S, D)
     state: Tensor  # (8, W)
@@ -189,11 +190,8 @@ def new_batch(
 
 
 def uniforms(key: tuple[int, ...], length: int) -> np.ndarray:
-    """`length` float64 in [0, 1) of one sample; a longer draw starts the same.
-
-    Capped just below 1, so that u * total < total also after rounding.
-    """
-    return np.minimum(np.random.default_rng(key).random(length), 1 - 2.0**-52)
+    """`length` random integers below ONE; a longer draw starts the same."""
+    return (np.random.default_rng(key).random(length) * ONE).astype(np.int64)
 
 
 def decode_burst(work: Work, live: int) -> None:
@@ -213,11 +211,11 @@ def decode_step(work: Work, live: int) -> None:
     sample, token, position, known, drawn, left, ended, row = work.state  # (W,) each
     fed, places = token[work.heads, None], position[work.heads, None]  # (R, 1)
     logits = work.model(fed, work.cache, places, live)  # (R, V)
-    logprobs = logits.log_softmax(-1)[row]  # (W, V)
+    logprobs = logits.log_softmax(-1)
     number = u.view(-1)[sample * u.shape[1] + drawn]
-    drawn_token = inverse_cdf(logprobs, number)
-    choice = torch.where(number < 0, logprobs.argmax(-1), drawn_token)
-    logp = logprobs.gather(1, choice[:, None])[:, 0]
+    likeliest = logprobs.argmax(-1)[row]
+    choice = torch.where(number < 0, likeliest, inverse_cdf(logprobs, number, row))
+    logp = logprobs[row, choice]
 
     position += 1 - ended
     written = position < known  # by the environment, or by a slot that waits
@@ -234,15 +232,16 @@ def decode_step(work: Work, live: int) -> None:
     ended |= policy & ((token == END) | (left == 0)).long()
 
 
-def inverse_cdf(logprobs: Tensor, u: Tensor) -> Tensor:
-    """The token whose stretch of the cumulative distribution contains u.
+def inverse_cdf(logprobs: Tensor, u: Tensor, row: Tensor) -> Tensor:
+    """The token whose stretch of a row's cumulative distribution contains u.
 
-    logprobs (W, V), u (W,) float64 in [0, 1) -> (W,). One random number a row, against
-    V for Gumbel or exponential races. right=True: u = 0 cannot hit a token of
-    probability 0.
+    logprobs (R, V); u, below ONE, and row (W,) -> (W,). One random number a slot,
+    against V for Gumbel or exponential races. In integers: their sums are exact on
+    every device. right=True: u = 0 cannot hit a token of probability 0.
     """
-    cdf = logprobs.double().exp().cumsum(-1)  # (W, V)
-    return torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True)[:, 0]
+    cdf = (logprobs.exp() * ONE).long().cumsum(-1)[row]  # (W, V)
+    target = u * cdf[:, -1] // ONE  # below the last, so some token is hit
+    return torch.searchsorted(cdf, target[:, None], right=True)[:, 0]
 
 
 def harvest(work: Work) -> None:
@@ -515,7 +514,7 @@ def regroup(work: Work, table: np.ndarray, filled: dict[int, int]) -> None:
     source[list(filled)] = [W + prompt for prompt in filled.values()]
     word = table[TOKEN] if work.burst == 1 else np.arange(W)
     if work.burst == 1 or not work.queue and len(busy) <= BUSY_SHARE * len(work.heads):
-        source[np.setdiff1d(range(W), busy)] = -1
+        source[np.delete(np.arange(W), busy)] = -1
     slots = np.flatnonzero(source >= 0)
     keys = source[slots] * 2**32 + word[slots]
     _, head, group = np.unique(keys, return_index=True, return_inverse=True)
@@ -524,12 +523,14 @@ def regroup(work: Work, table: np.ndarray, filled: dict[int, int]) -> None:
     rows = origin.copy()
     # The first group of a row keeps it, if that leaves no gap; others get free ones.
     kept = np.append(True, origin[1:] > origin[:-1])[: len(head)] & (origin < len(head))
-    rows[~kept] = np.setdiff1d(range(len(head)), origin[kept])
+    rows[~kept] = np.delete(np.arange(len(head)), origin[kept])
     new, parted = origin >= W, ~kept & (origin < W)
-    old = work.cache[:, :, origin[parted], :, : work.longest]
-    work.cache[:, :, rows[parted], :, : work.longest] = old
-    prompts = work.prefix[:, :, origin[new] - W]
-    work.cache[:, :, rows[new], :, : prompts.shape[4]] = prompts
+    if parted.any():
+        old = work.cache[:, :, origin[parted], :, : work.longest]
+        work.cache[:, :, rows[parted], :, : work.longest] = old
+    if new.any():
+        prompts = work.prefix[:, :, origin[new] - W]
+        work.cache[:, :, rows[new], :, : prompts.shape[4]] = prompts
     source[slots] = rows[group]
     work.state[ROW] = torch.from_numpy(source)
     heads = np.resize(head, max(len(head), MIN_ROWS))

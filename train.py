@@ -433,11 +433,11 @@ def loss_columns(
         "mask": mask,
     }
     columns = {name: x[kept] for name, x in columns.items()}
-    counts = columns["mask"].sum(1).long()  # tokens of each answer
+    counts = columns["mask"].sum(1).long().cpu()  # tokens of each answer
     weights = grpo.sequence_weights(
         counts, cfg.aggregation, cfg.group_size, cfg.max_new
     )
-    return columns | {"weights": weights.to(batch.logp.dtype)}
+    return columns | {"weights": weights.to(batch.logp)}
 
 
 # --------------------------------------------------------------------------------------
@@ -445,13 +445,12 @@ def loss_columns(
 
 
 def evaluate(run: Run, samples: int) -> None:
-    """Held-out pass rate, sampled at temperature 1 and greedy: logged and printed.
-    `right` and `greedy` are verdicts (problems, samples), 1 or 0."""
+    """Held-out pass rate, sampled at temperature 1 and greedy: logged and printed."""
     cfg, problems = run.cfg, test_set(run.cfg)
     key = (cfg.seed, EVAL, run.step)
     batch, verdicts = sample_and_score(run, problems, samples + 1, key, greedy=1)
-    right = verdicts[:, :samples]
-    greedy = verdicts[:, samples:]
+    right = verdicts[:, :samples]  # (P, samples), 1 or 0
+    greedy = verdicts[:, samples:]  # (P, 1)
     batch = pick(batch, [i for i in range(verdicts.numel()) if (i + 1) % (samples + 1)])
     low, high = wilson(right.mean().item(), right.numel())
     base_logp = logprobs_under(run, batch, run.base, "evaluation")
@@ -975,7 +974,7 @@ class Config:
     seed: int = 0  # of everything that is random
     out: str = ""  # the run's folder; empty: out/TASK-SEED
     base: str = ""  # folder of a run whose base to use instead of pretraining one
-    device: str = "auto"  # auto, cpu or cuda
+    device: str = "auto"  # auto, cpu, cuda or mps (a Mac, untried)
     threads: int = 1  # of the CPU; part of the result, since it orders the sums
     # model: a head has dim / heads channels, the SwiGLU layer 3 dim
     dim: int = 64  # channels

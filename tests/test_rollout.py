@@ -12,7 +12,7 @@ import model
 import train
 from model import END, PAD
 from reward import TASKS, Env, find_task
-from rollout import Buffers, inverse_cdf, join, pick, replay, rollout, uniforms
+from rollout import ONE, Buffers, inverse_cdf, join, pick, replay, rollout, uniforms
 
 MAX_NEW = 30
 
@@ -77,8 +77,8 @@ def test_other_keys_give_other_samples(gpt, problems):
 def test_inverse_cdf_on_a_grid():
     """Every u picks the token whose stretch of the cumulative distribution holds it."""
     probs = torch.tensor([0.0, 0.25, 0.0, 0.5, 0.25, 0.0], dtype=torch.float64)
-    u = torch.arange(4096, dtype=torch.float64) / 4096
-    choice = inverse_cdf(probs.log().expand(4096, 6), u)
+    u = torch.arange(4096) * (ONE // 4096)
+    choice = inverse_cdf(probs.log()[None], u, torch.zeros(4096).long())
     expected = torch.tensor([1] * 1024 + [3] * 2048 + [4] * 1024)
     assert torch.equal(choice, expected)
 
@@ -89,10 +89,9 @@ def test_inverse_cdf_at_the_ends():
     logits = torch.randn(1000, 96)
     logits[:, :3] = logits[:, -5:] = -1e9
     logprobs = logits.log_softmax(-1)
-    ends = torch.tensor([0.0, 1 - 2.0**-52], dtype=torch.float64)
-    assert uniforms((0,), 10_000).max() <= ends[1]
-    for u in ends:
-        choice = inverse_cdf(logprobs, u.expand(1000))
+    assert 0 <= uniforms((0,), 10_000).min() < uniforms((0,), 10_000).max() < ONE
+    for u in (0, ONE - 1):
+        choice = inverse_cdf(logprobs, torch.full((1000,), u), torch.arange(1000))
         assert choice.min() >= 3 and choice.max() < 91
 
 

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import rollout  # noqa: E402
 from model import END, GPT, VOCAB_SIZE, GPTConfig, encode  # noqa: E402
 from reward import TASKS, Problem  # noqa: E402
-from rollout import DRAWN, KNOWN, LEFT, POSITION, SAMPLE, Buffers  # noqa: E402
+from rollout import DRAWN, KNOWN, LEFT, POSITION, ROW, SAMPLE, Buffers  # noqa: E402
 
 
 def random_model(mean_length: int) -> GPT:
@@ -54,7 +54,11 @@ def no_cache(model: GPT, tokens: Tensor, max_new: int) -> int:
     """The loop everybody writes first: the whole text again for every new token."""
     for _ in range(max_new):
         logprobs = model(tokens)[:, -1].log_softmax(-1)
-        choice = rollout.inverse_cdf(logprobs, torch.rand(len(tokens)).double())
+        choice = rollout.inverse_cdf(
+            logprobs,
+            torch.randint(0, rollout.ONE, (len(tokens),)),
+            torch.arange(len(tokens)),
+        )
         tokens = torch.cat([tokens, choice[:, None]], 1)
     return max_new * len(tokens)
 
@@ -73,9 +77,9 @@ def compare_speed(calls: dict[str, Callable[[], int]]) -> None:
         print(f"  {name:30}{rate:9,.0f}   this sampler: {best / rate:5.2f} times")
 
 
-def multinomial(logprobs: Tensor, u: Tensor) -> Tensor:
+def multinomial(logprobs: Tensor, u: Tensor, row: Tensor) -> Tensor:
     """torch's own choice of a token, which draws V random numbers a row."""
-    return logprobs.exp().multinomial(1)[:, 0]
+    return logprobs[row].exp().multinomial(1)[:, 0]
 
 
 def mechanisms() -> None:
@@ -150,6 +154,8 @@ def one_step(live: int = 64) -> None:
     )
     work.state.zero_()
     work.state[SAMPLE] = torch.arange(256)
+    work.state[ROW] = torch.arange(256)
+    work.heads = torch.arange(256)
     work.state[LEFT] = 10**9
     logprobs = torch.randn(256, VOCAB_SIZE).log_softmax(-1)
 
@@ -160,7 +166,7 @@ def one_step(live: int = 64) -> None:
 
     calls = {
         "step": step,
-        "choice": lambda: rollout.inverse_cdf(logprobs, work.u[:, 0]),
+        "choice": lambda: rollout.inverse_cdf(logprobs, work.u[:, 0], work.state[ROW]),
         "matmuls": lambda: matmuls_only(model, work.cache, live),
     }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
