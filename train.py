@@ -445,12 +445,12 @@ def loss_columns(
 
 
 def evaluate(run: Run, samples: int) -> None:
-    """Held-out pass rate, sampled at temperature 1 and greedy: logged and printed."""
+    """Held-out pass rate, sampled at temperature 1 and greedy: logged and printed.
+    `right` and `greedy` are verdicts (problems, samples), 1 or 0."""
     cfg, problems = run.cfg, test_set(run.cfg)
     key = (cfg.seed, EVAL, run.step)
     batch, verdicts = sample_and_score(run, problems, samples + 1, key, greedy=1)
-    right = verdicts[:, :samples]  # (P, samples), 1 or 0
-    greedy = verdicts[:, samples:]  # (P, 1)
+    right, greedy = verdicts.split([samples, 1], dim=1)
     batch = pick(batch, [i for i in range(verdicts.numel()) if (i + 1) % (samples + 1)])
     low, high = wilson(right.mean().item(), right.numel())
     base_logp = logprobs_under(run, batch, run.base, "evaluation")
