@@ -461,10 +461,10 @@ RL_PHASES = PHASES[1:-1]
 
 @dataclass
 class Ledger:
-    """FLOPs, tokens and seconds of each phase, as running totals.
-
-    `reward` stays at 0 FLOPs as long as rewards come from a program; `logprob` is what
-    scoring samples under other weights costs: a reference, a correction for lag.
+    """FLOPs, tokens and seconds of each phase, as running totals. What is worked out
+    once for many answers (pack, rollout.regroup) is charged to each: compute is of the
+    texts, not of a program's skill. `reward` is 0 FLOPs if a program pays; `logprob` is
+    scoring samples under other weights: a reference, a correction for lag.
     """
 
     flops: Counter[str] = field(default_factory=Counter)

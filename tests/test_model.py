@@ -118,8 +118,7 @@ def test_flop_formulas_equal_torch(gpt):
 
 
 def test_packing_by_hand():
-    """abc, ab, abd, b are a tree of five tokens, each at its place in a group; apart,
-    'b' after 'a' stands elsewhere in the second."""
+    """abc, ab, abd, b are a tree of five tokens; of six if the second 'b' is apart."""
     tokens = torch.tensor([[7, 8, 9], [7, 8, 0], [7, 8, 5], [8, 0, 0]])
     packed = model.pack([3, 2, 3, 1], tokens)
     assert packed.tokens.tolist() == [[7, 8, 5, 9, 8]]
@@ -128,8 +127,8 @@ def test_packing_by_hand():
     assert [row[:n] for row, n in rows] == [[0, 1, 3], [0, 1], [0, 1, 2], [4]]
     assert packed.groups[0].flatten()[packed.first].tolist() == [0, 1, 2, 3, 4]
     apart = torch.tensor([[0, 1, 2], [0, 2, 0], [0, 1, 2], [0, 0, 0]])
-    packed = model.pack([3, 2, 3, 1], tokens, None, apart)
-    assert packed.tokens.tolist() == [[7, 8, 5, 9, 8, 8]]
+    found = model.pack([3, 2, 3, 1], tokens, None, apart).tokens
+    assert found.tolist() == [[7, 8, 5, 9, 8, 8]]
 
 
 @pytest.mark.parametrize("stretched", [False, True])
