@@ -197,7 +197,7 @@ class Puzzle(Task):
     """
 
     completion = re.compile(r"(?:\[([^\[\]]*)\])?([^\[\]\n]+)\n")
-    signs = ""  # characters, as a pattern, that only help to find the place
+    restated = ""  # pattern of what a step restates, which helps to find the place
     grammar: re.Pattern[str]  # what an answer may look like, ASCII only
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
@@ -222,11 +222,13 @@ class Puzzle(Task):
         return match[2] if match and self.grammar.fullmatch(match[2]) else None
 
     def reasoned(self, problem: Problem, completion: str) -> bool:
-        """Is it right, and so is every step written? A lucky guess is not. What only
-        helps to find the place does not count: RL is not paid for it and lets it go."""
+        """Is it right, and so is every step's result? A lucky guess is not. What a step
+        only restates does not count: RL is not paid for it and lets it wander."""
         thought, answer = self.think(problem, 0.0, Random(0))
         flawless = f"[{thought}]{answer}\n"
-        return re.sub(self.signs, "", completion) == re.sub(self.signs, "", flawless)
+        return re.sub(self.restated, "", completion) == re.sub(
+            self.restated, "", flawless
+        )
 
     def accepts(self, problem: Problem, answer: str) -> bool:
         """Is an answer of legal form right? Override it if several are."""
@@ -250,7 +252,7 @@ class Chain(Puzzle):
     name = "chain"
     levels = list(range(1, 27))
     form = re.compile(r"C([0-9](?:[a-z][+-][0-9]){1,26}):")
-    signs = "[a-z]"
+    restated = "[a-z][+-][0-9]"
     grammar = re.compile(r"[0-9]")
     chance = 0.1
     defaults = dict(levels="1-9", shown="1-4")

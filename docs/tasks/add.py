@@ -25,7 +25,7 @@ class Add(Puzzle):
     levels = [1, 2, 3, 4, 5, 6, 7, 8]
     form = re.compile(r"A((?:[a-k][0-9]){1,9})\+((?:[p-z][0-9]){1,9}):")
     grammar = re.compile(r"0|[1-9][0-9]*")
-    signs = "[a-z]"
+    restated = "[a-z]"
     tested_from = 3  # 4,095 problems of two digits
     # The likeliest sum, 10^n - 1 + 10^(n-1), splits in as many ways as there are
     # numbers.
