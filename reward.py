@@ -226,9 +226,8 @@ class Puzzle(Task):
         only restates does not count: RL is not paid for it and lets it wander."""
         thought, answer = self.think(problem, 0.0, Random(0))
         flawless = f"[{thought}]{answer}\n"
-        return re.sub(self.restated, "", completion) == re.sub(
-            self.restated, "", flawless
-        )
+        both = [re.sub(self.restated, "", text) for text in (completion, flawless)]
+        return both[0] == both[1]
 
     def accepts(self, problem: Problem, answer: str) -> bool:
         """Is an answer of legal form right? Override it if several are."""

@@ -551,12 +551,12 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
 
 
 def minutes(run: Run) -> float:
-    """How long the run takes if all goes on at the pace of its pretraining so far: RL
-    decodes more slowly and updates faster, which about cancels."""
+    """How long the run takes if all goes on at the pace of its pretraining so far, and
+    RL at twice that: what answers share is charged to each but worked out once."""
     seconds = run.ledger.seconds["pretrain"]
     speed = run.ledger.flops["pretrain"] / seconds
     pretraining = seconds / run.step * run.cfg.pretrain_steps
-    return (pretraining + reward.expected_flops(run.cfg)[1] / speed) / 60
+    return (pretraining + reward.expected_flops(run.cfg)[1] / (2 * speed)) / 60
 
 
 # --------------------------------------------------------------------------------------

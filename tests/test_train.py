@@ -391,7 +391,7 @@ def test_a_folder_has_one_owner(tmp_path):
 @pytest.mark.slow
 def test_two_ranks_are_one(tmp_path):
     """Through updates of three micro-batches, a dropped group and a level that opens.
-    When a rank dies the job ends, and the run goes on."""
+    When a rank dies the job ends, and the run goes on. (Sums are in another order.)"""
     changes = dict(steps=6, shown="1", prompts_per_step=12, group_size=16, lr=3e-3)
     changes |= dict(pretrain_steps=200, reward="format")
     one = train.train(tiny(tmp_path / "one", **changes))
@@ -408,7 +408,7 @@ def test_two_ranks_are_one(tmp_path):
     assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
     two = train.read_checkpoint(tmp_path / "two")
     for name, weights in one.model.state_dict().items():
-        torch.testing.assert_close(two["model"][name], weights, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(two["model"][name], weights, rtol=1e-4, atol=1e-5)
     assert two["recent"] == one.relay.recent and len(two["recent"]) > 1
     rows = rows_of(tmp_path / "two")
     assert [row["kind"] for row in rows] == [x["kind"] for x in rows_of(one.folder)]
