@@ -91,20 +91,18 @@ def group_advantages(rewards: Tensor, kind: str = "grpo") -> Tensor:
     return torch.where(live[:, None], advantages, 0.0)
 
 
-def token_logprobs(
-    logits: Tensor, tokens: Tensor, places: Tensor | None = None
-) -> Tensor:
+def token_logprobs(logits: Tensor, tokens: Tensor, at: Tensor | None = None) -> Tensor:
     """Log-probability (B, T) of each of the tokens (B, T) under logits (B, T, V); or
-    (M, V), of which those at places (B, T) belong to a token, as model.pack made them.
+    (M, V), of which those `at` (B, T) belong to a token: Packed.places.
 
     The logits at t - 1 choose tokens[:, t]. Column 0, which nothing predicts, is 0. Of
     a token that only an environment may write it is -1e9, not -inf: it is masked later,
     and 0 times it must be 0.
     """
-    if places is None:
-        places = torch.arange(tokens.numel(), device=tokens.device).view_as(tokens)
+    if at is None:
+        at = torch.arange(tokens.numel(), device=tokens.device).view_as(tokens)
     logprobs = logits.flatten(0, -2).log_softmax(-1)  # (M, V)
-    chosen = logprobs[places[:, :-1], tokens[:, 1:]]  # (B, T-1)
+    chosen = logprobs[at[:, :-1], tokens[:, 1:]]  # (B, T-1)
     return F.pad(chosen.clamp(min=-1e9), (1, 0))
 
 

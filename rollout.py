@@ -15,7 +15,8 @@ A sample depends only on (seed, step, prompt, sample): its random numbers are dr
 before it starts, so batch width, slots, order and burst cannot change it.
 
 Shapes    P prompts, G samples of each, N = P * G samples, T tokens of the longest,
-          W slots, R rows, V vocabulary; L layers, K key-value heads, S places, D head dim
+          W slots, R rows of the cache, V vocabulary; L layers, K key-value heads,
+          S positions, D head dim
 Papers    a slot refilled as soon as it is free: Orca (Yu et al., OSDI 2022)
 Left out  paging, speculation, top-k and top-p (they bias the gradient)
 """
