@@ -222,6 +222,7 @@ def micro_loss(
     """Loss of a micro-batch as train.Config wants it, and what to log of its tokens."""
     mask = part["mask"]
     logp = token_logprobs(logits, part["tokens"], places)
+    logp = torch.where(mask > 0, logp, part["base_logp"])  # others hold any logits
     loss, ratio, cut = policy_loss(
         logp,
         part["old_logp"],

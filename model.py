@@ -341,7 +341,7 @@ def with_weights(model: GPT, weights: dict[str, Tensor]) -> Iterator[None]:
 # ---- second evening ------------------------------------------------------------------
 # Training sees sequences without padding, and what they share once
 
-BUCKET = 16  # attention kernels like lengths that this divides
+STRIDE = 16  # attention kernels like lengths that this divides
 
 
 class Packed(NamedTuple):
@@ -358,7 +358,7 @@ class Packed(NamedTuple):
 def pack(
     lengths: list[int],  # (B,)
     tokens: Tensor,  # (B, T)
-    mask: Tensor | None = None,  # (B, T) not 0: to be predicted; None: all logits
+    mask: Tensor | None = None,  # (B, T) not 0: to be predicted; none: all logits
     positions: Tensor | None = None,  # (B, T) where they stand; None: 0, 1, 2 ...
 ) -> Packed:
     """Sequences as a tree: what several begin with is there once. No token sees a later
@@ -375,9 +375,9 @@ def pack(
     new[1:] &= ~(words[order[1:]] == words[order[:-1]]).cumprod(1, dtype=bool)
     number = np.where(new, new.cumsum().reshape(B, T) - 1, 0)
     nodes = np.maximum.accumulate(number)[np.argsort(order)]  # (B, T) which of the N
-    padded = np.repeat(nodes[:, :1], T + BUCKET, axis=1)
+    padded = np.repeat(nodes[:, :1], T + STRIDE, axis=1)
     padded[:, :T] = np.where(real, nodes, padded[:, :T])
-    widths = -(-ends // BUCKET) * BUCKET
+    widths = -(-ends // STRIDE) * STRIDE
     groups = [padded[widths == width, :width] for width in np.unique(widths)]
     end_to_end = np.concatenate([group.ravel() for group in groups])
     asked, places = np.arange(new.sum()), nodes

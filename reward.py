@@ -227,7 +227,7 @@ class Puzzle(Task):
         thought, answer = self.think(problem, 0.0, Random(0))
         flawless = f"[{thought}]{answer}\n"
         both = [re.sub(self.restated, "", text) for text in (completion, flawless)]
-        return both[0] == both[1]
+        return both[0] == both[1] and self.verify(problem, completion)
 
     def accepts(self, problem: Problem, answer: str) -> bool:
         """Is an answer of legal form right? Override it if several are."""
@@ -449,7 +449,7 @@ def require_memory(cfg: Config, device: str) -> float:
     answers = max(cfg.prompts_per_step * cfg.group_size, looks)
     cache = 2 * c.layers * c.kv_heads * c.head_dim * min(answers, 512)
     width = c.layers * (12 * c.dim + 3 * c.hidden + c.heads * c.context)
-    passed = max(64, cfg.pretrain_batch // 2) * (width + 4 * c.vocab_size)
+    passed = 64 * (width + 4 * c.vocab_size)  # train.MICRO_BATCH sequences
     needed = 4.0 * (weights + c.context * (8 * answers + max(cache, passed)))
     if device.startswith("cuda"):
         have = torch.cuda.get_device_properties(device).total_memory

@@ -44,7 +44,6 @@ if TYPE_CHECKING:  # train.py imports this file
 BUCKET = 16  # attention covers the live part of the cache, rounded up to this
 ONE = 2**31  # of a probability; random numbers are below it
 MIN_ROWS = 8  # with fewer, a CPU's matmul rounds its rows in another way
-BUSY_SHARE = 0.75  # a GPU gives rows up only when at most this share of them is busy
 
 # `state` (8, W) says what each slot is doing. Its rows:
 #   SAMPLE    which sample the slot works on
@@ -99,7 +98,7 @@ def rollout(
     max_new: int,  # tokens after the prompt, observations included; then truncated
     key: tuple[int, ...],  # seed, step, ...; prompt and sample number complete it
     buffers: Buffers | None = None,  # memory to reuse between calls
-    greedy: int = 0,  # as many of the answers take the likeliest token each time
+    greedy: int = 0,  # as many answers, the last of a group, take the likeliest tokens
     width: int = 512,  # slots decoded side by side
     burst: int = 0,  # decode steps between host reads; 0: 1 on a CPU, 8 on a GPU
     numbers: list[int] | None = None,  # of problems, in keys; else their places
@@ -129,7 +128,7 @@ def rollout(
     while work.busy():
         # No text is longer than the longest that the host saw and what a burst adds.
         decode_burst(work, work.longest + burst)
-        out.row_steps += burst * len(work.heads)
+        out.row_steps += burst * len(work.leads)
         harvest(work)
     end = max(out.lengths)
     out.tokens = out.tokens[:, :end].clone()  # the buffer is the next call's
@@ -151,7 +150,7 @@ class Work:
     prefix: Tensor  # (L, 2, P, K, longest prompt - 1, D) keys and values of the prompts
     cache: Tensor  # (L, 2, R or more, K, S, D)
     state: Tensor  # (8, W)
-    heads: Tensor  # (R,) for each row of the cache in use, a slot that holds its text
+    leads: Tensor  # (R,) for each row of the cache in use, a slot that holds its text
     # What the host knows of them:
     working: list[int]  # (W,) sample of each slot, -1: none
     longest: int  # tokens of the longest of these samples when last seen
@@ -209,7 +208,7 @@ def decode_step(work: Work, live: int) -> None:
     """Feed one token in each slot and write the next, all in place, no host read."""
     out, u = work.out, work.u
     sample, token, position, known, drawn, left, ended, row = work.state  # (W,) each
-    fed, places = token[work.heads, None], position[work.heads, None]  # (R, 1)
+    fed, places = token[work.leads, None], position[work.leads, None]  # (R, 1)
     logits = work.model(fed, work.cache, places, live)  # (R, V)
     logprobs = logits.log_softmax(-1)
     number = u.view(-1)[sample * u.shape[1] + drawn]
@@ -461,7 +460,7 @@ def allocate(
         prefix=take("prefix", c.layers, 2, prompts, c.kv_heads, before, c.head_dim),
         cache=take("cache", c.layers, 2, rows, c.kv_heads, room, c.head_dim),
         state=state,
-        heads=take("heads", width, dtype=torch.int64),
+        leads=take("leads", width, dtype=torch.int64),
         working=[-1] * width,
         longest=0,
         starts=list(batch.prompt_lengths),
@@ -506,24 +505,22 @@ def regroup(work: Work, table: np.ndarray, filled: dict[int, int]) -> None:
     """Say which row of the cache each slot uses, and copy rows where slots part.
 
     Slots of one row that feed the same token next go on together. Where a burst of
-    steps goes by before the host looks, each slot has its own row, and rows are given
-    up only if a quarter of them is idle: a CUDA graph is made for a number of rows.
+    steps goes by before the host looks, as on a GPU, each slot has its own row, and
+    their number is a power of two: a CUDA graph is made for each.
     """
-    W, busy = table.shape[1], work.busy()
+    W = table.shape[1]
+    slots = np.array(work.busy(), int)
     source = table[ROW]
     source[list(filled)] = [W + prompt for prompt in filled.values()]
     word = table[TOKEN] if work.burst == 1 else np.arange(W)
-    if work.burst == 1 or not work.queue and len(busy) <= BUSY_SHARE * len(work.heads):
-        source[np.delete(np.arange(W), busy)] = -1
-    slots = np.flatnonzero(source >= 0)
     keys = source[slots] * 2**32 + word[slots]
-    _, head, group = np.unique(keys, return_index=True, return_inverse=True)
-    head = slots[head]  # (R,) a slot of each group, in order of
-    origin = source[head]  # where its text is: a row, or W and a prompt's number
+    _, lead, group = np.unique(keys, return_index=True, return_inverse=True)
+    lead = slots[lead]  # (R,) a slot of each group, in order of
+    origin = source[lead]  # where its text is: a row, or W and a prompt's number
     rows = origin.copy()
     # The first group of a row keeps it, if that leaves no gap; others get free ones.
-    kept = np.append(True, origin[1:] > origin[:-1])[: len(head)] & (origin < len(head))
-    rows[~kept] = np.delete(np.arange(len(head)), origin[kept])
+    kept = np.append(True, origin[1:] > origin[:-1])[: len(lead)] & (origin < len(lead))
+    rows[~kept] = np.delete(np.arange(len(lead)), origin[kept])
     new, parted = origin >= W, ~kept & (origin < W)
     if parted.any():
         old = work.cache[:, :, origin[parted], :, : work.longest]
@@ -531,12 +528,16 @@ def regroup(work: Work, table: np.ndarray, filled: dict[int, int]) -> None:
     if new.any():
         prompts = work.prefix[:, :, origin[new] - W]
         work.cache[:, :, rows[new], :, : prompts.shape[4]] = prompts
+    source[:] = -1
     source[slots] = rows[group]
     work.state[ROW] = torch.from_numpy(source)
-    heads = np.resize(head, max(len(head), MIN_ROWS))
-    heads[rows] = head
-    work.heads = work.buffers.take("heads", heads.shape, torch.int64, work.state.device)
-    work.heads.copy_(torch.from_numpy(heads))
+    count = max(len(lead), MIN_ROWS)
+    if work.burst > 1:
+        count = min(1 << (count - 1).bit_length(), work.cache.shape[2])
+    leads = np.resize(lead, count)
+    leads[rows] = lead
+    work.leads = work.buffers.take("leads", (count,), torch.int64, work.state.device)
+    work.leads.copy_(torch.from_numpy(leads))
 
 
 def graph_of_step(work: Work, live: int) -> torch.cuda.CUDAGraph:
@@ -545,7 +546,7 @@ def graph_of_step(work: Work, live: int) -> torch.cuda.CUDAGraph:
     It holds addresses: what it touches lives in `buffers`, weights change in place.
     """
     out, state, graphs = work.out, work.state, work.buffers.graphs
-    held = (work.cache, state, work.heads, out.tokens, work.u)
+    held = (work.cache, state, work.leads, out.tokens, work.u)
     shapes = [tuple(x.shape) for x in held]
     key = (*shapes, live)
     if key not in graphs:

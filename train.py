@@ -387,9 +387,8 @@ def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
             mine = []
             for rows in micro_batches(len(lengths)):
                 part = {name: x[rows] for name, x in columns.items()}
-                packed = model.pack(lengths[rows], part["tokens"], part["mask"])
-                logits = run.model(packed)
-                loss, found = grpo.micro_loss(logits, packed.places, part, cfg)
+                tree = model.pack(lengths[rows], part["tokens"], part["mask"])
+                loss, found = grpo.micro_loss(run.model(tree), tree.places, part, cfg)
                 loss.backward()
                 mine.append(found)
             seen += model.gather(mine)

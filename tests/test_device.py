@@ -48,7 +48,7 @@ def setting(device):
         prefix=torch.zeros(c.layers, 2, 4, c.kv_heads, 9, c.head_dim, device=device),
         cache=torch.zeros(c.layers, 2, W, c.kv_heads, S, c.head_dim, device=device),
         state=state,
-        heads=torch.arange(W, device=device),
+        leads=torch.arange(W, device=device),
         working=[0, 1, 2] + [-1] * 13,
         longest=0,
         starts=[0] * N,
@@ -73,7 +73,7 @@ def test_no_value_is_read_while_decoding():
         work.burst, table[ROW] = burst, range(W)
         rollout.regroup(work, table, {0: 0, 3: 1})
         step(work)
-    assert work.heads.shape == (8,) and table[ROW].max() < 8
+    assert work.leads.shape == (8,) and table[ROW].max() < 8
 
 
 # Each of them would have to wait for the device.

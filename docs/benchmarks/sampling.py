@@ -89,13 +89,27 @@ def mechanisms() -> None:
     prompts = torch.tensor([encode(problem.prompt) for problem in problems])
 
     def sample(
-        model: GPT, group: int, new: int, copies: int = 1, **changes: object
+        model: GPT,
+        group: int,
+        new: int,
+        copies: int = 1,
+        burst: int = 1,
+        **changes: object,
     ) -> int:
         """Tokens sampled, with `changes` in place of some of rollout.py's names."""
         with contextlib.ExitStack() as stack:
             for name, value in changes.items():
                 stack.enter_context(patch.object(rollout, name, value))
-            batch = rollout.rollout(model, problems * copies, group, new, (0,), buffers)
+            batch = rollout.rollout(
+                model,
+                problems * copies,
+                group,
+                new,
+                (0,),
+                buffers,
+                width=256,
+                burst=burst,
+            )
         return int(batch.mask.sum())
 
     print("256 samples, 32 + 64 tokens")
@@ -112,11 +126,10 @@ def mechanisms() -> None:
     compare_speed(
         {
             "this sampler": lambda: sample(ending, 32, 256),
-            "no compaction": lambda: sample(ending, 32, 256, BUSY_SHARE=-1),
-            "no compaction, no refill": lambda: (  # two batches, each to its very end
-                sample(ending, 16, 256, BUSY_SHARE=-1)
-                + sample(ending, 16, 256, BUSY_SHARE=-1)
+            "no refill": lambda: (  # two batches, each to its very end
+                sample(ending, 16, 256) + sample(ending, 16, 256)
             ),
+            "a row for each sample": lambda: sample(ending, 32, 256, burst=2),
         }
     )
     batch = rollout.rollout(ending, problems, 32, 256, (0,), buffers)
@@ -155,7 +168,7 @@ def one_step(live: int = 64) -> None:
     work.state.zero_()
     work.state[SAMPLE] = torch.arange(256)
     work.state[ROW] = torch.arange(256)
-    work.heads = torch.arange(256)
+    work.leads = torch.arange(256)
     work.state[LEFT] = 10**9
     logprobs = torch.randn(256, VOCAB_SIZE).log_softmax(-1)
 

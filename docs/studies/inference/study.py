@@ -30,7 +30,7 @@ def sample_answers(cfg: Config) -> dict[str, dict]:
     problems, key = train.test_set(cfg), (cfg.seed, STREAM, 0)
     for when, weights in (("base", state["base"]), ("after", state["model"])):
         run.model.load_state_dict(weights)
-        batch, rewards = train.sample_and_score(run, problems, SAMPLES, key, False)
+        batch, rewards = train.sample_and_score(run, problems, SAMPLES, key)
         wrong = []
         for p, row in enumerate(rewards.tolist()):
             texts = [batch.text(p * SAMPLES + s) for s, r in enumerate(row) if not r]
