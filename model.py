@@ -367,18 +367,18 @@ def pack(
     B, T = tokens.shape
     ids = tokens.cpu().numpy()
     where = np.arange(T) + 0 * ids if positions is None else positions.cpu().numpy()
-    ends = np.array(lengths)
-    real = np.arange(T) < ends[:, None]
+    real = np.arange(T) < np.array(lengths)[:, None]
     words = np.where(real, where * (ids.max() + 1) + ids, -1)  # equal if both are
     order = np.lexsort(words.T[::-1])  # a row now shares most with the one before
     new = real[order]
     new[1:] &= ~(words[order[1:]] == words[order[:-1]]).cumprod(1, dtype=bool)
     number = np.where(new, new.cumsum().reshape(B, T) - 1, 0)
-    nodes = np.maximum.accumulate(number)[np.argsort(order)]  # (B, T) which of the N
+    back = np.argsort(order)
+    nodes = np.maximum.accumulate(number)[back]  # (B, T) which of the N
     padded = np.repeat(nodes[:, :1], T + STRIDE, axis=1)
-    padded[:, :T] = np.where(real, nodes, padded[:, :T])
-    widths = -(-ends // STRIDE) * STRIDE
-    groups = [padded[widths == width, :width] for width in np.unique(widths)]
+    padded[:, :T][real] = nodes[real]
+    widths = -(-real.sum(1) // STRIDE) * STRIDE * new.any(1)[back]  # 0: nothing new
+    groups = [padded[widths == n, :n] for n in np.unique(widths[widths > 0])]
     end_to_end = np.concatenate([group.ravel() for group in groups])
     asked, places = np.arange(new.sum()), nodes
     if mask is not None and mask[:, 1:].any():
