@@ -133,7 +133,8 @@ def mechanisms() -> None:
         }
     )
     batch = rollout.rollout(ending, problems, 32, 256, (0,), buffers)
-    print(f"  row-steps wasted {1 - batch.mask.sum() / batch.row_steps:.1%}")
+    written = batch.mask.sum() / batch.row_steps
+    print(f"  tokens written for each row that was fed {written:.2f}")
     held = sum(x.numel() * x.element_size() for x in buffers.flat.values())
     print(f"  memory held between calls {held / 2**20:.0f} MiB")
 
