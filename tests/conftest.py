@@ -1,9 +1,8 @@
 """Shared by all tests: one thread, a small random model, the two markers.
 
 test_X.py tests X.py. Besides: test_device.py rollout.py on a GPU, test_reinforce.py a
-step of RL in train.py, test_reinforce_rewards.py runs with other rewards,
-test_reward_models.py learned rewards, test_studies.py studies, test_docs.py the pages,
-test_house.py the promises about all six files, faults.py what a run survives.
+step of RL, test_reinforce_rewards.py runs with other rewards, test_reward_models.py
+judges, test_docs.py pages, test_house.py promises, faults.py what a run survives.
 """
 
 import random

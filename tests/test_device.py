@@ -170,7 +170,6 @@ def test_addresses_stay():
     for _ in range(3):
         step(work)
     rollout.write_back(work, table := work.state.numpy().copy(), [1], [(5, 9, 3)])
-    work.queue.append(1)
     rollout.regroup(work, table, {1: 1})
     optimizer = torch.optim.AdamW(work.model.parameters(), lr=0.1, fused=True)
     work.model(work.out.tokens).sum().backward()

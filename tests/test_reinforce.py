@@ -282,8 +282,8 @@ def test_correction_compares_with_the_policy_of_now(tmp_path, limit):
 
 
 def test_the_reference_is_the_base(tmp_path):
-    """KL 0 at first; after the weights move it is the KL to the old ones."""
-    run = new_run(tmp_path, kl="k2_loss", kl_coef=0.1)
+    """KL 0 at first, then that to the old weights; what is masked spoils nothing."""
+    run = new_run(tmp_path, kl="k3_loss", kl_coef=0.1)
     batch, rewards = sampled(run, stale=0.0)
     advantages = grpo.group_advantages(rewards)
     _, stats = gradient(run, batch, advantages)
@@ -293,6 +293,11 @@ def test_the_reference_is_the_base(tmp_path):
     before = run.model.embed.weight.clone()
     _, stats = gradient(run, batch, advantages)
     assert stats["kl"] > 1e-3 and torch.equal(run.model.embed.weight, before)
+    columns = columns_of(run, batch, rewards)
+    columns["base_logp"][batch.mask == 0] = 500.0
+    tree = model.pack(batch.lengths, batch.tokens, batch.mask)
+    grpo.micro_loss(run.model(tree), tree.places, columns, run.cfg)[0].backward()
+    assert run.model.embed.weight.grad.isfinite().all()
 
 
 def test_kl_in_the_reward_reaches_earlier_tokens(tmp_path):

@@ -32,8 +32,6 @@ def test_sampled_logprobs_equal_a_full_pass(gpt, problems, width, burst):
     batch = rollout(gpt, problems, 6, MAX_NEW, (0, 0), width=width, burst=burst)
     torch.testing.assert_close(batch.logp, score(gpt, batch), rtol=0, atol=1e-5)
     assert batch.mask.sum() > 300
-    if width == 128:  # slots that fell idle were no longer run
-        assert batch.row_steps < 0.9 * 54 * (batch.tokens.shape[1] - 9)
 
 
 def test_a_sample_depends_only_on_its_key(gpt, problems):
