@@ -151,6 +151,8 @@ def test_knights_by_hand():
     thought, answer = task.think(task.read(KNIGHT), 0.0, random.Random(0))
     assert thought == "A+(B-)B-(C=A+)C-(A++&B--)!A-(B-)B+(C=A-)C-(A-+&B+-)"
     assert answer == "A-B+C-"
+    world = {"A": "+", "B": "+"}
+    assert not task.holds("A+&B-", world) and task.holds("A+|B-", world)
 
 
 NO_EXPRESSIONS = (
