@@ -748,7 +748,7 @@ class Guess(Task):
     defaults = dict(levels="2", think_share=0.2, weak=0.5, steps=500, lr=5e-3)
     defaults.update(pretrain_steps=300, pretrain_batch=32, pretrain_lr=3e-3)
     # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
-    defaults["entropy_bonus"] = 0.03
+    defaults.update(entropy_bonus=0.03, prompts_per_step=32)
     env_class = GuessEnv
     symbols = string.ascii_lowercase + string.ascii_uppercase + string.digits + "+-"
 
