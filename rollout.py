@@ -8,8 +8,8 @@ loop serves puzzles and environments of several turns.
               by the environment. Nothing is read by the host in here
     harvest   after `burst` steps the host checks which slots ended a turn, lets their
               environments answer, and gives slots of finished samples to waiting ones
-    regroup   slots that hold the same text so far share a row of the cache, so it is
-              worked out once; when they part, the row is copied
+    regroup   on a CPU, slots that hold the same text so far share a row of the cache,
+              so it is worked out once; when they part, the row is copied
 
 A sample depends only on (seed, step, prompt, sample): its random numbers are drawn
 before it starts, so batch width, slots, order and burst cannot change it.

@@ -393,7 +393,7 @@ def test_two_ranks_are_one(tmp_path):
     """Through updates of three micro-batches, a dropped group and a level that opens.
     When a rank dies the job ends, and the run goes on. (Sums are in another order.)"""
     changes = dict(steps=6, shown="1", prompts_per_step=12, group_size=16, lr=3e-3)
-    changes |= dict(pretrain_steps=200, reward="format")
+    changes |= dict(pretrain_steps=100, reward="format")
     one = train.train(tiny(tmp_path / "one", **changes))
     flags = {**TINY, **changes, "out": tmp_path / "two"}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
@@ -408,7 +408,7 @@ def test_two_ranks_are_one(tmp_path):
     assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
     two = train.read_checkpoint(tmp_path / "two")
     for name, weights in one.model.state_dict().items():
-        torch.testing.assert_close(two["model"][name], weights, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(two["model"][name], weights, rtol=1e-4, atol=1e-6)
     assert two["recent"] == one.relay.recent and len(two["recent"]) > 1
     rows = rows_of(tmp_path / "two")
     assert [row["kind"] for row in rows] == [x["kind"] for x in rows_of(one.folder)]
