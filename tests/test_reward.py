@@ -494,9 +494,9 @@ def test_reasoned_is_more_than_right():
     for text, expected in cases.items():
         assert problem.task.verify(problem, text), "all are right"
         assert problem.task.reasoned(problem, text) == expected, text
-    assert not problem.task.reasoned(problem, "[3d+5=8;8k-9=9]8\n")
-    sums = ALL["add"]
-    assert sums.reasoned(sums.read("Ab3+q4:"), "[c3q4=07]7\n"), "free here too"
+    for text in ("[3d+5=8;8k-9=9]8\n", "[3d+5=8;8k-9=9]9a+5\n"):
+        assert not problem.task.reasoned(problem, text)
+    assert ALL["add"].reasoned(ALL["add"].read("Ab3+q4:"), "[c3q4=07]7\n")
 
 
 def game(number, level=2):
