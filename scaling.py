@@ -36,6 +36,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from statistics import NormalDist
 from types import ModuleType
@@ -232,6 +233,61 @@ def forecast(curve: Curve, share: float = 0.5, num_draws: int = 200) -> Forecast
 
 
 # ---- second evening ------------------------------------------------------------------
+# When will the next levels be passed?
+
+
+def pass_times(rows: list[dict]) -> dict[int, float]:
+    """RL compute at which each level was first passed half of the time, by evaluations.
+
+    By a straight line between two of them. What the base passes has 0; a level that was
+    never passed is not there.
+    """
+    times = {
+        n: 0.0 for n, row in rows[0]["by_level"].items() if row["pass_rate"] >= 0.5
+    }
+    for before, after in pairwise(rows):
+        for n, row in after["by_level"].items():
+            low, high = before["by_level"][n]["pass_rate"], row["pass_rate"]
+            if n not in times and high >= 0.5:
+                part = (0.5 - low) / (high - low)
+                rise = after["rl_flops"] - before["rl_flops"]
+                times[n] = before["rl_flops"] + part * rise
+    return {int(n): times[n] for n in sorted(times, key=int)}
+
+
+def next_levels(times: dict[int, float], count: int = 3) -> dict[int, list[float]]:
+    """{level: [low, middle, high]}: RL compute at which the next levels will be passed.
+
+        C_d = c (d - d_0)^gamma
+
+    d_0 is the deepest level that the base passes, so what counts is the distance from
+    it. The times so far are taken for a random walk in log C whose drift is gamma times
+    the step in log (d - d_0): it goes on from the last level that was passed. The band
+    holds 90 %, by Student's t. Empty with fewer than 4 levels passed by RL.
+    """
+    start = max(
+        (n for n, c in times.items() if c == 0), default=min(times, default=1) - 1
+    )
+    passed = [n for n, c in times.items() if n > start]
+    if len(passed) < 4:
+        return {}
+    x = np.log(np.array(passed) - start)
+    y = np.log([times[n] for n in passed])
+    dx, dy = np.diff(x), np.diff(y)
+    gamma = dx @ dy / (dx @ dx)
+    variance = ((dy - gamma * dx) ** 2).sum() / (len(dx) - 1)
+    found = {}
+    for ahead in range(1, count + 1):
+        step = np.log(passed[-1] + ahead - start) - x[-1]
+        middle = y[-1] + gamma * step
+        error = (variance * (ahead + step**2 / (dx @ dx))) ** 0.5
+        half = student(len(dx) - 1) * error
+        ends = np.exp([middle - half, middle, middle + half])
+        found[passed[-1] + ahead] = ends.tolist()
+    return found
+
+
+# --------------------------------------------------------------------------------------
 # The grid that a fit searches, and what a forecast adds to a fit
 
 
@@ -365,50 +421,10 @@ def falls(f: Forecast) -> bool:
 
 
 # --------------------------------------------------------------------------------------
-# Rivals: simpler forms, and how all are scored on later points
+# The late law, and the error of any simple form. Rivals: docs/studies/rivals.py
 
 Law = Callable[[Array], Array]  # pass rate or its standard deviation, of compute
 Form = Callable[[Array, Array], Law]  # from points, (n,) each
-
-
-def last_value(compute: Array, score: Array) -> Law:
-    """Nothing more will be gained: the mean of the last three points."""
-    level = score[np.argsort(compute)][-3:].mean()
-    return lambda c: np.full(len(c), level)
-
-
-def log_linear(compute: Array, score: Array) -> Law:
-    """The same gain for every tenfold: a straight line in log C, at most 1."""
-    slope, start = np.polyfit(np.log(compute), score, 1)
-    return lambda c: np.minimum(start + slope * np.log(c), 1.0)
-
-
-def exponential(compute: Array, score: Array) -> Law:
-    """A - D exp(-C / tau), A at most 1: progress in proportion to what is left."""
-    taus = compute.max() * np.geomspace(0.02, 20, 200)
-    best, a, d = best_line(np.exp(-compute / taus[:, None]), score)
-    return lambda c: a - d * np.exp(-c / taus[best])
-
-
-def power_law(compute: Array, score: Array) -> Law:
-    """A - D / C^B, A at most 1: the pretraining form (Kaplan et al.)."""
-    a, d, b = fit_power_law(compute, score)
-    return lambda c: a - d * c**-b
-
-
-def fit_power_law(x: Array, y: Array) -> tuple[float, float, float]:
-    """(A, D, B) of y = A - D / x^B, A at most 1, by variable projection again.
-
-    B is searched from 0.02 to 5 on a grid that is refined three times.
-    """
-    unit = np.exp(np.log(x).mean())
-    ends = np.log([0.02, 5.0])
-    for _ in range(4):
-        grid = np.linspace(ends[0], ends[1], 60)
-        best, a, d = best_line((x / unit) ** -np.exp(grid)[:, None], y)
-        ends = grid[best] + 2 * (grid[1] - grid[0]) * np.array([-1, 1])
-    b = float(np.exp(grid[best]))
-    return a, float(d * unit**b), b
 
 
 def failure_law(compute: Array, score: Array) -> Law:
@@ -421,18 +437,6 @@ def failure_law(compute: Array, score: Array) -> Law:
     return lambda c: 1 - scales[best] * (c / top) ** -ks[best]
 
 
-def best_line(bases: Array, score: Array) -> tuple[int, float, float]:
-    """(s, A, D) of the least-squares A - D bases[s], A at most 1; bases (S, n)."""
-    centered = bases - bases.mean(1, keepdims=True)
-    d = -(centered @ score) / np.maximum((centered**2).sum(1), 1e-12)
-    a = score.mean() + d * bases.mean(1)
-    held = bases @ (1 - score) / np.maximum((bases**2).sum(1), 1e-12)
-    d = np.where(a > 1, held, d)
-    a = np.minimum(a, 1)
-    best = ((a[:, None] - d[:, None] * bases - score) ** 2).sum(1).argmin()
-    return int(best), float(a[best]), float(d[best])
-
-
 def last_third(compute: Array) -> Array:
     """Indices of the third of the points with most compute, 4 at least."""
     return np.argsort(compute)[-max(len(compute) // 3, 4) :]
@@ -441,15 +445,6 @@ def last_third(compute: Array) -> Array:
 def fit_last_third(form: Form) -> Form:
     """The same form fitted to the last third: simple forms have no slow start."""
     return lambda x, y: form(x[last_third(x)], y[last_third(x)])
-
-
-RIVALS: dict[str, Form] = {
-    "last value": last_value,
-    "log-linear": log_linear,
-    "exponential": exponential,
-    "power law, last third": fit_last_third(power_law),
-    "power law in 1 - R, last third": fit_last_third(failure_law),
-}
 
 
 def fit_form(form: Form, x: Array, y: Array, until: float) -> tuple[Law, Law]:
@@ -466,53 +461,6 @@ def fit_form(form: Form, x: Array, y: Array, until: float) -> tuple[Law, Law]:
     return predict, lambda c: np.hypot(noise, form_error(slope, rise, c / until))
 
 
-class Score(NamedTuple):
-    """One forecaster on the later points of one curve."""
-
-    bias: float  # predicted less true
-    rmse: float
-    final: float  # distance of the last point from its prediction
-    covered: float  # share of points in the 90 % band
-    interval: float  # interval score, smaller is better
-
-
-def score_band(predicted: Array, low: Array, high: Array, truth: Array) -> Score:
-    """The score of a forecast, all (n,).
-
-    Interval score (Gneiting and Raftery) at 90 %: the band's width, and 20 times the
-    distance of each point that lies outside.
-    """
-    miss = predicted - truth
-    outside = np.maximum(low - truth, 0) + np.maximum(truth - high, 0)
-    return Score(
-        bias=float(miss.mean()),
-        rmse=float(np.sqrt((miss**2).mean())),
-        final=float(abs(miss[-1])),
-        covered=float((outside == 0).mean()),
-        interval=float((high - low + 20 * outside).mean()),
-    )
-
-
-def scores(f: Forecast, after: float = 0.0) -> dict[str, Score]:
-    """The forecast and every rival on later points, only those beyond `after`.
-
-    Empty if there are none. A rival's band is made as the forecast's, less the spread
-    of fits: noise about its own fit, and the error of its form by its own slope.
-    """
-    x, y = f.curve.points(max(f.until, after))
-    if not len(x):
-        return {}
-    x, y = (values[np.argsort(x)] for values in (x, y))
-    low, middle, high = f.outlook(x)
-    found = {"forecast": score_band(middle, low, high, y)}
-    early_x, early_y = f.curve.points(0, f.until)
-    for name, form in ({"sigmoid": lambda *_: f.fit} | RIVALS).items():
-        predict, sd = fit_form(form, early_x, early_y, f.until)
-        low, high = (np.clip(predict(x) + z * sd(x), 0, 1) for z in (-1.645, 1.645))
-        found[name] = score_band(predict(x), low, high, y)
-    return found
-
-
 # --------------------------------------------------------------------------------------
 # Tables and figures
 
@@ -521,19 +469,6 @@ def table(header: str, rows: list[list]) -> str:
     """A Markdown table; `header` has its cells between bars."""
     lines = [f"| {header} |", "|---" * len(header.split("|")) + "|"]
     return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
-
-
-def score_table(all_scores: list[dict[str, Score]]) -> str:
-    """Over many curves: the median error of the last point, and means of the rest."""
-    rows = []
-    found = [s for s in all_scores if s]
-    for name in found[0] if found else []:
-        bias, rmse, _, covered, interval = np.mean([s[name] for s in found], 0)
-        final = np.median([s[name].final for s in found])
-        cells = f"{final:.3f}", f"{bias:+.3f}", f"{rmse:.3f}", f"{covered:.0%}"
-        rows.append([name, *cells, f"{interval:.3f}"])
-    header = "forecaster | median error at the end | bias | RMSE"
-    return table(f"{header} | points in the 90 % band | interval score", rows)
 
 
 def fit_table(forecasts: list[Forecast], unit: str) -> str:
@@ -629,7 +564,7 @@ def estimate(cfg: Config) -> float:
     return ((0 if cfg.base else pretraining) + after / 2) / 2e10
 
 
-def run_all(jobs: list[Config], workers: int) -> dict[str, str]:
+def run_all(jobs: list[Job], workers: int) -> dict[str, str]:
     """Train all jobs, bases first among them; {folder: why} of those that failed.
 
     A signal stops the processes, which save first, and then this one.
@@ -641,9 +576,10 @@ def run_all(jobs: list[Config], workers: int) -> dict[str, str]:
     pool = ThreadPoolExecutor(workers)
     runs: dict[str, Future[str]] = {}
     try:
-        for cfg in jobs:
+        for job in jobs:
             # A base is taken up before the runs that wait for it: none waits in vain.
-            runs[cfg.out] = pool.submit(train_run, cfg, runs.get(cfg.base), stop)
+            base = runs.get(job.cfg.base)
+            runs[job.cfg.out] = pool.submit(train_run, job, base, stop)
         names = {run: out for out, run in runs.items()}
         for number, run in enumerate(as_completed(names), 1):
             why = run.result()
@@ -674,8 +610,9 @@ def is_owned(folder: Path) -> bool:
         return False  # train.py will say what is wrong
 
 
-def train_run(cfg: Config, base: Future[str] | None, stop: threading.Event) -> str:
+def train_run(job: Job, base: Future[str] | None, stop: threading.Event) -> str:
     """Train a run in its own process, from wherever it stands; why it failed, or ""."""
+    cfg = job.cfg
     if base and base.result():
         return f"its base {cfg.base} failed"
     while is_owned(cfg.folder()):
@@ -683,6 +620,8 @@ def train_run(cfg: Config, base: Future[str] | None, stop: threading.Event) -> s
         if stop.wait(0.5):
             return "another process is at work on it"
     command = [sys.executable, ROOT / "train.py"]
+    if job.change:
+        command = [sys.executable, STUDIES / "changed.py", *job.change]
     for name, value in asdict(cfg).items():
         command.append(f"--{name.replace('_', '-')}={value}")
     path = cfg.folder() / "log.txt"
@@ -727,6 +666,7 @@ def file_forecast(cfg: Config) -> None:
     record = {"written": time.strftime("%Y-%m-%d %H:%M:%S"), "after_step": step}
     record |= {"steps": cfg.steps, "rl_flops": ahead.tolist()}
     record |= dict(zip(("low", "predicted", "high"), bands, strict=True))
+    record["levels"] = next_levels(pass_times(rows)) if "by_level" in rows[0] else {}
     write_file(path, json.dumps(record) + "\n")
 
 
@@ -737,6 +677,7 @@ KEPT = (
     "step pretrain_flops rl_flops pass_rate pass_rate_greedy problems samples "
     "answer_tokens think_share truncated kl_base reward by_level frontier"
 ).split()
+KEPT_OF_LEVELS = "pass_rate pass_rate_greedy".split()  # more of the first and the last
 
 
 @dataclass(frozen=True)
@@ -749,26 +690,37 @@ class Result:
     seconds: float = 0.0
     forecast: dict = field(default_factory=dict)  # filed at half of the steps
     measured: dict = field(default_factory=dict)  # by the study's `measure`
+    apart: str = ""  # what its config does not say: see Job
 
     def final(self) -> float:
         """Pass rate at the end, as measured with four times the samples."""
         return self.rows[-1]["pass_rate"]
 
 
-def collect(name: str, cfg: Config, study: Study) -> Result:
+def collect(name: str, job: Job, study: Study) -> Result:
     """Read a finished run's folder, and measure what the study adds to it, once."""
-    default = asdict(Config()) | {"out": cfg.out, "base": cfg.base}
-    config = {k: v for k, v in asdict(cfg).items() if v != default[k]}
+    cfg = job.cfg
     evals = read_rows(cfg.folder(), "eval")
     rows = [{key: row[key] for key in KEPT if key in row} for row in evals]
-    # Five digits of each float, wherever it stands.
-    rows = json.loads(json.dumps(rows), parse_float=lambda text: round(float(text), 5))
+    for row in rows[1:-1]:
+        levels = row["by_level"].items()
+        row["by_level"] = {n: {k: of[k] for k in KEPT_OF_LEVELS} for n, of in levels}
+    # Four digits of each float, wherever it stands.
+    rows = json.loads(
+        json.dumps(rows), parse_float=lambda text: float(f"{float(text):.4g}")
+    )
     filed = cfg.folder() / "forecast.json"
     measured = cfg.folder() / f"measured-{study.name}.json"
     if study.measure and not measured.exists():
         write_file(measured, json.dumps(study.measure(cfg)) + "\n")
     known = [json.loads(f.read_text()) if f.exists() else {} for f in (filed, measured)]
-    return Result(name, config, rows, evals[-1]["seconds"], known[0], known[1])
+    return Result(name, given(cfg), rows, evals[-1]["seconds"], *known, job.apart)
+
+
+def given(cfg: Config) -> dict:
+    """The fields of a config that differ from the defaults, less the folders."""
+    default = asdict(Config()) | {"out": cfg.out, "base": cfg.base}
+    return {k: v for k, v in asdict(cfg).items() if v != default[k]}
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -796,24 +748,9 @@ def pool_runs(name: str, results: list[Result]) -> Curve:
 ROOT = Path(__file__).parent
 STUDIES = ROOT / "docs" / "studies"
 
-# The pace of RL in studies: slower than the main job, on worse demonstrations. A curve
-# that jumps to 1.0 has no ceiling to measure. All levels are shown and open at once:
-# there is no relay in these studies yet.
-PACE = {
-    "levels": "1-5",
-    "shown": "1-5",
-    "stretch": 0.0,
-    "think_share": 0.25,
-    "noise": 0.1,
-    "pretrain_steps": 3000,
-    "lr": 3e-4,
-    "prompts_per_step": 8,
-    "group_size": 8,
-    "steps": 400,
-    "evals": 24,
-    "eval_problems": 256,
-}
-QUICK = {**PACE, "steps": 120}
+# Studies run the main job, looked at more often: `python train.py`.
+PACE = {"evals": 24}
+QUICK = {**PACE, "steps": 60, "evals": 16, "eval_problems": 144}
 
 Arms = dict[str, list[Result]]  # name of a setting: its runs, a seed each
 # The verdict, one sentence with its uncertainty; tables in Markdown; a figure.
@@ -831,7 +768,13 @@ class Study:
     literature: str
     seeds: int = 3
     measure: Callable[[Config], dict] | None = None  # of each finished run, once
-    name: str = ""  # its folder's
+    # An arm may change the program itself: its function runs before `train` does.
+    changes: dict[str, Callable[[], None]] = field(default_factory=dict)
+    folder: Path = Path()  # it lies in
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
 
 
 def load(path: Path) -> ModuleType:
@@ -846,33 +789,69 @@ def find_study(name: str) -> Study:
     """A study by its name in docs/studies, or by its path. ValueError: not there."""
     for path in (STUDIES / name / "study.py", Path(name) / "study.py", Path(name)):
         if path.suffix == ".py" and path.is_file():
-            return replace(load(path).STUDY, name=path.resolve().parent.name)
+            return replace(load(path).STUDY, folder=path.resolve().parent)
     known = ", ".join(sorted(path.parent.name for path in STUDIES.glob("*/study.py")))
     raise ValueError(f"there is no study {name!r}; choose from {known}, or give a path")
 
 
-def plan_runs(study: Study, out: Path, seeds: int, quick: bool) -> dict[str, Config]:
-    """`ARM/SEED`: config, still without its base.
+class Job(NamedTuple):
+    """A run of a study."""
 
-    An arm without changes is the reference that studies share: runs of `curve`.
+    cfg: Config
+    base: Config | None = None  # the run that pretrains its base; None: this is one
+    change: tuple = ()  # a study's folder, and its arm that changes the program
+    apart: str = ""  # what the config does not say: the change, or another base
+
+
+def plan_runs(
+    study: Study, out: Path, bases: Path, seeds: int, quick: bool
+) -> dict[str, Job]:
+    """Jobs by `ARM/SEED`. A seed is that of RL and of the base, but for an arm's
+    `base_seed`. Folders are named by settings, so studies share runs and bases.
     """
-    configs = {}
-    for arm, given in study.arms(quick).items():
-        folder = out / to_file_name(arm) if given else out.parent / "curve/reference"
+    jobs = {}
+    for arm, settings in study.arms(quick).items():
+        words = [f"{name} {value}" for name, value in settings.items()]
+        change, apart = (), ""
+        if arm in study.changes:
+            change, apart = (study.folder, arm), f"{study.name}: {arm}"
+            words = [apart]
+        folder = out / to_file_name(" ".join(words) or "reference")
         for seed in range(seeds):
-            settings = (QUICK if quick else PACE) | given | {"seed": seed}
-            cfg = make_config(**settings, out=str(folder / str(seed)))
-            configs[f"{arm}/{seed}"] = cfg
-    return configs
+            fields = (QUICK if quick else PACE) | {"seed": seed} | settings
+            base_seed = fields.pop("base_seed", seed)
+            cfg = make_config(**fields, out=str(folder / str(seed)))
+            base = base_of(replace(cfg, seed=base_seed), bases)
+            other = f", base {base_seed}" if base_seed != seed else ""
+            cfg = replace(cfg, base=base.out)
+            jobs[f"{arm}/{seed}"] = Job(cfg, base, change, apart + other)
+    return jobs
 
 
 def base_of(cfg: Config, folder: Path) -> Config:
-    """The base of a run, one for all seeds; named by what differs from the defaults."""
+    """The run that pretrains a run's base; its name says what is not the default."""
     given = {name: getattr(cfg, name) for name in BASE_FIELDS}
-    given |= {"seed": 0, "steps": 0, "eval_problems": cfg.eval_problems}
+    given |= {"steps": 0, "eval_problems": cfg.eval_problems}
     usual = vars(Config())
-    changed = [f"{n}-{v}" for n, v in given.items() if v != usual[n]]
+    changed = [f"{n}-{v}" for n, v in given.items() if v != usual[n] or n == "seed"]
     return make_config(**given, out=str(folder / to_file_name("-".join(changed))))
+
+
+def known_runs(study: Study, jobs: dict[str, Job]) -> dict[str, Result]:
+    """Runs that need not be made again: they stand in the runs.jsonl of a study, or of
+    this one if it measures more."""
+    folders = (
+        [] if study.measure else [path.parent for path in STUDIES.glob("*/*.jsonl")]
+    )
+    known = {}
+    for folder in [*folders, study.folder]:
+        if (folder / "runs.jsonl").is_file():
+            for r in read_results(folder):
+                known[r.apart, json.dumps(r.config, sort_keys=True)] = r
+    keys = {
+        n: (j.apart, json.dumps(given(j.cfg), sort_keys=True)) for n, j in jobs.items()
+    }
+    return {n: replace(known[k], name=n) for n, k in keys.items() if k in known}
 
 
 def to_file_name(text: str) -> str:
@@ -886,31 +865,35 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
     RuntimeError, once all there is has been written, if runs are missing.
     """
     out = Path(args.out or f"{'out/quick' if args.quick else 'out'}/{study.name}")
-    configs = plan_runs(study, out, args.seeds or study.seeds, args.quick)
     part, parts = args.shard
-    shared = out.parent / ("bases" if parts == 1 else f"bases-{part}-of-{parts}")
-    mine = [run for run in list(configs.values())[part::parts] if not is_finished(run)]
-    bases = {base.out: base for base in (base_of(run, shared) for run in mine)}
-    jobs = [base for base in bases.values() if not is_finished(base)]
-    jobs += [replace(run, base=base_of(run, shared).out) for run in mine]
+    bases = out.parent / ("bases" if parts == 1 else f"bases-{part}-of-{parts}")
+    seeds = args.seeds or study.seeds
+    jobs = plan_runs(study, out.parent / "runs", bases, seeds, args.quick)
+    done = known_runs(study, jobs)
+    left = [job for name, job in jobs.items() if name not in done]
+    left = [job for job in left[part::parts] if not is_finished(job.cfg)]
+    first = {job.base.out: Job(job.base) for job in left}
+    todo = [job for job in first.values() if not is_finished(job.cfg)] + left
     if args.dry_run:
-        for cfg in jobs:
-            print(f"{cfg.out:60} about {estimate(cfg):.0f} s")
-        minutes = sum(map(estimate, jobs)) / args.workers / 60
-        print(f"{len(jobs)} runs, about {minutes:.0f} min left")
+        for job in todo:
+            print(f"{job.cfg.out:60} about {estimate(job.cfg):.0f} s")
+        minutes = sum(estimate(job.cfg) for job in todo) / args.workers / 60
+        print(f"{len(todo)} runs, about {minutes:.0f} min left")
         return
-    failed = run_all(jobs, args.workers)
-    ready = {run: cfg for run, cfg in configs.items() if is_finished(cfg)}
-    results = [collect(run, cfg, study) for run, cfg in ready.items()]
+    failed = run_all(todo, args.workers)
+    for name, job in jobs.items():
+        if is_finished(job.cfg):
+            done[name] = collect(name, job, study)
+    results = [done[name] for name in jobs if name in done]
     out.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(r), separators=(",", ":")) for r in results]
     write_file(out / "runs.jsonl", "\n".join(lines) + "\n")
     missing = "; ".join(
-        f"{run} ({failed.get(cfg.out, 'not run')})"
-        for run, cfg in configs.items()
-        if run not in ready
+        f"{name} ({failed.get(job.cfg.out, 'not run')})"
+        for name, job in jobs.items()
+        if name not in done
     )
-    if next(iter(configs)).rpartition("/")[0] in arms_of(results):
+    if next(iter(jobs)).rpartition("/")[0] in arms_of(results):
         print(f"\n{write_report(study, results, out, missing)}")
         print(f"wrote {out}/{study.name}.md, {study.name}.png and runs.jsonl")
     if failed:
@@ -919,12 +902,13 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
 
 CAPTION = """\
 Filled points were fitted, open ones predicted; dotted lines join runs that rise and
-fall. Shades: the range of seeds; about a dashed line the 90 % band of new points. All
-seeds start from one base, so intervals and shades hold the noise of RL and evaluation,
-not that of pretraining."""
+fall. Shades: the range of seeds; about a dashed line the 90 % band of new points. Every
+seed has a base of its own."""
 
 
-OLD = "\n\nMeasured on the chain as of commit b6342c1: without the relay."
+OLD = """
+
+Measured on the chain as of commit b6342c1: without the relay, all seeds on one base."""
 
 
 def write_report(study: Study, runs: list[Result], out: Path, missing: str = "") -> str:

@@ -17,10 +17,12 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections import Counter
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
@@ -60,12 +62,14 @@ def command(*words: object) -> tuple[int, str, list[str]]:
     return status, out.getvalue(), [line for line in said if "train.py: " in line]
 
 
-def in_a_fork(action, seconds: float | None = None) -> int:
+def in_a_fork(action, seconds: float = 300.0) -> int:
     """Exit status of `action` in a fork, which is killed after some seconds."""
 
     def quietly() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
+        # Forks share tqdm's lock: one killed while it held it would stop all others.
+        tqdm.set_lock(threading.RLock())
         sys.exit(action())
 
     process = multiprocessing.get_context("fork").Process(target=quietly)
@@ -199,8 +203,10 @@ class Faults:
             train.train(tiny(self.try_out, **RUN))
             return 0
 
-        while in_a_fork(run, rng.uniform(0.1, 1.0)):
-            self.tries["kill"] += 1
+        tries = 0  # the more, the longer one lives: slow machines get through too
+        while in_a_fork(run, rng.uniform(0.1, 1.0) + tries / 50):
+            tries += 1
+        self.tries["kill"] += tries
         assert alike(outcome(self.try_out), self.whole)
 
 

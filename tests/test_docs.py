@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()
 FIT = scaling.load(DOCS / "studies" / "fit.py")
+rivals = scaling.load(scaling.STUDIES / "rivals.py")
 FILES = ("model", "reward", "rollout", "grpo", "train", "scaling")
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
@@ -106,7 +107,7 @@ def test_the_forecasts_in_the_readme(monkeypatch):
     monkeypatch.chdir(ROOT)
     (curve,) = FIT.read_curves(scaling.parse_args(shlex.split(command)[2:]))
     found = scaling.forecast(curve, 0.5)
-    fit, score = found.fit, scaling.scores(found)["forecast"]
+    fit, score = found.fit, rivals.scores(found)["forecast"]
     later, (low, high) = len(curve.points(found.until)[0]), found.bounds["a"]
     text = f"A {fit.a:.3f} [{low:.3f}, {high:.3f}], B {fit.b:.2f}, C_mid "
     text += f"{fit.c_mid:.1f}k GPU-hours; the {later} later points are forecast to "

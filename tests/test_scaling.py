@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 import scaling
-from scaling import Curve, Forecast, Sigmoid, fit_sigmoid, forecast, refusal
+from scaling import (
+    STUDIES,
+    Curve,
+    Forecast,
+    Sigmoid,
+    fit_sigmoid,
+    forecast,
+    load,
+    refusal,
+)
+
+rivals = load(STUDIES / "rivals.py")
 
 # Digitised from figure 1 of ScaleRL (arXiv:2510.13786), CC BY 4.0.
 SCALERL = Path(__file__).parent / "data" / "scalerl_fig1_digitized.csv"
@@ -55,7 +66,7 @@ def test_the_published_curve():
     assert len(later) == 10
     plain = (result.fit(later) - y).mean()
     assert plain == pytest.approx(-0.012, abs=0.002)  # one fit to all points
-    score, sigmoid = (scaling.scores(result)[name] for name in ("forecast", "sigmoid"))
+    score, sigmoid = (rivals.scores(result)[name] for name in ("forecast", "sigmoid"))
     assert abs(score.bias) < 0.004 and score.rmse < 0.005 and score.covered == 1
     assert score.rmse / sigmoid.rmse == pytest.approx(0.3, abs=0.05)
     low, high = result.bounds["a"]
@@ -74,7 +85,7 @@ def test_the_published_window_study(run, until, a):
     assert bool(refusal(result)) == (a is None)
     if a is not None:
         assert result.fit.a == pytest.approx(a, abs=0.006)
-        assert scaling.scores(result)["forecast"].covered >= 0.8
+        assert rivals.scores(result)["forecast"].covered >= 0.8
 
 
 def fit_grid(compute: np.ndarray, score: np.ndarray, r0: float) -> Sigmoid:
@@ -158,7 +169,7 @@ def cover(num_runs: int, kind: str, count: int, family: str = "sigmoid") -> np.n
     for seed in range(count):
         curve, truth = simulate(seed, num_runs, kind, family)
         result = forecast(curve, 1 / curve.end(), 100)
-        (low, high), inside = result.bounds["a"], scaling.scores(result)["forecast"]
+        (low, high), inside = result.bounds["a"], rivals.scores(result)["forecast"]
         told = refusal(result) == ""
         rows.append((1 / truth.c_mid, told, low <= truth.a <= high, inside.covered))
     return np.array(rows, float)
@@ -218,7 +229,7 @@ def test_forecasts_of_simulated_curves_beat_the_rivals():
     for family in ("sigmoid", "power", "exponential", "gompertz"):
         for seed in range(40):
             curve, _ = simulate(seed, 1, "alike", family)
-            found += [scaling.scores(forecast(curve, 0.5, 100))]
+            found += [rivals.scores(forecast(curve, 0.5, 100))]
         covered += [np.mean([s["forecast"].covered for s in found[-40:]])]
     points = {name: np.mean([s[name].interval for s in found]) for name in found[0]}
     print(np.round(covered, 2), {name: round(v, 3) for name, v in points.items()})
@@ -259,16 +270,16 @@ def test_what_is_refused():
 def test_rivals_do_not_see_what_they_forecast():
     """0.2 all along, then 0.8: what was fitted before is 0.6 too low."""
     y = np.where(COMPUTE <= 50, 0.2, 0.8)
-    found = scaling.scores(forecast(Curve("x", [(COMPUTE, y)], 0.2), 0.5, 2))
-    assert len(found) == 2 + len(scaling.RIVALS)
-    for name in scaling.RIVALS:
+    found = rivals.scores(forecast(Curve("x", [(COMPUTE, y)], 0.2), 0.5, 2))
+    assert len(found) == 2 + len(rivals.RIVALS)
+    for name in rivals.RIVALS:
         assert found[name].bias == pytest.approx(-0.6, abs=0.001)
 
 
 def test_scores_by_hand():
     """Width 0.2; one of two points lies 0.05 above: (0.2 + 0.2 + 20 * 0.05) / 2."""
     predicted, truth = np.array([0.5, 0.5]), np.array([0.5, 0.65])
-    score = scaling.score_band(predicted, predicted - 0.1, predicted + 0.1, truth)
+    score = rivals.score_band(predicted, predicted - 0.1, predicted + 0.1, truth)
     assert score.bias == pytest.approx(-0.075) and score.final == pytest.approx(0.15)
     assert score.covered == 0.5 and score.interval == pytest.approx(0.7)
 
@@ -277,13 +288,13 @@ def test_rivals_by_hand():
     """Each form goes on with points that are of it; late ones see 4 points of 12."""
     x, y = np.array([1.0, 10.0, 100.0]), np.array([0.1, 0.2, 0.3])
     later = np.array([1000.0, 1e9])
-    assert scaling.last_value(x, y)(later) == pytest.approx([0.2, 0.2])
-    assert scaling.log_linear(x, y)(later) == pytest.approx([0.4, 1.0])
+    assert rivals.last_value(x, y)(later) == pytest.approx([0.2, 0.2])
+    assert rivals.log_linear(x, y)(later) == pytest.approx([0.4, 1.0])
     rise = 0.7 - 0.5 * np.exp(-x / 20)
-    assert scaling.exponential(x, rise)(later[1:]) == pytest.approx([0.7], abs=0.01)
+    assert rivals.exponential(x, rise)(later[1:]) == pytest.approx([0.7], abs=0.01)
     x, early = np.geomspace(1, 100, 12), np.arange(12) < 8
     late, failure = (
-        scaling.RIVALS[f"power law{s}, last third"] for s in ("", " in 1 - R")
+        rivals.RIVALS[f"power law{s}, last third"] for s in ("", " in 1 - R")
     )
     power = late(x, np.where(early, 0.0, 0.8 - 0.5 * x**-0.5))
     assert power(np.array([1e4, 1e12])) == pytest.approx([0.795, 0.8], abs=0.001)
@@ -294,7 +305,7 @@ def test_rivals_by_hand():
 def test_a_line_that_may_not_pass_1():
     """0.2, 0.8, 1.4 on 1 - D b want A = 1.4; with A = 1, D = (0.8 + 0.1) / 1.25."""
     basis = np.array([1.0, 0.5, 0.0])
-    found = scaling.best_line(basis[None], np.array([0.2, 0.8, 1.4]))
+    found = rivals.best_line(basis[None], np.array([0.2, 0.8, 1.4]))
     assert found == pytest.approx((0, 1.0, 0.72))
 
 

@@ -265,7 +265,9 @@ def test_against_the_best_by_hand():
     """0.1 less than b, by 0.07 to 0.13: means of 3 of these, 1 in 27 is -0.13."""
     values = {"forecast": [0.2] * 3, "a": [0.5] * 3, "b": [0.27, 0.30, 0.33]}
     runs = [{name: v[i] for name, v in values.items()} for i in range(3)]
-    found = [{k: scaling.Score(0, 0, 0, 1, v) for k, v in run.items()} for run in runs]
+    found = [
+        {k: redraw.rivals.Score(0, 0, 0, 1, v) for k, v in run.items()} for run in runs
+    ]
     assert "(b): -0.100\n[-0.120, -0.080]" in redraw.against_best(found)
 
 

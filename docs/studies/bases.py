@@ -7,8 +7,10 @@ import torch
 
 from grpo import token_logprobs
 from model import pack
-from scaling import Array, fit_power_law
+from scaling import STUDIES, Array, load
 from train import Config, demo_batch, new_run, read_checkpoint
+
+rivals = load(STUDIES / "rivals.py")
 
 
 def base_loss(cfg: Config) -> dict[str, float]:
@@ -40,6 +42,6 @@ def loss_law(what: str, x: Array, losses: Array) -> str:
         return ""
     law = "no law is fitted, since it does not always fall"
     if (np.diff(losses) < 0).all():
-        a, scale, exponent = fit_power_law(x.astype(float), 1 - losses)
+        a, scale, exponent = rivals.fit_power_law(x.astype(float), 1 - losses)
         law = f"{1 - a:.3f} + {scale:.3g} x^-{exponent:.2f}"
     return f"\n\nLoss of the base over x {what}: {law}."

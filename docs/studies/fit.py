@@ -17,17 +17,19 @@ import numpy as np
 
 from model import read_rows
 from scaling import (
+    STUDIES,
     Array,
     Curve,
     draw_curves,
     fit_table,
     forecast,
+    load,
     panels,
     refusal,
     save_figure,
-    score_table,
-    scores,
 )
+
+rivals = load(STUDIES / "rivals.py")
 
 MOST_POINTS = 400  # of a run; the search over shapes holds a number for each and shape
 
@@ -150,9 +152,9 @@ def run(args: argparse.Namespace) -> None:
         f"fitted, unweighted; {together}; over {MOST_POINTS} points are averaged; R_0 "
         f"is {start}.\n\n{fit_table(forecasts, unit)}\n"
     )
-    later = [scores(f) for f in forecasts]
+    later = [rivals.scores(f) for f in forecasts]
     if any(later):
-        text += f"\nLater points, mean over curves:\n\n{score_table(later)}\n"
+        text += f"\nLater points, mean over curves:\n\n{rivals.score_table(later)}\n"
     folder = Path(args.out or "out/fit")
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "fit.md"

@@ -16,16 +16,16 @@ from model import write_file  # noqa: E402
 from scaling import (  # noqa: E402
     STUDIES,
     Result,
-    Score,
     find_study,
     forecast,
+    load,
     pool_runs,
     read_results,
-    score_table,
-    scores,
     table,
     write_report,
 )
+
+rivals = load(STUDIES / "rivals.py")
 
 ORDER = "curve recipes sizes split group reward inference lag".split()
 
@@ -79,12 +79,12 @@ def describe_forecasts(results: list[Result]) -> str:
     for share, word in ((0.5, "half"), (0.25, "a quarter"), (0.1, "a tenth")):
         count = [len(c.points(0, share * c.end())[0]) for c in curves]
         kept = [i for i, points in enumerate(count) if points >= 5]
-        found = [scores(forecast(curves[i], share, 100)) for i in kept]
+        found = [rivals.scores(forecast(curves[i], share, 100)) for i in kept]
         true = [s for i, s in zip(kept, found, strict=True) if is_gold(results[i])]
         parts += [f"### Fitted on {word} of the compute, {len(found)} runs"]
-        parts += [score_table(found), against_best(found)]
+        parts += [rivals.score_table(found), against_best(found)]
         parts += [f"The {len(true)} of them whose reward is the true verifier's:"]
-        parts += [score_table(true), against_best(true)]
+        parts += [rivals.score_table(true), against_best(true)]
     return "\n\n".join(parts + describe_filed(results)) + "\n"
 
 
@@ -93,7 +93,7 @@ def is_gold(result: Result) -> bool:
     return not {"reward", "false_positive", "false_negative"} & set(result.config)
 
 
-def against_best(all_scores: list[dict[str, Score]]) -> str:
+def against_best(all_scores: list[dict[str, rivals.Score]]) -> str:
     """The forecast's interval score less that of the best other, run by run."""
     if not all_scores:
         return ""

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 import scaling
-from scaling import Arms, Report, Study
+from scaling import STUDIES, Arms, Report, Study, load
+
+rivals = load(STUDIES / "rivals.py")
 
 
 def make_arms(quick: bool) -> dict[str, dict]:
-    return {"chain": {}}
+    return {"reference": {}}
 
 
 def report(arms: Arms) -> Report:
@@ -22,7 +24,7 @@ def report(arms: Arms) -> Report:
     ]
     tables = scaling.fit_table([half, quarter, all_of_it], "FLOPs")
     tables += "\n\nForecast of the second half, seeds together:\n\n"
-    tables += scaling.score_table([scaling.scores(half)])
+    tables += rivals.score_table([rivals.scores(half)])
     figure, axes = scaling.panels(2)
     for axis, part in zip(axes, (half, quarter), strict=True):
         scaling.draw_curves(axis, [part])
@@ -32,7 +34,7 @@ def report(arms: Arms) -> Report:
     rates = np.array([row["pass_rate"] for row in later])
     trials = np.array([row["problems"] * row["samples"] for row in later])
     noise = np.sqrt((rates * (1 - rates) / trials).mean())
-    found = scaling.scores(half), scaling.scores(quarter, half.until)
+    found = rivals.scores(half), rivals.scores(quarter, half.until)
     near, far = (
         f"{s['forecast'].rmse:.3f} ({s['forecast'].covered:.0%} in the 90 % band)"
         for s in found

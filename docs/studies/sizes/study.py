@@ -9,6 +9,7 @@ from train import Config
 
 bases = load(STUDIES / "bases.py")
 compare = load(STUDIES / "compare.py")
+rivals = load(STUDIES / "rivals.py")
 
 
 def make_arms(quick: bool) -> dict[str, dict]:
@@ -38,9 +39,9 @@ def report(arms: Arms) -> Report:
     header = "model | parameters | loss of the base | R_0 | final pass rate"
     text = scaling.table(header + " | k of Tan et al.", rows)
     text += "\n\n" + scaling.fit_table(list(fits.values()), "FLOPs")
-    half = [scaling.scores(scaling.forecast(f.curve, 0.5)) for f in fits.values()]
+    half = [rivals.scores(scaling.forecast(f.curve, 0.5)) for f in fits.values()]
     text += "\n\nForecast of the second half, all sizes:\n\n"
-    text += scaling.score_table(half)
+    text += rivals.score_table(half)
     text += bases.loss_law("parameters", sizes, losses)
     figure, (left, right) = scaling.panels(2)
     scaling.draw_curves(left, list(fits.values()))

@@ -1,0 +1,141 @@
+"""How good is a forecast? Simpler forms, and how all are scored on later points.
+
+Studies load it: `rivals = load(STUDIES / "rivals.py")`. `scores` gives the forecast,
+the plain sigmoid and every rival the same later points of a curve.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from scaling import (
+    Array,
+    Forecast,
+    Form,
+    Law,
+    failure_law,
+    fit_form,
+    fit_last_third,
+    table,
+)
+
+
+def last_value(compute: Array, score: Array) -> Law:
+    """Nothing more will be gained: the mean of the last three points."""
+    level = score[np.argsort(compute)][-3:].mean()
+    return lambda c: np.full(len(c), level)
+
+
+def log_linear(compute: Array, score: Array) -> Law:
+    """The same gain for every tenfold: a straight line in log C, at most 1."""
+    slope, start = np.polyfit(np.log(compute), score, 1)
+    return lambda c: np.minimum(start + slope * np.log(c), 1.0)
+
+
+def exponential(compute: Array, score: Array) -> Law:
+    """A - D exp(-C / tau), A at most 1: progress in proportion to what is left."""
+    taus = compute.max() * np.geomspace(0.02, 20, 200)
+    best, a, d = best_line(np.exp(-compute / taus[:, None]), score)
+    return lambda c: a - d * np.exp(-c / taus[best])
+
+
+def power_law(compute: Array, score: Array) -> Law:
+    """A - D / C^B, A at most 1: the pretraining form (Kaplan et al.)."""
+    a, d, b = fit_power_law(compute, score)
+    return lambda c: a - d * c**-b
+
+
+def fit_power_law(x: Array, y: Array) -> tuple[float, float, float]:
+    """(A, D, B) of y = A - D / x^B, A at most 1, by variable projection again.
+
+    B is searched from 0.02 to 5 on a grid that is refined three times.
+    """
+    unit = np.exp(np.log(x).mean())
+    ends = np.log([0.02, 5.0])
+    for _ in range(4):
+        grid = np.linspace(ends[0], ends[1], 60)
+        best, a, d = best_line((x / unit) ** -np.exp(grid)[:, None], y)
+        ends = grid[best] + 2 * (grid[1] - grid[0]) * np.array([-1, 1])
+    b = float(np.exp(grid[best]))
+    return a, float(d * unit**b), b
+
+
+def best_line(bases: Array, score: Array) -> tuple[int, float, float]:
+    """(s, A, D) of the least-squares A - D bases[s], A at most 1; bases (S, n)."""
+    centered = bases - bases.mean(1, keepdims=True)
+    d = -(centered @ score) / np.maximum((centered**2).sum(1), 1e-12)
+    a = score.mean() + d * bases.mean(1)
+    held = bases @ (1 - score) / np.maximum((bases**2).sum(1), 1e-12)
+    d = np.where(a > 1, held, d)
+    a = np.minimum(a, 1)
+    best = ((a[:, None] - d[:, None] * bases - score) ** 2).sum(1).argmin()
+    return int(best), float(a[best]), float(d[best])
+
+
+RIVALS: dict[str, Form] = {
+    "last value": last_value,
+    "log-linear": log_linear,
+    "exponential": exponential,
+    "power law, last third": fit_last_third(power_law),
+    "power law in 1 - R, last third": fit_last_third(failure_law),
+}
+
+
+class Score(NamedTuple):
+    """One forecaster on the later points of one curve."""
+
+    bias: float  # predicted less true
+    rmse: float
+    final: float  # distance of the last point from its prediction
+    covered: float  # share of points in the 90 % band
+    interval: float  # interval score, smaller is better
+
+
+def score_band(predicted: Array, low: Array, high: Array, truth: Array) -> Score:
+    """The score of a forecast, all (n,).
+
+    Interval score (Gneiting and Raftery) at 90 %: the band's width, and 20 times the
+    distance of each point that lies outside.
+    """
+    miss = predicted - truth
+    outside = np.maximum(low - truth, 0) + np.maximum(truth - high, 0)
+    return Score(
+        bias=float(miss.mean()),
+        rmse=float(np.sqrt((miss**2).mean())),
+        final=float(abs(miss[-1])),
+        covered=float((outside == 0).mean()),
+        interval=float((high - low + 20 * outside).mean()),
+    )
+
+
+def scores(f: Forecast, after: float = 0.0) -> dict[str, Score]:
+    """The forecast and every rival on later points, only those beyond `after`.
+
+    Empty if there are none. A rival's band is made as the forecast's, less the spread
+    of fits: noise about its own fit, and the error of its form by its own slope.
+    """
+    x, y = f.curve.points(max(f.until, after))
+    if not len(x):
+        return {}
+    x, y = (values[np.argsort(x)] for values in (x, y))
+    low, middle, high = f.outlook(x)
+    found = {"forecast": score_band(middle, low, high, y)}
+    early_x, early_y = f.curve.points(0, f.until)
+    for name, form in ({"sigmoid": lambda *_: f.fit} | RIVALS).items():
+        predict, sd = fit_form(form, early_x, early_y, f.until)
+        low, high = (np.clip(predict(x) + z * sd(x), 0, 1) for z in (-1.645, 1.645))
+        found[name] = score_band(predict(x), low, high, y)
+    return found
+
+
+def score_table(all_scores: list[dict[str, Score]]) -> str:
+    """Over many curves: the median error of the last point, and means of the rest."""
+    rows = []
+    found = [s for s in all_scores if s]
+    for name in found[0] if found else []:
+        bias, rmse, _, covered, interval = np.mean([s[name] for s in found], 0)
+        final = np.median([s[name].final for s in found])
+        cells = f"{final:.3f}", f"{bias:+.3f}", f"{rmse:.3f}", f"{covered:.0%}"
+        rows.append([name, *cells, f"{interval:.3f}"])
+    header = "forecaster | median error at the end | bias | RMSE"
+    return table(f"{header} | points in the 90 % band | interval score", rows)
