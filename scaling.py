@@ -730,15 +730,19 @@ def read_results(folder: Path) -> list[Result]:
 
 
 def pool_runs(name: str, results: list[Result]) -> Curve:
-    """Runs of one setting as a curve, R_0 as measured and with its binomial error."""
+    """Runs of one setting as a curve, R_0 as measured and with its standard error."""
     starts = [r.rows[0] for r in results]
     r0 = float(np.mean([row["pass_rate"] for row in starts]))
     trials = sum(row["problems"] * row["samples"] for row in starts)
+    error = (r0 * (1 - r0) / trials) ** 0.5
+    if len(starts) > 1:  # every seed has a base of its own
+        spread = np.std([row["pass_rate"] for row in starts], ddof=1)
+        error = max(error, float(spread) / len(starts) ** 0.5)
     runs = []
     for r in results:
         points = [(row["rl_flops"], row["pass_rate"]) for row in r.rows[1:]]
         runs.append(tuple(np.array(points, float).T))
-    return Curve(name, runs, r0, (r0 * (1 - r0) / trials) ** 0.5)
+    return Curve(name, runs, r0, error)
 
 
 # --------------------------------------------------------------------------------------
@@ -768,8 +772,6 @@ class Study:
     literature: str
     seeds: int = 3
     measure: Callable[[Config], dict] | None = None  # of each finished run, once
-    # An arm may change the program itself: its function runs before `train` does.
-    changes: dict[str, Callable[[], None]] = field(default_factory=dict)
     folder: Path = Path()  # it lies in
 
     @property
@@ -799,32 +801,39 @@ class Job(NamedTuple):
 
     cfg: Config
     base: Config | None = None  # the run that pretrains its base; None: this is one
-    change: tuple = ()  # a study's folder, and its arm that changes the program
+    change: tuple = ()  # a file, its function that changes the program, arguments
     apart: str = ""  # what the config does not say: the change, or another base
 
 
 def plan_runs(
     study: Study, out: Path, bases: Path, seeds: int, quick: bool
 ) -> dict[str, Job]:
-    """Jobs by `ARM/SEED`. A seed is that of RL and of the base, but for an arm's
-    `base_seed`. Folders are named by settings, so studies share runs and bases.
+    """Jobs by `ARM/SEED`. Folders are named by settings, so studies share runs.
+
+    Settings are fields of Config and perhaps `base_seed`, if the base's seed is not to
+    be that of RL, and `change`: (function, *arguments). It runs before training does,
+    and changes the program.
     """
     jobs = {}
     for arm, settings in study.arms(quick).items():
-        words = [f"{name} {value}" for name, value in settings.items()]
+        words = [f"{k} {v}" for k, v in settings.items() if k != "change"]
         change, apart = (), ""
-        if arm in study.changes:
-            change, apart = (study.folder, arm), f"{study.name}: {arm}"
-            words = [apart]
+        if "change" in settings:
+            function, *values = settings["change"]
+            file = Path(function.__code__.co_filename)
+            change = (file, function.__name__, *map(str, values))
+            apart = " ".join([file.parent.name, *change[1:]])
+            words.append(apart)
         folder = out / to_file_name(" ".join(words) or "reference")
         for seed in range(seeds):
             fields = (QUICK if quick else PACE) | {"seed": seed} | settings
+            fields.pop("change", None)
             base_seed = fields.pop("base_seed", seed)
             cfg = make_config(**fields, out=str(folder / str(seed)))
             base = base_of(replace(cfg, seed=base_seed), bases)
-            other = f", base {base_seed}" if base_seed != seed else ""
+            other = f"base {base_seed}" if base_seed != seed else ""
             cfg = replace(cfg, base=base.out)
-            jobs[f"{arm}/{seed}"] = Job(cfg, base, change, apart + other)
+            jobs[f"{arm}/{seed}"] = Job(cfg, base, change, f"{apart} {other}".strip())
     return jobs
 
 

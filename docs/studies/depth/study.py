@@ -1,23 +1,137 @@
 """The price of depth: RL compute until each level is passed, and the levels to come."""
 
-from scaling import STUDIES, Study, load
+import numpy as np
 
-compare = load(STUDIES / "compare.py")
+import scaling
+from scaling import Arms, Report, Result, Study
 
 FAR = {"levels": "1-20", "steps": 920, "evals": 48, "eval_problems": 400}
 FAR |= {"pretrain_steps": 10_000}
+PARTS = (0.25, 0.5)  # of the steps, after which the next levels are forecast
 
 
 def make_arms(quick: bool) -> dict[str, dict]:
-    if quick:
-        return {"chain": {"levels": "1-12"}}
-    return {"chain": FAR}
+    return {"chain": {"levels": "1-12"} if quick else FAR}
+
+
+def start_of(times: dict[int, float]) -> int:
+    """The deepest level that the base passes."""
+    return max((n for n, c in times.items() if c == 0), default=0)
+
+
+def exponent(results: list[Result], column: str) -> tuple[float, float, list[float]]:
+    """(gamma, half of its 90 % interval over seeds, gamma of each seed).
+
+    C_d = c (d - d_0)^gamma by least squares in logs, C in `column`: FLOPs or steps.
+    """
+    found = []
+    for r in results:
+        times = scaling.pass_times([row | {"rl_flops": row[column]} for row in r.rows])
+        start = start_of(times)
+        passed = [n for n, c in times.items() if n > start]
+        if len(passed) >= 4:
+            x = np.log(np.array(passed) - start)
+            found.append(np.polyfit(x, np.log([times[n] for n in passed]), 1)[0])
+    if len(found) < 2:
+        return np.nan, np.nan, found
+    half = scaling.student(len(found) - 1) * np.std(found, ddof=1) / len(found) ** 0.5
+    return float(np.mean(found)), float(half), found
+
+
+def rivals_of(times: dict[int, float], ahead: list[int]) -> dict[str, list[float]]:
+    """log C of levels ahead by simpler laws, fitted to the same levels passed."""
+    passed = [n for n, c in times.items() if c > 0]
+    logs = np.log([times[n] for n in passed])
+    power = np.polyfit(np.log(passed), logs, 1)
+    fixed = np.polyfit(passed, logs, 1)
+    waits = np.diff([times[n] for n in passed])
+    last = [times[passed[-1]] + waits[-1] * (n - passed[-1]) for n in ahead]
+    return {
+        "C = c d^gamma": np.polyval(power, np.log(ahead)).tolist(),
+        "each level the same factor": np.polyval(fixed, ahead).tolist(),
+        "each level the last one's wait": np.log(last).tolist(),
+    }
+
+
+def score_levels(results: list[Result], part: float) -> tuple[list[list], int, int]:
+    """Rows of (forecaster, forecasts, median and largest factor off), and of our own
+    forecasts how many lay in the 90 % band, and how many could be scored."""
+    misses: dict[str, list[float]] = {}
+    inside = 0
+    for r in results:
+        rows = [row for row in r.rows if row["step"] <= part * r.rows[-1]["step"]]
+        times, truth = scaling.pass_times(rows), scaling.pass_times(r.rows)
+        ours = scaling.next_levels(times)
+        ahead = [n for n in ours if n in truth]
+        for n in ahead:
+            low, middle, high = ours[n]
+            inside += low <= truth[n] <= high
+            misses.setdefault("forecast", []).append(np.log(truth[n] / middle))
+        for name, logs in (rivals_of(times, ahead) if ahead else {}).items():
+            off = [np.log(truth[n]) - c for n, c in zip(ahead, logs, strict=True)]
+            misses.setdefault(name, []).extend(off)
+    table = []
+    for name, off in misses.items():
+        factors = np.exp(np.abs(off))
+        bias = np.exp(np.mean(off))
+        cells = f"{np.median(factors):.2f}", f"{factors.max():.2f}", f"{bias:.2f}"
+        table.append([name, len(off), *cells])
+    return table, inside, len(misses.get("forecast", []))
+
+
+def report(arms: Arms) -> Report:
+    """When each level was passed, gamma, and how the next levels were forecast."""
+    rows, words, scored = [], [], ""
+    figure, (left, right) = scaling.panels(2)
+    for i, (name, results) in enumerate(arms.items()):
+        flops, steps = (exponent(results, c) for c in ("rl_flops", "step"))
+        for k, r in enumerate(results):
+            times = scaling.pass_times(r.rows)
+            draw(left, right, r, f"C{i + k}", f"{name}, seed {k}")
+            passed = [n for n, c in times.items() if c > 0]
+            cells = [f"{name}/{k}", start_of(times), max(times, default=0)]
+            each = f"{flops[2][k]:.2f}" if k < len(flops[2]) else "-"
+            rows.append([*cells, each, ", ".join(f"{times[n]:.1e}" for n in passed)])
+        law = f"{flops[0]:.2f} ± {flops[1]:.2f} in FLOPs, {steps[0]:.2f} in steps"
+        words.append(f"{name}: gamma {law}")
+        for part in PARTS:
+            table, inside, count = score_levels(results, part)
+            if count:
+                scored += f"\n\n{name}, from {part:.0%} of the steps, the next three "
+                scored += f"levels ({inside} of {count} in the 90 % band):\n\n"
+                header = "forecaster | levels | median factor off | largest"
+                scored += scaling.table(f"{header} | true / forecast", table)
+                words.append(f"{inside} of {count} levels from {part:.0%} in the band")
+    header = "run | base passes | RL passes | gamma | RL FLOPs of each level passed"
+    left.set(xscale="log", yscale="log", xlabel="levels beyond the base, d - d_0")
+    left.set(ylabel="RL FLOPs until the level is passed half of the time")
+    right.set(xlabel="RL compute (FLOPs)", ylabel="deepest level passed")
+    left.legend(fontsize=8)
+    verdict = "C_d = c (d - d_0)^gamma; " + "; ".join(words)
+    return verdict, scaling.table(header, rows) + scored, figure
+
+
+def draw(left, right, r: Result, color: str, label: str) -> None:
+    """Pass times of one run, and what its first half says of the next three levels."""
+    times, start = scaling.pass_times(r.rows), start_of(scaling.pass_times(r.rows))
+    half = [row for row in r.rows if 2 * row["step"] <= r.rows[-1]["step"]]
+    passed = [n for n, c in times.items() if c > 0]
+    costs = [times[n] for n in passed]
+    left.plot(np.array(passed) - start, costs, "o-", color=color, ms=4, label=label)
+    right.step(costs, passed, where="post", color=color)
+    right.axvline(half[-1]["rl_flops"], color=color, lw=0.8, ls=":")
+    for n, (low, middle, high) in scaling.next_levels(scaling.pass_times(half)).items():
+        gaps = [[middle - low], [high - middle]]
+        right.errorbar(middle, n, xerr=gaps, fmt="s", color=color, ms=4, mfc="white")
 
 
 STUDY = Study(
     question="What does each further level cost, and when will the next be passed?",
-    fixed="16 prompts of 16 answers a step",
+    fixed="levels 1 to 20, of which 1 to 4 are shown",
     arms=make_arms,
-    report=compare.compare_arms,
-    literature="ScaleLogic: steps to 90 % grow as depth^gamma, gamma 1.04 to 2.60.",
+    report=report,
+    literature=(
+        "ScaleLogic (arXiv:2605.06638): steps to 90 % grow as depth^gamma, gamma from "
+        "1.04 to 2.60 with the expressiveness of the task; a curriculum lowers it."
+    ),
 )

@@ -1,28 +1,31 @@
-"""64 answers a step, shared out among few prompts or many."""
+"""256 answers a step, shared out among few prompts or many, on easy levels and hard."""
 
 from scaling import STUDIES, Study, load
 
 compare = load(STUDIES / "compare.py")
 
+SIZES = (16, 2, 4, 64)
+
 
 def make_arms(quick: bool) -> dict[str, dict]:
-    found: dict[str, dict] = {"8 prompts x 8": {}}
-    for size in (2, 32) if quick else (2, 4, 16, 32):
-        count = 64 // size
-        found[f"{count} prompts x {size}"] = {
-            "prompts_per_step": count,
-            "group_size": size,
-        }
+    """Hard is the relay, beyond what was shown; easy the levels that were."""
+    found: dict[str, dict] = {}
+    for name, levels in (("hard", {}), ("easy", {"levels": "1-4"})):
+        for size in SIZES[:2] if quick else SIZES:
+            shape = {"prompts_per_step": 256 // size, "group_size": size}
+            arm = f"{name}: {256 // size} prompts x {size}"
+            found[arm] = levels | (shape if size != 16 else {})
     return found
 
 
 STUDY = Study(
     question="At a fixed number of answers a step, how many to each prompt?",
-    fixed="64 answers a step",
+    fixed="256 answers a step",
     arms=make_arms,
     report=compare.compare_arms,
     literature=(
-        "IsoCompute: small groups are best early and large ones later. ScaleRL: 8 to "
-        "32 answers at a fixed batch are second order."
+        "IsoCompute (arXiv:2603.12151): small groups are best early and large ones "
+        "later, on hard problems less so. ScaleRL: 8 to 32 answers at a fixed batch "
+        "are second order."
     ),
 )

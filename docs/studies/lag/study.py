@@ -15,7 +15,7 @@ def make_arms(quick: bool) -> dict[str, dict]:
 
 STUDY = Study(
     question="How stale may the policy that samples be?",
-    fixed="64 answers a step",
+    fixed="256 answers a step",
     arms=make_arms,
     report=compare.compare_arms,
     literature="ScaleRL: a trainer up to 8 steps ahead costs nothing and saves time.",

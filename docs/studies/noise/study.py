@@ -1,14 +1,13 @@
 """Verdicts that are wrong: is RL only slowed down by them, by J = TPR - FPR?"""
 
-from collections.abc import Callable
 from random import Random
 
 import numpy as np
 
 import reward
-import train
 from scaling import STUDIES, Study, load
 
+changed = load(STUDIES / "changed.py")
 compare = load(STUDIES / "compare.py")
 
 
@@ -25,10 +24,12 @@ def make_arms(quick: bool) -> dict[str, dict]:
         found[f"J = {j:g}"] = wrong(round((1 - j) / 2, 2), round((1 - j) / 2, 2))
     found["J = 0.4, only false positives"] = wrong(0.6, 0.0)
     found["J = 0.4, only false negatives"] = wrong(0.0, 0.6)
-    found["J = 0.4, by problem"] = wrong(0.3, 0.3)
-    found["J = 0.4, wrong keys"] = wrong(0.0, 0.54)  # 0.46 - 0.54 / 9
-    found["J = 1, constant rate"] = {}
-    found["J = 0.4, constant rate"] = wrong(0.3, 0.3)
+    found["J = 0.4, by problem"] = wrong(0.3, 0.3) | {"change": (by_problem,)}
+    keys = wrong(0.0, 0.54) | {"change": (wrong_keys,)}  # J = 0.46 - 0.54 / 9
+    found["J = 0.4, wrong keys"] = keys
+    constant = {"change": (changed.constant_rate,)}
+    found["J = 1, constant rate"] = constant
+    found["J = 0.4, constant rate"] = wrong(0.3, 0.3) | constant
     return found
 
 
@@ -60,23 +61,10 @@ def wrong_keys() -> None:
     reward.rewards = pay
 
 
-def constant_rate() -> None:
-    """The learning rate of RL does not fall."""
-    train.SLOWER = 1e9
-
-
-CHANGES: dict[str, Callable[[], None]] = {
-    "J = 0.4, by problem": by_problem,
-    "J = 0.4, wrong keys": wrong_keys,
-    "J = 1, constant rate": constant_rate,
-    "J = 0.4, constant rate": constant_rate,
-}
-
 STUDY = Study(
     question="Does a noisy verifier only slow RL down, in proportion to J?",
     fixed="the main job; pass rates are by the true verifier",
     arms=make_arms,
-    changes=CHANGES,
     report=compare.compare_arms,
     literature=(
         "Rate or Fate (arXiv:2601.04411): the drift is proportional to J, learning "
