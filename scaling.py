@@ -816,24 +816,23 @@ def plan_runs(
     """
     jobs = {}
     for arm, settings in study.arms(quick).items():
-        words = [f"{k} {v}" for k, v in settings.items() if k != "change"]
+        fields = (QUICK if quick else PACE) | settings
+        function, *values = fields.pop("change", [None])
+        other_base = fields.pop("base_seed", None)
+        words = [f"{name} {fields[name]}" for name in settings if name in fields]
         change, apart = (), ""
-        if "change" in settings:
-            function, *values = settings["change"]
+        if function:
             file = Path(function.__code__.co_filename)
             change = (file, function.__name__, *map(str, values))
             apart = " ".join([file.parent.name, *change[1:]])
-            words.append(apart)
-        folder = out / to_file_name(" ".join(words) or "reference")
         for seed in range(seeds):
-            fields = (QUICK if quick else PACE) | {"seed": seed} | settings
-            fields.pop("change", None)
-            base_seed = fields.pop("base_seed", seed)
-            cfg = make_config(**fields, out=str(folder / str(seed)))
+            base_seed = seed if other_base is None else other_base
+            less = f"{apart} base {base_seed}" if base_seed != seed else apart
+            folder = out / to_file_name(" ".join([*words, less]).strip() or "reference")
+            cfg = make_config(**fields, seed=seed, out=str(folder / str(seed)))
             base = base_of(replace(cfg, seed=base_seed), bases)
-            other = f"base {base_seed}" if base_seed != seed else ""
             cfg = replace(cfg, base=base.out)
-            jobs[f"{arm}/{seed}"] = Job(cfg, base, change, f"{apart} {other}".strip())
+            jobs[f"{arm}/{seed}"] = Job(cfg, base, change, less.strip())
     return jobs
 
 

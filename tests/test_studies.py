@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,12 @@ redraw = scaling.load(STUDIES / "redraw.py")
 # A study of one's own, of runs of seconds: one base, two arms.
 OWN = """
 from scaling import STUDIES, Study, load
+def change(word):
+    print("changed by", word)
+SLOW = {{**{small}, "lr": 1e-4, "change": (change, "hand")}}
 STUDY = Study(
     question="Which rate?", fixed="hardly anything", literature="none.", seeds=1,
-    arms=lambda quick: {{"slow": {{**{small}, "lr": 1e-4}}, "fast": {small}}},
+    arms=lambda quick: {{"slow": SLOW, "fast": {small}}},
     report=load(STUDIES / "compare.py").compare_arms,
     measure=lambda cfg: {{"rate": cfg.lr}},
 )
@@ -64,30 +68,32 @@ def what_counts(out: Path) -> list:
 @pytest.mark.slow
 def test_a_study_of_ones_own(tmp_path):
     """By path, into out/NAME. A run that fails is named, the others finish; the same
-    command does the rest, then nothing; a changed study is refused."""
+    command does the rest, then nothing. An arm may change the program."""
     command = own_study(tmp_path / "mine")
     out = tmp_path / "out" / "mine"
-    (out / "fast" / "0" / "metrics.jsonl").mkdir(parents=True)  # no run can write there
+    *_, last = run([*command, "--dry-run"], tmp_path).stdout.splitlines()[:-1]
+    fast = tmp_path / Path(last.split()[0])
+    (fast / "metrics.jsonl").mkdir(parents=True)  # no run can write there
     done = run(command, tmp_path)
-    assert done.returncode == 1 and "slow/0 done" in done.stdout, done.stderr
-    failure = re.search(r"fast/0 FAILED, exit status \d, .*Is a directory", done.stdout)
+    assert done.returncode == 1 and "change-hand/0 done" in done.stdout, done.stderr
+    failure = re.search(r"0 FAILED, exit status \d, .*Is a directory", done.stdout)
     assert failure and "missing: fast/0 (exit status" in done.stderr
     assert "Missing: fast/0" in (out / "mine.md").read_text()
-    (out / "fast" / "0" / "metrics.jsonl").rmdir()
+    (fast / "metrics.jsonl").rmdir()
     done = run(command, tmp_path)
-    assert done.returncode == 0 and "fast/0 done; 1 of 1 runs" in done.stdout
+    assert done.returncode == 0 and "done; 1 of 1 runs" in done.stdout
     page = (out / "mine.md").read_text()
     assert page.startswith("# mine: Which rate?\n\n**Beside slow, fast: ")
     assert "Missing" not in page and (out / "mine.png").exists()
     results = read_results(out)
     assert [r.measured["rate"] for r in results] == [1e-4, 3e-4]
     assert results[0].config["dim"] == 16 and len(results[0].rows) > 5
+    assert [r.apart for r in results] == ["mine change hand", ""]
+    (log,) = out.parent.glob("runs/*-mine-change-hand/0/log.txt")
+    assert log.read_text().startswith("changed by hand\n")
     before = {path: path.stat().st_mtime for path in out.rglob("checkpoint.pt")}
     assert "runs, about" not in run(command, tmp_path).stdout
     assert before == {path: path.stat().st_mtime for path in out.rglob("checkpoint.pt")}
-    own_study(tmp_path / "mine", group_size=4)
-    other = run(command, tmp_path)
-    assert other.returncode == 2 and "holds another config" in other.stderr
 
 
 @pytest.mark.slow
@@ -115,16 +121,60 @@ def test_stopped_and_killed_at_random_moments(tmp_path):
     assert len(stops) > 3, stops
 
 
-def test_studies_share_bases_and_the_reference(tmp_path, capsys, monkeypatch):
-    """An arm without changes is `curve`'s, and all seeds start from one base."""
+def test_studies_share_runs_and_bases(tmp_path, capsys, monkeypatch):
+    """By settings, whatever an arm is called; and every seed has a base of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scaling, "known_runs", lambda study, jobs: {})
     for name in NAMES:
         assert scaling.main([name, "--seeds", "2", "--quick", "--dry-run"]) == 0
         *runs, _ = capsys.readouterr().out.splitlines()
         places = [line.split()[0].removeprefix("out/quick/") for line in runs]
-        assert "curve/reference/1" in places and len(set(places)) == len(places)
+        assert len(set(places)) == len(places)
+        assert name == "depth" or {f"runs/reference/{n}" for n in (0, 1)} <= set(places)
         num_bases = len([place for place in places if place.startswith("bases/")])
-        assert num_bases == {"sizes": 2, "split": 3}.get(name, 1)
+        assert num_bases == {"sizes": 4, "split": 6, "group": 4}.get(name, 2)
+
+
+def test_a_run_on_record_is_not_made_again(tmp_path):
+    """If its config and its change are the same, under whatever name."""
+    study = find_study("noise")
+    jobs = scaling.plan_runs(study, tmp_path, tmp_path, 1, False)
+    kept = {
+        name: Result("x/0", scaling.given(job.cfg), [{}], apart=job.apart)
+        for name, job in jobs.items()
+    }
+    lines = [json.dumps(vars(kept[f"J = {j}/0"])) for j in ("0.4, constant rate", "1")]
+    (tmp_path / "runs.jsonl").write_text("\n".join(lines))
+    mine = replace(study, measure=dict, folder=tmp_path)
+    found = scaling.known_runs(mine, jobs)
+    assert sorted(found) == ["J = 0.4, constant rate/0", "J = 1/0"]
+    assert found["J = 1/0"].name == "J = 1/0"
+
+
+def test_when_levels_are_passed_by_hand():
+    """Half-way between two evaluations; 0 for the base's; then 8 d^2, told exactly."""
+    rates = {"1": [0.6, 0.9, 0.9], "2": [0.3, 0.4, 0.6], "3": [0.0, 0.1, 0.2]}
+    rows = [
+        {
+            "rl_flops": 10.0 * i,
+            "by_level": {n: {"pass_rate": r[i]} for n, r in rates.items()},
+        }
+        for i in range(3)
+    ]
+    assert scaling.pass_times(rows) == pytest.approx({1: 0.0, 2: 15.0})
+    times = {4: 0.0} | {4 + d: 8.0 * d**2 for d in range(1, 5)}
+    found = scaling.next_levels(times)
+    assert list(found) == [9, 10, 11]
+    assert found[10] == pytest.approx([8 * 36] * 3)
+    assert scaling.next_levels({4: 0.0, 5: 8.0, 6: 32.0, 7: 72.0}) == {}
+    # steps of log C off by +-e: sd of the walk s, of the slope s / sqrt(sum dx^2)
+    times = {0: 0.0} | {2**i: np.exp(i + e) for i, e in enumerate((0, 0.1, 0.1, 0.2))}
+    dx, dy = np.log(2), np.array([1.1, 1.0, 1.1])
+    s, x = dy.std(ddof=1), np.log(9 / 8)
+    half = scaling.student(2) * s * np.sqrt(1 + x**2 / (3 * dx**2))
+    middle = 3.2 + dy.mean() / dx * x
+    expected = np.exp([middle - half, middle, middle + half])
+    assert scaling.next_levels(times, 1)[9] == pytest.approx(expected)
 
 
 def test_a_stopped_run_ends_before_its_end(tmp_path):
@@ -132,7 +182,7 @@ def test_a_stopped_run_ends_before_its_end(tmp_path):
     cfg = train.make_config(pretrain_steps=30, steps=1, out=str(tmp_path))
     stop = threading.Event()
     stop.set()
-    assert "exit status" in scaling.train_run(cfg, None, stop)
+    assert "exit status" in scaling.train_run(scaling.Job(cfg), None, stop)
     assert not scaling.is_finished(cfg)
 
 

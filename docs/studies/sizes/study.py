@@ -14,7 +14,7 @@ rivals = load(STUDIES / "rivals.py")
 
 def make_arms(quick: bool) -> dict[str, dict]:
     """Only the width changes."""
-    widths = (32, 64) if quick else (32, 64, 112, 192)
+    widths = (32, 64) if quick else (32, 48, 64, 112, 192)
     return {f"width {dim}": {} if dim == 64 else {"dim": dim} for dim in widths}
 
 
@@ -66,7 +66,7 @@ def report(arms: Arms) -> Report:
 
 STUDY = Study(
     question="How do ceiling and efficiency grow with parameters?",
-    fixed="equal data, not compute: 3000 pretraining steps",
+    fixed="equal data, not compute: 5000 pretraining steps",
     arms=make_arms,
     report=report,
     measure=bases.base_loss,

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import scaling
-from scaling import PACE, STUDIES, Arms, Array, Report, Sigmoid, Study, load
+from scaling import STUDIES, Arms, Array, Report, Sigmoid, Study, load
 
 bases = load(STUDIES / "bases.py")
 compare = load(STUDIES / "compare.py")
@@ -14,11 +14,11 @@ Bases = list[tuple[float, float, list[Sigmoid]]]
 
 
 def make_arms(quick: bool) -> dict[str, dict]:
-    counts = (1000, 2000, 2500, 3000, 3750, 4500, 5500, 6500)
+    counts = (1500, 2500, 3500, 5000, 7000, 10_000, 14_000)
     if quick:
-        counts = (1000, 3000, 5500)
+        counts = (1500, 5000, 7000)
     found = {f"{n} pretraining steps": {"pretrain_steps": n} for n in counts}
-    return found | {f"{PACE['pretrain_steps']} pretraining steps": {}}
+    return found | {"5000 pretraining steps": {}}
 
 
 def report(arms: Arms) -> Report:
