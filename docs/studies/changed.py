@@ -7,6 +7,9 @@ The function runs first, then train.py. An arm names it: {"change": (imitate,)}.
 
 import sys
 from pathlib import Path
+from random import Random
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -35,6 +38,34 @@ def all_levels() -> None:
 def imitate() -> None:
     """Weight 1 to right answers and 0 to wrong ones: expert iteration."""
     grpo.group_advantages = lambda rewards, kind: rewards
+
+
+def flip_by_problem() -> None:
+    """All verdicts on a problem are wrong together, or none (the same J)."""
+    honest = reward.rewards
+
+    def pay(kind: str, **given: object) -> np.ndarray:
+        p = given["false_positive"]
+        given |= {"false_positive": 0.0, "false_negative": 0.0}
+        flipped = [Random(x.prompt).random() < p for x in given["problems"]]
+        return np.where(flipped, 1 - honest(kind, **given), honest(kind, **given))
+
+    reward.rewards = pay
+
+
+def wrong_keys() -> None:
+    """A share of problems has another digit for its key: that alone is paid."""
+
+    def pay(kind: str, problems: list, texts: list[str], **given: object) -> np.ndarray:
+        paid = []
+        for problem, text in zip(problems, texts, strict=True):
+            rng, key = Random(problem.prompt), problem.answer
+            if rng.random() < given["false_negative"]:
+                key = str((int(key) + rng.randrange(1, 10)) % 10)
+            paid.append(float(problem.task.stated(text) == key))
+        return np.array(paid)
+
+    reward.rewards = pay
 
 
 if __name__ == "__main__":

@@ -117,6 +117,15 @@ def compute_to_reach(result: Result, target: float) -> float:
     return found if found < 2 * x.max() else np.nan
 
 
+def mean_curve(runs: list[Result]) -> tuple[Array, Array]:
+    """(compute, mean pass rate of the runs) where all of them were measured."""
+    curves = pool_runs("", runs).runs
+    low, high = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
+    grid = np.geomspace(low, high, 60)
+    rates = [np.interp(np.log(grid), np.log(x), y) for x, y in curves]
+    return grid, np.mean(rates, 0)
+
+
 def odds_of_a(one: Forecast, other: Forecast) -> float:
     """P(A of one > A of the other); NaN if the data cannot tell one of them."""
     if refusal(one) or refusal(other):

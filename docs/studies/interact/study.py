@@ -1,6 +1,9 @@
 """Reward quality x algorithm x compute: does the best algorithm depend on them?"""
 
-from scaling import STUDIES, Study, load
+import numpy as np
+
+import scaling
+from scaling import STUDIES, Arms, Report, Study, load
 
 changed = load(STUDIES / "changed.py")
 compare = load(STUDIES / "compare.py")
@@ -15,6 +18,7 @@ ALGORITHMS = {
     "reinforce": {"recipe": "reinforce"},
     "imitation": {"loss": "reinforce", "change": (changed.imitate,)},
 }
+SHARES = (0.25, 1.0)  # of the RL compute that all runs have
 
 
 def make_arms(quick: bool) -> dict[str, dict]:
@@ -26,10 +30,66 @@ def make_arms(quick: bool) -> dict[str, dict]:
     }
 
 
+def report(arms: Arms) -> Report:
+    """A table for each compute, the test of an interaction, and the best of each."""
+    rewards, algorithms = (
+        list(dict.fromkeys(a.split(", ")[i] for a in arms)) for i in (0, 1)
+    )
+    whole = min(r.rows[-1]["rl_flops"] for runs in arms.values() for r in runs)
+    text, words = "", []
+    for share in SHARES:
+        # (rewards, algorithms, seeds) pass rates at the same compute
+        rates = np.array(
+            [
+                [at(arms[f"{r}, {a}"], share * whole) for a in algorithms]
+                for r in rewards
+            ]
+        )
+        means, sds = rates.mean(2), rates.std(2, ddof=1)
+        rows = [
+            [name, *(f"{m:.3f} ± {sd:.3f}" for m, sd in zip(*both, strict=True))]
+            for name, *both in zip(rewards, means, sds, strict=True)
+        ]
+        best = [algorithms[i] for i in means.argmax(1)]
+        f = interaction(rates)
+        text += f"\n\nAt {share * whole:.1e} FLOPs of RL; F of reward x algorithm "
+        text += f"{f:.1f}, above 2.3 by chance in one of ten:\n\n"
+        text += scaling.table("paid by | " + " | ".join(algorithms), rows)
+        pairs = (f"{b} on {r}" for b, r in zip(best, rewards, strict=True))
+        words.append(f"at {share * whole:.1e} FLOPs the best are {', '.join(pairs)}")
+    figure, axes = scaling.panels(len(rewards))
+    for axis, reward in zip(axes, rewards, strict=True):
+        for i, algorithm in enumerate(algorithms):
+            runs = arms[f"{reward}, {algorithm}"]
+            scaling.shade(axis, scaling.pool_runs("", runs).runs, f"C{i}")
+            axis.plot(*compare.mean_curve(runs), color=f"C{i}", label=algorithm)
+        axis.set(xscale="log", ylim=(0, 1.02), title=f"paid: {reward}")
+        axis.set(xlabel="RL compute (FLOPs)", ylabel="true pass rate")
+        axis.legend(fontsize=8, loc="upper left")
+    verdict = "; ".join(words)
+    return verdict[0].upper() + verdict[1:], text.strip(), figure
+
+
+def at(runs: list, compute: float) -> list[float]:
+    """Pass rate of each run at a compute, between its evaluations."""
+    curves = scaling.pool_runs("", runs).runs
+    return [float(np.interp(np.log(compute), np.log(x), y)) for x, y in curves]
+
+
+def interaction(rates: np.ndarray) -> float:
+    """F of the interaction in a two-way analysis of variance; rates (R, A, seeds)."""
+    means, seeds = rates.mean(2), rates.shape[2]
+    rest = means - means.mean(0) - means.mean(1, keepdims=True) + means.mean()
+    degrees = (means.shape[0] - 1) * (means.shape[1] - 1)
+    between = seeds * (rest**2).sum() / max(degrees, 1)
+    within = ((rates - means[:, :, None]) ** 2).sum() / (means.size * (seeds - 1))
+    return float(between / within)
+
+
 STUDY = Study(
     question="Does the best algorithm depend on the reward, and on the compute?",
     fixed="the main job; pass rates are by the true verifier",
     arms=make_arms,
-    report=compare.compare_arms,
+    report=report,
     literature="none that crosses the three.",
 )

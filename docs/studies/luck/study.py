@@ -1,19 +1,94 @@
 """How much of a result is luck? Every base under every seed of RL."""
 
-from scaling import STUDIES, Study, load
+import numpy as np
+
+import scaling
+from scaling import STUDIES, Arms, Array, Report, Study, load
 
 compare = load(STUDIES / "compare.py")
+
+TARGET = 0.75  # pass rate to reach
 
 
 def make_arms(quick: bool) -> dict[str, dict]:
     return {f"base {n}": {"base_seed": n} for n in range(2 if quick else 4)}
 
 
+def split_variance(values: Array) -> dict[str, float]:
+    """Variances of one run due to its base, its RL seed and the rest; values (B, S).
+
+    Two-way analysis of variance, both factors random: a mean square of rows holds
+    S times the variance of bases and one of the rest. `F` is that of the bases.
+    """
+    num_bases, num_seeds = values.shape
+    rows, columns = values.mean(1), values.mean(0)
+    rest = values - rows[:, None] - columns + values.mean()
+    noise = (rest**2).sum() / ((num_bases - 1) * (num_seeds - 1))
+    of_bases = num_seeds * rows.var(ddof=1)
+    of_seeds = num_bases * columns.var(ddof=1)
+    return {
+        "base": max((of_bases - noise) / num_seeds, 0.0),
+        "seed of RL": max((of_seeds - noise) / num_bases, 0.0),
+        "rest": noise,
+        "F": of_bases / noise,
+    }
+
+
+def report(arms: Arms) -> Report:
+    """Ends and speeds of every pair, and how their variance splits."""
+    ends = np.array([[r.final() for r in runs] for runs in arms.values()])
+    costs = [[compare.compute_to_reach(r, TARGET) for r in a] for a in arms.values()]
+    what = {
+        "pass rate at the end": ends,
+        f"log of the compute to {TARGET}": np.log(np.array(costs)),
+    }
+    rows, words = [], []
+    for name, values in what.items():
+        parts = split_variance(values)
+        f = parts.pop("F")
+        sds = {part: variance**0.5 for part, variance in parts.items()}
+        total = sum(parts.values())
+        shares = [f"{sds[p]:.3f} ({parts[p] / total:.0%})" for p in parts]
+        one, three = total**0.5, (total / 3) ** 0.5
+        rows.append(
+            [name, f"{values.mean():.3f}", *shares, f"{one:.3f}", f"{three:.3f}"]
+        )
+        words.append(f"{parts['base'] / total:.0%} of the variance of the {name}")
+        rows[-1].append(f"{f:.1f}")
+    header = "of a run | mean | sd by base | by seed of RL | by the rest | sd in all"
+    text = "Two-way analysis of variance, base x seed of RL; F of the bases is above "
+    text += "2.8 by chance in 10 % of such tables.\n\n"
+    text += scaling.table(f"{header} | of a mean of three | F", rows)
+    seeds = [r.name.rpartition("/")[2] for r in next(iter(arms.values()))]
+    rows = []
+    for (name, runs), rates in zip(arms.items(), ends, strict=True):
+        start = np.mean([r.rows[0]["pass_rate"] for r in runs])
+        rows.append([name, f"{start:.3f}", *(f"{rate:.3f}" for rate in rates)])
+    header = "pass rate | before RL | " + " | ".join(f"RL seed {s}" for s in seeds)
+    text += "\n\n" + scaling.table(header, rows)
+    figure, (left, right) = scaling.panels(2)
+    for i, (name, runs) in enumerate(arms.items()):
+        for x, y in scaling.pool_runs(name, runs).runs:
+            left.plot(x, y, color=f"C{i}", lw=1, label=name)
+            name = "_" + name  # one label a base
+        right.plot([i] * len(runs), [r.final() for r in runs], "o", color=f"C{i}")
+        right.plot(i, runs[0].rows[0]["pass_rate"], "s", color=f"C{i}", mfc="white")
+    left.set(xscale="log", xlabel="RL compute (FLOPs)", ylabel="held-out pass rate")
+    left.legend(fontsize=8)
+    right.set(xticks=range(len(arms)), xticklabels=list(arms), ylim=(0.3, 1))
+    right.set_ylabel("pass rate before RL (squares) and at the end, a dot a seed of RL")
+    verdict = f"The base decides {' and '.join(words)}"
+    return verdict, text, figure
+
+
 STUDY = Study(
     question="How much of a result is the luck of pretraining, and how much RL's own?",
     fixed="the main job; bases differ by the seed of their pretraining only",
     arms=make_arms,
-    report=compare.compare_arms,
-    literature="none.",
+    report=report,
+    literature=(
+        "two training seeds differ by 8.6 points (marin #8955); Hochlehnert et al. "
+        "(arXiv:2504.07086): many gains of RL lie within the spread of seeds."
+    ),
     seeds=4,
 )

@@ -1,14 +1,14 @@
 """Verdicts that are wrong: is RL only slowed down by them, by J = TPR - FPR?"""
 
-from random import Random
-
 import numpy as np
 
-import reward
-from scaling import STUDIES, Study, load
+import scaling
+from scaling import STUDIES, Arms, Report, Study, load
 
 changed = load(STUDIES / "changed.py")
 compare = load(STUDIES / "compare.py")
+
+TARGETS = (0.6, 0.7, 0.8)  # pass rates to reach
 
 
 def wrong(p: float, q: float) -> dict[str, float]:
@@ -24,8 +24,10 @@ def make_arms(quick: bool) -> dict[str, dict]:
         found[f"J = {j:g}"] = wrong(round((1 - j) / 2, 2), round((1 - j) / 2, 2))
     found["J = 0.4, only false positives"] = wrong(0.6, 0.0)
     found["J = 0.4, only false negatives"] = wrong(0.0, 0.6)
-    found["J = 0.4, by problem"] = wrong(0.3, 0.3) | {"change": (by_problem,)}
-    keys = wrong(0.0, 0.54) | {"change": (wrong_keys,)}  # J = 0.46 - 0.54 / 9
+    found["J = 0.4, by problem"] = wrong(0.3, 0.3) | {
+        "change": (changed.flip_by_problem,)
+    }
+    keys = wrong(0.0, 0.54) | {"change": (changed.wrong_keys,)}  # J = 0.46 - 0.54 / 9
     found["J = 0.4, wrong keys"] = keys
     constant = {"change": (changed.constant_rate,)}
     found["J = 1, constant rate"] = constant
@@ -33,39 +35,51 @@ def make_arms(quick: bool) -> dict[str, dict]:
     return found
 
 
-def by_problem() -> None:
-    """All verdicts on a problem are wrong together, or none (the same J)."""
-    honest = reward.rewards
-
-    def pay(kind: str, **given: object) -> np.ndarray:
-        p = given["false_positive"]
-        given |= {"false_positive": 0.0, "false_negative": 0.0}
-        flipped = [Random(x.prompt).random() < p for x in given["problems"]]
-        return np.where(flipped, 1 - honest(kind, **given), honest(kind, **given))
-
-    reward.rewards = pay
-
-
-def wrong_keys() -> None:
-    """A share of problems has another digit for its key: that alone is paid."""
-
-    def pay(kind: str, problems: list, texts: list[str], **given: object) -> np.ndarray:
-        paid = []
-        for problem, text in zip(problems, texts, strict=True):
-            rng, key = Random(problem.prompt), problem.answer
-            if rng.random() < given["false_negative"]:
-                key = str((int(key) + rng.randrange(1, 10)) % 10)
-            paid.append(float(problem.task.stated(text) == key))
-        return np.array(paid)
-
-    reward.rewards = pay
+def report(arms: Arms) -> Report:
+    """Speed beside gold verdicts over J, and all curves over J times their compute."""
+    rows, gold, ratios = [], arms["J = 1"], []
+    figure, (left, right) = scaling.panels(2)
+    for i, (name, runs) in enumerate(arms.items()):
+        config = runs[0].config
+        chances = [config.get(f"false_{x}", 0.0) for x in ("positive", "negative")]
+        j = 1 - sum(chances)
+        if "keys" in name:  # a wrong answer meets the wrong key by chance
+            j -= chances[1] / 9
+        best = np.mean([max(row["pass_rate"] for row in r.rows) for r in runs])
+        cells = [name, f"{best:.3f}", compare.finals(runs)]
+        for target in TARGETS:
+            low, middle, high = compare.multiplier(gold, runs, target)
+            there = np.isfinite(middle)
+            cells.append(f"{middle:.2f} [{low:.2f}, {high:.2f}]" if there else "-")
+            if there and target == TARGETS[1]:
+                style = dict(color=f"C{i % 10}", marker="os"[i > 9])
+                right.errorbar(j, middle, [[middle - low], [high - middle]], **style)
+                if i and "," not in name:
+                    ratios.append(f"{middle / j:.2f} J at J = {j:g}")
+        rows.append(cells)
+        grid, mean = compare.mean_curve(runs)
+        left.plot(grid, mean, "-:"[i > 9], color=f"C{i % 10}", label=name)
+    right.plot([0, 1], [0, 1], "--", color="gray", lw=1, label="speed = J")
+    right.set(xlabel="J = TPR - FPR", ylabel=f"speed to {TARGETS[1]}, gold = 1")
+    left.set(xscale="log", xlabel="RL compute (FLOPs)", ylabel="true pass rate")
+    left.legend(fontsize=7)
+    right.legend(fontsize=8)
+    header = "verdicts | best | at the end" + "".join(
+        f" | speed to {t}" for t in TARGETS
+    )
+    ends = {name: np.mean([r.final() for r in runs]) for name, runs in arms.items()}
+    flat = ", ".join(
+        f"{ends[n]:.2f} at {n}" for n in ("J = 0", "J = -0.2") if n in ends
+    )
+    verdict = f"Speed beside gold: {', '.join(ratios)}; the end is {flat}"
+    return verdict, scaling.table(header, rows), figure
 
 
 STUDY = Study(
     question="Does a noisy verifier only slow RL down, in proportion to J?",
     fixed="the main job; pass rates are by the true verifier",
     arms=make_arms,
-    report=compare.compare_arms,
+    report=report,
     literature=(
         "Rate or Fate (arXiv:2601.04411): the drift is proportional to J, learning "
         "turns into collapse at J = 0. Noisy Data is Destructive (2603.16140): truly "
