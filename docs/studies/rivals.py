@@ -13,9 +13,12 @@ from scaling import (
     Forecast,
     Form,
     Law,
+    Result,
     failure_law,
     fit_form,
     fit_last_third,
+    next_levels,
+    pass_times,
     table,
 )
 
@@ -139,3 +142,48 @@ def score_table(all_scores: list[dict[str, Score]]) -> str:
         rows.append([name, *cells, f"{interval:.3f}"])
     header = "forecaster | median error at the end | bias | RMSE"
     return table(f"{header} | points in the 90 % band | interval score", rows)
+
+
+# --------------------------------------------------------------------------------------
+# Levels to come
+
+
+def level_rivals(times: dict[int, float], ahead: list[int]) -> dict[str, Array]:
+    """log C of levels ahead by simpler laws, through the levels that RL has passed."""
+    passed = [n for n, c in times.items() if c > 0]
+    logs = np.log([times[n] for n in passed])
+    power = np.polyfit(np.log(passed), logs, 1)
+    fixed = np.polyfit(passed, logs, 1)
+    wait = times[passed[-1]] - times[passed[-2]]
+    last = [times[passed[-1]] + wait * (n - passed[-1]) for n in ahead]
+    return {
+        "C = c d^gamma": np.polyval(power, np.log(ahead)),
+        "the same factor for each level": np.polyval(fixed, ahead),
+        "the last wait for each level": np.log(last),
+    }
+
+
+def score_levels(results: list[Result], part: float) -> tuple[str, int, int]:
+    """How the next levels were forecast after a part of the steps: a table, and how
+    many of them were in the 90 % band, of how many that were passed in the end."""
+    misses: dict[str, list[float]] = {}
+    inside = 0
+    for r in results:
+        rows = [row for row in r.rows if row["step"] <= part * r.rows[-1]["step"]]
+        times, truth = pass_times(rows), pass_times(r.rows)
+        found = {n: band for n, band in next_levels(times).items() if n in truth}
+        if not found:
+            continue
+        logs = np.log([truth[n] for n in found])
+        ends = np.log(list(found.values()))  # (levels, 3)
+        inside += int(((ends[:, 0] <= logs) & (logs <= ends[:, 2])).sum())
+        both = {"forecast": ends[:, 1]} | level_rivals(times, list(found))
+        for name, told in both.items():
+            misses.setdefault(name, []).extend((logs - told).tolist())
+    rows = []
+    for name, off in misses.items():
+        factors = np.exp(np.abs(off))
+        cells = f"{np.median(factors):.2f}", f"{factors.max():.2f}"
+        rows.append([name, len(off), *cells, f"{np.exp(np.mean(off)):.2f}"])
+    header = "forecaster | levels | median factor off | largest | true / told, mean"
+    return table(header, rows), inside, len(misses.get("forecast", []))

@@ -3,7 +3,9 @@
 import numpy as np
 
 import scaling
-from scaling import Arms, Report, Result, Study
+from scaling import STUDIES, Arms, Report, Result, Study, load
+
+rivals = load(STUDIES / "rivals.py")
 
 FAR = {"levels": "1-20", "steps": 920, "evals": 48, "eval_problems": 400}
 FAR |= {"pretrain_steps": 10_000}
@@ -38,47 +40,6 @@ def exponent(results: list[Result], column: str) -> tuple[float, float, list[flo
     return float(np.mean(found)), float(half), found
 
 
-def rivals_of(times: dict[int, float], ahead: list[int]) -> dict[str, list[float]]:
-    """log C of levels ahead by simpler laws, fitted to the same levels passed."""
-    passed = [n for n, c in times.items() if c > 0]
-    logs = np.log([times[n] for n in passed])
-    power = np.polyfit(np.log(passed), logs, 1)
-    fixed = np.polyfit(passed, logs, 1)
-    waits = np.diff([times[n] for n in passed])
-    last = [times[passed[-1]] + waits[-1] * (n - passed[-1]) for n in ahead]
-    return {
-        "C = c d^gamma": np.polyval(power, np.log(ahead)).tolist(),
-        "each level the same factor": np.polyval(fixed, ahead).tolist(),
-        "each level the last one's wait": np.log(last).tolist(),
-    }
-
-
-def score_levels(results: list[Result], part: float) -> tuple[list[list], int, int]:
-    """Rows of (forecaster, forecasts, median and largest factor off), and of our own
-    forecasts how many lay in the 90 % band, and how many could be scored."""
-    misses: dict[str, list[float]] = {}
-    inside = 0
-    for r in results:
-        rows = [row for row in r.rows if row["step"] <= part * r.rows[-1]["step"]]
-        times, truth = scaling.pass_times(rows), scaling.pass_times(r.rows)
-        ours = scaling.next_levels(times)
-        ahead = [n for n in ours if n in truth]
-        for n in ahead:
-            low, middle, high = ours[n]
-            inside += low <= truth[n] <= high
-            misses.setdefault("forecast", []).append(np.log(truth[n] / middle))
-        for name, logs in (rivals_of(times, ahead) if ahead else {}).items():
-            off = [np.log(truth[n]) - c for n, c in zip(ahead, logs, strict=True)]
-            misses.setdefault(name, []).extend(off)
-    table = []
-    for name, off in misses.items():
-        factors = np.exp(np.abs(off))
-        bias = np.exp(np.mean(off))
-        cells = f"{np.median(factors):.2f}", f"{factors.max():.2f}", f"{bias:.2f}"
-        table.append([name, len(off), *cells])
-    return table, inside, len(misses.get("forecast", []))
-
-
 def report(arms: Arms) -> Report:
     """When each level was passed, gamma, and how the next levels were forecast."""
     rows, words, scored = [], [], ""
@@ -95,17 +56,17 @@ def report(arms: Arms) -> Report:
         law = f"{flops[0]:.2f} ± {flops[1]:.2f} in FLOPs, {steps[0]:.2f} in steps"
         words.append(f"{name}: gamma {law}")
         for part in PARTS:
-            table, inside, count = score_levels(results, part)
+            table, inside, count = rivals.score_levels(results, part)
             if count:
                 scored += f"\n\n{name}, from {part:.0%} of the steps, the next three "
-                scored += f"levels ({inside} of {count} in the 90 % band):\n\n"
-                header = "forecaster | levels | median factor off | largest"
-                scored += scaling.table(f"{header} | true / forecast", table)
+                scored += f"levels ({inside} of {count} in the 90 % band):\n\n{table}"
                 words.append(f"{inside} of {count} levels from {part:.0%} in the band")
     header = "run | base passes | RL passes | gamma | RL FLOPs of each level passed"
     left.set(xscale="log", yscale="log", xlabel="levels beyond the base, d - d_0")
     left.set(ylabel="RL FLOPs until the level is passed half of the time")
-    right.set(xlabel="RL compute (FLOPs)", ylabel="deepest level passed")
+    right.set(xscale="log", xlabel="RL compute (FLOPs)", ylabel="deepest level passed")
+    ends = [r.rows[-1]["rl_flops"] for results in arms.values() for r in results]
+    right.set_xlim(max(ends) / 300, max(ends) * 3)
     left.legend(fontsize=8)
     verdict = "C_d = c (d - d_0)^gamma; " + "; ".join(words)
     return verdict, scaling.table(header, rows) + scored, figure
