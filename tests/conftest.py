@@ -2,7 +2,7 @@
 
 test_X.py tests X.py. Besides: test_device.py rollout.py on a GPU, test_reinforce.py a
 step of RL, test_reinforce_rewards.py runs with other rewards, test_reward_models.py
-judges, test_docs.py pages, test_house.py promises, faults.py what a run survives.
+judges, test_docs.py pages, test_house.py promises.
 """
 
 import random

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import signal
 import statistics
 import subprocess
@@ -19,6 +20,8 @@ import train
 from model import ENV_ONLY, encode
 from reward import TASKS, find_task, split_of
 from rollout import replay, rollout
+
+ROOT = Path(train.__file__).parent
 
 TINY = dict(
     dim=16,
@@ -374,13 +377,12 @@ def test_guess_is_learned(tmp_path):
 
 @pytest.mark.parametrize("share", [0.005, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_faults_of_every_kind(share, monkeypatch):
-    """2,000 of them, or a few: see faults.py."""
-    import faults
-
+    """2,000 of them, or a few."""
+    faults = runpy.run_path(str(ROOT / "docs/benchmarks/faults.py"))
     for name in ("RECENT", "PASSED"):
         monkeypatch.setattr(train.Relay, name, getattr(train.Relay, name))
     monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
-    assert sum(faults.main(share).values()) >= 2000 * share
+    assert sum(faults["main"](share).values()) >= 2000 * share
 
 
 def test_a_folder_has_one_owner(tmp_path):

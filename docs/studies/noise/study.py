@@ -3,7 +3,9 @@
 import numpy as np
 
 import scaling
+from model import read_rows
 from scaling import STUDIES, Arms, Report, Study, load
+from train import Config
 
 changed = load(STUDIES / "changed.py")
 compare = load(STUDIES / "compare.py")
@@ -24,15 +26,22 @@ def make_arms(quick: bool) -> dict[str, dict]:
         found[f"J = {j:g}"] = wrong(round((1 - j) / 2, 2), round((1 - j) / 2, 2))
     found["J = 0.4, only false positives"] = wrong(0.6, 0.0)
     found["J = 0.4, only false negatives"] = wrong(0.0, 0.6)
-    found["J = 0.4, by problem"] = wrong(0.3, 0.3) | {
-        "change": (changed.flip_by_problem,)
-    }
+    flips = wrong(0.3, 0.3) | {"change": (changed.flip_by_problem,)}
+    found["J = 0.4, by problem"] = flips
     keys = wrong(0.0, 0.54) | {"change": (changed.wrong_keys,)}  # J = 0.46 - 0.54 / 9
     found["J = 0.4, wrong keys"] = keys
     constant = {"change": (changed.constant_rate,)}
     found["J = 1, constant rate"] = constant
     found["J = 0.4, constant rate"] = wrong(0.3, 0.3) | constant
+    found["judge of 256 labels"] = {"reward": "learned", "rm_answers": 256}
+    found["judge of 2048 labels"] = {"reward": "learned"}
     return found
+
+
+def judge_quality(cfg: Config) -> dict[str, float]:
+    """The AUC of a learned reward on held-out labels, as the run logged it."""
+    rows = read_rows(cfg.folder(), "reward")
+    return {"auc": rows[0]["auc"]} if rows else {}
 
 
 def report(arms: Arms) -> Report:
@@ -42,9 +51,11 @@ def report(arms: Arms) -> Report:
     for i, (name, runs) in enumerate(arms.items()):
         config = runs[0].config
         chances = [config.get(f"false_{x}", 0.0) for x in ("positive", "negative")]
-        j = 1 - sum(chances)
-        if "keys" in name:  # a wrong answer meets the wrong key by chance
-            j -= chances[1] / 9
+        # A wrong answer meets the wrong key by chance.
+        j = 1 - sum(chances) - chances[1] / 9 * ("keys" in name)
+        if "auc" in runs[0].measured:
+            j = np.nan
+            name += f", AUC {np.mean([r.measured['auc'] for r in runs]):.2f}"
         best = np.mean([max(row["pass_rate"] for row in r.rows) for r in runs])
         cells = [name, f"{best:.3f}", compare.finals(runs)]
         for target in TARGETS:
@@ -80,6 +91,7 @@ STUDY = Study(
     fixed="the main job; pass rates are by the true verifier",
     arms=make_arms,
     report=report,
+    measure=judge_quality,
     literature=(
         "Rate or Fate (arXiv:2601.04411): the drift is proportional to J, learning "
         "turns into collapse at J = 0. Noisy Data is Destructive (2603.16140): truly "

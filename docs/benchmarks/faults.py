@@ -1,6 +1,6 @@
 """Faults of every kind, tried on a run: nothing is silent, nothing lost, no traceback.
 
-    python tests/faults.py [0.1]       2,000 of them, 100 with kill -9 [or a tenth]
+    python docs/benchmarks/faults.py [0.1]     2,000 of them, or a tenth; 100 kill -9
 
 Most are planted in this process; what dies is a fork. A fault is survived if the run
 then ends bit-equal to one that nobody disturbed, or if one sentence refuses it and the
@@ -24,7 +24,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
 from test_train import rows_of, tiny  # noqa: E402
 
