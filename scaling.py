@@ -242,9 +242,8 @@ def pass_times(rows: list[dict]) -> dict[int, float]:
     By a straight line between two of them. What the base passes has 0; a level that was
     never passed is not there.
     """
-    times = {
-        n: 0.0 for n, row in rows[0]["by_level"].items() if row["pass_rate"] >= 0.5
-    }
+    start = rows[0]["by_level"].items()
+    times = {n: 0.0 for n, row in start if row["pass_rate"] >= 0.5}
     for before, after in pairwise(rows):
         for n, row in after["by_level"].items():
             low, high = before["by_level"][n]["pass_rate"], row["pass_rate"]

@@ -31,6 +31,7 @@ TESTS = {
     "train.py": "test_reinforce test_reinforce_rewards test_train",
     "scaling.py": "test_scaling test_studies",
     "docs/tasks": "test_reward",
+    "docs/studies/rivals.py": "test_scaling test_studies",
     "docs/studies": "test_studies",
 }
 Bug = tuple[str, str, str, str]  # file, what is wrong, old text, new text

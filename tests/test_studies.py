@@ -167,14 +167,15 @@ def test_when_levels_are_passed_by_hand():
     assert list(found) == [9, 10, 11]
     assert found[10] == pytest.approx([8 * 36] * 3)
     assert scaling.next_levels({4: 0.0, 5: 8.0, 6: 32.0, 7: 72.0}) == {}
-    # steps of log C off by +-e: sd of the walk s, of the slope s / sqrt(sum dx^2)
+    # steps of log C off by +-0.1: sd of a step s, of the slope s / sqrt(sum dx^2)
     times = {0: 0.0} | {2**i: np.exp(i + e) for i, e in enumerate((0, 0.1, 0.1, 0.2))}
     dx, dy = np.log(2), np.array([1.1, 1.0, 1.1])
-    s, x = dy.std(ddof=1), np.log(9 / 8)
-    half = scaling.student(2) * s * np.sqrt(1 + x**2 / (3 * dx**2))
-    middle = 3.2 + dy.mean() / dx * x
-    expected = np.exp([middle - half, middle, middle + half])
-    assert scaling.next_levels(times, 1)[9] == pytest.approx(expected)
+    for ahead, x in ((1, np.log(9 / 8)), (3, np.log(11 / 8))):
+        s = dy.std(ddof=1) * np.sqrt(ahead + x**2 / (3 * dx**2))
+        middle = (
+            3.2 + dy.mean() / dx * x + scaling.student(2) * s * np.array([-1, 0, 1])
+        )
+        assert scaling.next_levels(times)[8 + ahead] == pytest.approx(np.exp(middle))
 
 
 def test_a_stopped_run_ends_before_its_end(tmp_path):
