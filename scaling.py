@@ -983,6 +983,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     fit = parser.add_argument_group("fit")
     fit.add_argument("--x", default="", help="default compute, of a run rl_flops")
     fit.add_argument("--y", default="pass_rate", help="columns of scores, 0 to 1")
+    fit.add_argument("--percent", action="store_true", help="scores go from 0 to 100")
     fit.add_argument("--run", default="", help="column that tells runs apart")
     fit.add_argument("--pool", action="store_true", help="runs are seeds of one curve")
     fit.add_argument("--only", default="", help="fit only this run")

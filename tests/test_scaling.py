@@ -396,8 +396,11 @@ BAD = [
     (CSV, ["--run", "seed"], "has no column 'seed'"),
     (CSV, ["--run", "run", "--only", "b"], "no run 'b'; there are a"),
     (CSV, ["--start", "8"], "needs at least 4"),
-    (CSV.replace("0.2", "high"), [], "line 3: compute must be a number from 0 on and"),
-    (CSV.replace("0.2", "-0.2"), [], "one between 0 and 1, got '2' and '-0.2'"),
+    (CSV.replace("0.2", "high"), [], "line 3, column 'pass_rate': a number from 0 on"),
+    (CSV.replace("0.2", "-0.2"), [], "up to 1, not '-0.2'"),
+    (CSV.replace("8,", "?,"), [], "line 5, column 'compute': a number from 0 on"),
+    (CSV.replace("0.2", "20"), [], "not '20'; if these are percent, add --percent"),
+    (CSV.replace("0.2", "120"), ["--percent"], "up to 100, not '120'"),
     ("compute,pass_rate\n", [], "has no rows"),
 ]
 
@@ -440,6 +443,10 @@ def test_fit_takes_long_and_wide_tables_and_runs(tmp_path, monkeypatch, capsys):
     # As a tracker exports it: step 0 is R_0, runs are evaluated at different times.
     gaps = "".join(f"{i},0.{1 + i},{'' if i % 2 else 0.3}\n" for i in range(8))
     Path("gaps.csv").write_text(f"compute,$a|\x1b,_b\n{gaps}8,,0.4\n")
+    # Weights and Biases: a column for each run, in percent here.
+    parts = ["Step", *(f"{run} - eval/acc{e}" for run in "ab" for e in ("", "__MIN"))]
+    lines = [f"{i},{10 + i},0,{20 + i if i > 2 else ''}," for i in range(9)]
+    Path("wandb.csv").write_text("\n".join([",".join(parts), *lines]))
     Path("chain-0").mkdir()
     row = '{"kind": "eval", "rl_flops": %d, "pass_rate": 0.%d}\n'
     rows = [row % (compute, 1 + compute) for compute in range(7)]
@@ -450,12 +457,13 @@ def test_fit_takes_long_and_wide_tables_and_runs(tmp_path, monkeypatch, capsys):
         ("one.csv --run run --only a", ["a"], None),
         ("wide.csv --y pass_rate,other", ["wide pass_rate", "wide other"], None),
         ("gaps.csv --y $a|\x1b,_b --fit-until 1", ["gaps $a/?", "gaps _b"], 0.1),
+        ("wandb.csv --x Step --y eval/acc --percent --fit-until 1", ["a", "b"], 0.1),
         ("chain-0 --fit-until 1", ["chain-0"], 0.1),
         ("chain-0 --fit-until 1 --r0 0.05", ["chain-0"], 0.05),
     ):
         assert scaling.main(["fit", *words.split()]) == 0
         said = capsys.readouterr().out
-        unit = "rl_flops" if "chain-0" in words else "compute"
+        unit = {"chain": "rl_flops", "wandb": "Step"}.get(words[:5], "compute")
         assert f"Assumed: {unit} is compute" in said
         assert Path("out/fit/fit.png").exists()
         curves = FIT.read_curves(scaling.parse_args(["fit", *words.split()]))

@@ -98,37 +98,65 @@ def read_table(file: str) -> list[dict]:
         raise ValueError(f"{file} is no CSV: {error}") from error
 
 
+def find_columns(header: list[str], name: str, file: str) -> dict[str, str]:
+    """{column: run} of what is called `name`; run "" if the column is that of all.
+
+    A tracker's export has one for each run, `RUN - NAME` (W&B); its __MIN and __MAX are
+    left out. ValueError if there is none.
+    """
+    if name in header:
+        return {name: ""}
+    ending = f" - {name}"
+    found = {c: c.removesuffix(ending) for c in header if c.endswith(ending)}
+    if not found:
+        have = ", ".join(map(harmless, header))
+        raise ValueError(f"{file} has no column {name!r}; it has {have}")
+    return found
+
+
+def read_cell(row: dict, column: str, place: str, most: float) -> float:
+    """A number from 0 to `most`. ValueError names line and column, and asks if it may
+    be percent."""
+    try:
+        value = float(row[column])
+    except (TypeError, ValueError):
+        value = np.nan
+    if 0 <= value <= most:
+        return value
+    what = f"a number from 0 on, up to {most:g}"
+    hint = "; if these are percent, add --percent" if most == 1 < value <= 100 else ""
+    raise ValueError(f"{place}, column {column!r}: {what}, not {row[column]!r}{hint}")
+
+
 def read_points(file: str, args: argparse.Namespace) -> dict[tuple[str, str], list]:
     """{(run, y): points} of a CSV or a run's folder; points are (compute, score).
 
     ValueError for a column that is not there or a cell out of range, with its line.
     """
     is_run = Path(file).is_dir()
-    columns = args.y.split(",")
     rows = read_rows(Path(file), "eval") if is_run else read_table(file)
     if not rows:
         raise ValueError(f"{file} has no rows under its header")
-    x = args.x or ("rl_flops" if is_run else "compute")
-    for name in [x, *columns] + [args.run] * bool(args.run):
-        if name not in rows[0]:
-            have = ", ".join(map(harmless, map(str, rows[0])))
-            raise ValueError(f"{file} has no column {name!r}; it has {have}")
+    header = [str(name) for name in rows[0]]
+    (x, *_) = find_columns(
+        header, args.x or ("rl_flops" if is_run else "compute"), file
+    )
+    if args.run:
+        find_columns(header, args.run, file)
+    columns = {}
+    for y in args.y.split(","):
+        columns |= {c: (run, y) for c, run in find_columns(header, y, file).items()}
     points: dict[tuple[str, str], list] = {}
+    top = 100.0 if args.percent else 1.0
     for number, row in enumerate(rows, 2):
-        run = str(row[args.run]) if args.run else file if is_run else Path(file).stem
-        for y in columns:
-            if len(columns) > 1 and row[y] == "":
+        place = f"{file} line {number}"
+        whole = str(row[args.run]) if args.run else file if is_run else Path(file).stem
+        for column, (run, y) in columns.items():
+            if len(columns) > 1 and row[column] == "":
                 continue
-            try:
-                compute, score = float(row[x]), float(row[y])
-            except (TypeError, ValueError):
-                compute = score = np.nan
-            if not (0 <= compute < 1e300 and 0 <= score <= 1):
-                raise ValueError(
-                    f"{file} line {number}: {x} must be a number from 0 on and {y} one "
-                    f"between 0 and 1, got {row[x]!r} and {row[y]!r}"
-                )
-            points.setdefault((run, y), []).append((compute, score))
+            compute = read_cell(row, x, place, 1e300)
+            score = read_cell(row, column, place, top) / top
+            points.setdefault((run or whole, y), []).append((compute, score))
     return points
 
 
