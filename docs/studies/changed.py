@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -38,6 +39,27 @@ def all_levels() -> None:
 def imitate() -> None:
     """Weight 1 to right answers and 0 to wrong ones: expert iteration."""
     grpo.group_advantages = lambda rewards, kind: rewards
+
+
+def distil(teacher: str) -> None:
+    """On-policy distillation: each token is paid its log-probability under the last
+    policy of a finished run, less its own. Verdicts only open levels. `teacher` is that
+    run's folder, seen from the folder of all runs."""
+    honest, loaded = train.logprobs_under, {}
+    grpo.group_advantages = lambda rewards, kind: torch.zeros_like(rewards)
+    grpo.returns_to_go = lambda kl, mask: kl * mask
+
+    def logprobs_under(run: train.Run, batch, weights, phase="logprob"):
+        if phase != "logprob":
+            return honest(run, batch, weights, phase)
+        if not loaded:
+            loaded["run"] = train.finished_run(run.folder.parents[1] / teacher)
+        larger = loaded["run"].model
+        with run.ledger.timed(phase):
+            run.ledger.charge(phase, larger.config, batch.lengths)
+            return grpo.score(larger, batch.tokens, batch.lengths, train.MICRO_BATCH)
+
+    train.logprobs_under = logprobs_under
 
 
 def flip_by_problem() -> None:
