@@ -324,26 +324,34 @@ def test_against_the_best_by_hand():
 
 
 def test_the_best_split_by_hand():
-    """The dear base is better at every budget that leaves it enough for RL."""
+    """Three bases of cost 1, 2, 4: pass rates at one total, and between neighbours."""
     study = scaling.load(STUDIES / "split" / "study.py")
-    cheap = (1.0, 50.0, [Sigmoid(0.6, 2.0, 1.0, 0.1)] * 2)
-    dear = (5.0, 50.0, [Sigmoid(0.9, 2.0, 1.0, 0.2)] * 2)
-    poor = (0.1, 50.0, [Sigmoid(0.2, 2.0, 1.0, 0.1)] * 2)
-    rates = study.iso_compute([cheap, dear], 6.0)
-    assert rates[1] == pytest.approx([0.55, 0.55])  # one C_mid: half of 0.2 to 0.9
-    short = (1.0, 2.4, cheap[2])  # 5.0 is more than twice what was measured
-    assert np.isnan(study.iso_compute([short, dear], 6.0)[0]).all()
-    assert study.best_split([cheap, dear], 4.0) is None
-    # seeds that disagree widen the bounds; a base that costs too much bounds nothing
-    torn = (1.0, 50.0, [Sigmoid(0.6, 2.0, 1.0, 0.1), Sigmoid(0.15, 2.0, 1.0, 0.1)])
-    for bases, total, expected in (
-        ([cheap, dear], 6.0, (0, 1 / 6, np.nan)),
-        ([cheap, dear], 10.0, (1, np.nan, 0.9)),
-        ([poor, cheap, dear], 5.5, (1, 1 - 5 / 5.5, 1 - 0.1 / 5.5)),
-        ([poor, cheap, dear], 4.0, (1, np.nan, 1 - 0.1 / 4.0)),
-        ([poor, torn, dear], 5.5, (1, np.nan, 1 - 0.1 / 5.5)),
-    ):
-        assert study.best_split(bases, total) == pytest.approx(expected, nan_ok=True)
+
+    def base(cost: float, *tops: float) -> list[Result]:
+        """Runs that rise from 0 to a top along log C, from C = 1 to 10."""
+        found = []
+        for top in tops:
+            rows = [dict(rl_flops=0, pass_rate=0.0, pretrain_flops=cost)]
+            rows += [dict(rl_flops=x, pass_rate=top * np.log10(x)) for x in (1.0, 10.0)]
+            found.append(Result("x/0", {}, rows))
+        return found
+
+    cheap, middle, dear = base(1, 0.5, 0.5), base(2, 0.9, 0.9), base(4, 0.95, 0.3)
+    arms = {"a": cheap, "b": middle, "c": dear}
+    rates = study.rates_for(arms, 5.0)
+    expected = [0.5 * np.log10(4), 0.9 * np.log10(3), 0.0]
+    assert rates[:, 0] == pytest.approx(expected)
+    share, low, high, rate = study.best_share(arms, 6.0)
+    assert (share, low, high) == pytest.approx((4 / 6, 4 / 6, 4 / 6))
+    assert rate == pytest.approx(0.9 * np.log10(4))
+    assert study.best_share(arms, 3.0) is None  # two bases left: no neighbour
+    assert study.best_share(arms, 13.0) is None  # cheap was not run so far: an edge
+    steep = {"0": base(0.5, 0.1, 0.1), "a": base(1, 0.5, 0.99)} | {
+        "b": middle,
+        "c": dear,
+    }
+    share, low, high, _ = study.best_share(steep, 6.0)
+    assert (share, low, high) == pytest.approx((4 / 6, 4 / 6, 5 / 6))
 
 
 @pytest.mark.parametrize("name", NAMES)

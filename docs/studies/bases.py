@@ -1,4 +1,4 @@
-"""How good a base is before RL: its loss, and the law of it (sizes, split)."""
+"""How good a base is before RL: its loss, the law of it, and what RL adds to it."""
 
 from dataclasses import replace
 
@@ -7,9 +7,10 @@ import torch
 
 from grpo import token_logprobs
 from model import pack
-from scaling import STUDIES, Array, load
+from scaling import STUDIES, Arms, Array, Result, load
 from train import Config, demo_batch, new_run, read_checkpoint
 
+compare = load(STUDIES / "compare.py")
 rivals = load(STUDIES / "rivals.py")
 
 
@@ -36,6 +37,11 @@ def base_loss(cfg: Config) -> dict[str, float]:
     return {"base_loss": round(loss / count, 5)}
 
 
+def cost_of(runs: list[Result]) -> float:
+    """FLOPs of the base."""
+    return float(runs[0].rows[0]["pretrain_flops"])
+
+
 def loss_law(what: str, x: Array, losses: Array) -> str:
     """The base's loss as a power law of x, in words; nothing for fewer than 4 bases."""
     if len(x) < 4:
@@ -45,3 +51,27 @@ def loss_law(what: str, x: Array, losses: Array) -> str:
         a, scale, exponent = rivals.fit_power_law(x.astype(float), 1 - losses)
         law = f"{1 - a:.3f} + {scale:.3g} x^-{exponent:.2f}"
     return f"\n\nLoss of the base over x {what}: {law}."
+
+
+def cliff(arms: Arms) -> tuple[list[list], str]:
+    """Rows of what RL adds to each base, and the gain's regression on log(1 / p_0).
+
+    p_0 is a base's pass rate at level 5, the first that no demonstration shows.
+    """
+    rows, skill, gains = [], [], []
+    for name, runs in arms.items():
+        starts = np.array([r.rows[0]["pass_rate"] for r in runs])
+        edges = np.array([r.rows[0]["by_level"]["5"]["pass_rate"] for r in runs])
+        rises = np.array([r.final() for r in runs]) - starts
+        skill += np.log(1 / np.maximum(edges, 0.01)).tolist()
+        gains += rises.tolist()
+        loss = np.mean([r.measured["base_loss"] for r in runs])
+        cells = [name, f"{cost_of(runs):.1e}", f"{loss:.3f}"]
+        cells += [f"{edges.mean():.2f}", f"{starts.mean():.3f}"]
+        end = min(r.rows[-1]["rl_flops"] for r in runs)
+        for part in (0.1, 1 / 3, 1.0):
+            cells.append(f"{np.mean(compare.rates_at(runs, part * end)):.3f}")
+        rows.append([*cells, f"{rises.mean():+.3f}"])
+    slope, start = np.polyfit(skill, gains, 1)
+    r = np.corrcoef(skill, gains)[0, 1]
+    return rows, f"gain = {start:.2f} {slope:+.2f} log(1 / p_0), R^2 {r * r:.2f}"

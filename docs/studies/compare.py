@@ -126,6 +126,19 @@ def mean_curve(runs: list[Result]) -> tuple[Array, Array]:
     return grid, np.mean(rates, 0)
 
 
+def rates_at(runs: list[Result], compute: float) -> list[float]:
+    """Each run's pass rate at an RL compute, between its evaluations; NaN beyond."""
+    found = []
+    for r in runs:
+        x = np.array([row["rl_flops"] for row in r.rows], float)
+        y = [row["pass_rate"] for row in r.rows]
+        x[0] = x[1] / 10  # before RL: some place on a log axis
+        at = np.log(max(compute, x[0]))
+        there = 0 < compute <= x[-1] * (1 + 1e-9)
+        found.append(float(np.interp(at, np.log(x), y)) if there else np.nan)
+    return found
+
+
 def odds_of_a(one: Forecast, other: Forecast) -> float:
     """P(A of one > A of the other); NaN if the data cannot tell one of them."""
     if refusal(one) or refusal(other):

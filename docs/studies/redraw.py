@@ -27,7 +27,8 @@ from scaling import (  # noqa: E402
 
 rivals = load(STUDIES / "rivals.py")
 
-ORDER = "curve recipes sizes split group reward inference lag".split()
+ORDER = "curve depth luck tasks pretraining sizes split noise interact alternatives "
+ORDER = (ORDER + "recipes group reuse lag inference").split()
 
 ABOUT = """\
 Each run by itself; means over runs. Bias: predicted less true pass rate. Interval
@@ -35,8 +36,13 @@ score: the width of the 90 % band, and 20 times the distance of each point outsi
 smaller is better. Forecast: the sigmoid, moved by rho times its last error; where the
 fitted points reach 2 C_mid, the mean of that and the power law in 1 - R, last third.
 Last third: fitted to that part of the points only. The others' bands are made as the
-forecast's, less the spread of likely fits. How the forecast was chosen, and how far
-this flatters it: [docs/scaling.md](../scaling.md)."""
+forecast's, less the spread of likely fits. How the forecast was chosen, and what the
+form knew of these runs: [docs/scaling.md](../scaling.md)."""
+
+LEVELS = """\
+When will the next three levels be passed half of the time? C_d = c (d - d_0)^gamma, d_0
+the deepest level that the base passes; from runs in which RL has passed four levels by
+then. Off by a factor, up or down."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -67,9 +73,10 @@ def redraw(folder: Path = STUDIES) -> None:
 
 
 def each_once(studies: dict[str, list[Result]]) -> list[Result]:
-    """The runs of all studies; some are shared."""
+    """The runs of all studies that had RL, on the relay; some are shared."""
     runs = (r for results in studies.values() for r in results)
-    return list({json.dumps([r.config, r.rows[-1]]): r for r in runs}.values())
+    found = {json.dumps([r.config, r.rows[-1]]): r for r in runs}.values()
+    return [r for r in found if "by_level" in r.rows[0] and len(r.rows) > 1]
 
 
 def describe_forecasts(results: list[Result]) -> str:
@@ -85,6 +92,14 @@ def describe_forecasts(results: list[Result]) -> str:
         parts += [rivals.score_table(found), against_best(found)]
         parts += [f"The {len(true)} of them whose reward is the true verifier's:"]
         parts += [rivals.score_table(true), against_best(true)]
+    parts += ["### Levels to come", LEVELS]
+    gold = [r for r in results if is_gold(r)]
+    for part, word in ((0.5, "half"), (0.25, "a quarter"), (0.1, "a tenth")):
+        told, inside, count = rivals.score_levels(gold, part)
+        if count:
+            parts += [f"After {word} of the steps: {count} levels that were passed"]
+            parts[-1] += f" later, {inside / count:.0%} of them in the 90 % band."
+            parts += [told]
     return "\n\n".join(parts + describe_filed(results)) + "\n"
 
 

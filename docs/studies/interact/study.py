@@ -41,7 +41,7 @@ def report(arms: Arms) -> Report:
         # (rewards, algorithms, seeds) pass rates at the same compute
         rates = np.array(
             [
-                [at(arms[f"{r}, {a}"], share * whole) for a in algorithms]
+                [compare.rates_at(arms[f"{r}, {a}"], share * whole) for a in algorithms]
                 for r in rewards
             ]
         )
@@ -68,12 +68,6 @@ def report(arms: Arms) -> Report:
         axis.legend(fontsize=8, loc="upper left")
     verdict = "; ".join(words)
     return verdict[0].upper() + verdict[1:], text.strip(), figure
-
-
-def at(runs: list, compute: float) -> list[float]:
-    """Pass rate of each run at a compute, between its evaluations."""
-    curves = scaling.pool_runs("", runs).runs
-    return [float(np.interp(np.log(compute), np.log(x), y)) for x, y in curves]
 
 
 def interaction(rates: np.ndarray) -> float:
