@@ -264,9 +264,8 @@ def next_levels(times: dict[int, float], count: int = 3) -> dict[int, list[float
     the step in log (d - d_0): it goes on from the last level that was passed. The band
     holds 90 %, by Student's t. Empty with fewer than 4 levels passed by RL.
     """
-    start = max(
-        (n for n, c in times.items() if c == 0), default=min(times, default=1) - 1
-    )
+    of_base = [n for n, c in times.items() if c == 0]
+    start = max(of_base, default=min(times, default=1) - 1)
     passed = [n for n, c in times.items() if n > start]
     if len(passed) < 4:
         return {}
@@ -704,10 +703,8 @@ def collect(name: str, job: Job, study: Study) -> Result:
     for row in rows[1:-1]:
         levels = row["by_level"].items()
         row["by_level"] = {n: {k: of[k] for k in KEPT_OF_LEVELS} for n, of in levels}
-    # Four digits of each float, wherever it stands.
-    rows = json.loads(
-        json.dumps(rows), parse_float=lambda text: float(f"{float(text):.4g}")
-    )
+    # Five digits behind the point, wherever a float stands.
+    rows = json.loads(json.dumps(rows), parse_float=lambda text: round(float(text), 5))
     filed = cfg.folder() / "forecast.json"
     measured = cfg.folder() / f"measured-{study.name}.json"
     if study.measure and not measured.exists():
@@ -845,19 +842,20 @@ def base_of(cfg: Config, folder: Path) -> Config:
 
 
 def known_runs(study: Study, jobs: dict[str, Job]) -> dict[str, Result]:
-    """Runs that need not be made again: they stand in the runs.jsonl of a study, or of
-    this one if it measures more."""
-    folders = (
-        [] if study.measure else [path.parent for path in STUDIES.glob("*/*.jsonl")]
-    )
+    """Runs that need not be made again: they stand in the runs.jsonl of any study, or
+    in this one's if it measures more than evaluations."""
+
+    def key(apart: str, config: dict) -> str:
+        return apart + json.dumps(config, sort_keys=True)
+
     known = {}
-    for folder in [*folders, study.folder]:
-        if (folder / "runs.jsonl").is_file():
-            for r in read_results(folder):
-                known[r.apart, json.dumps(r.config, sort_keys=True)] = r
-    keys = {
-        n: (j.apart, json.dumps(given(j.cfg), sort_keys=True)) for n, j in jobs.items()
-    }
+    for path in [*sorted(STUDIES.glob("*/runs.jsonl")), study.folder / "runs.jsonl"]:
+        own = path.parent == study.folder
+        if path.is_file() and (own or not study.measure):
+            for r in read_results(path.parent):
+                measured = r.measured if own else {}
+                known[key(r.apart, r.config)] = replace(r, measured=measured)
+    keys = {name: key(job.apart, given(job.cfg)) for name, job in jobs.items()}
     return {n: replace(known[k], name=n) for n, k in keys.items() if k in known}
 
 
