@@ -1,12 +1,13 @@
 """How good a base is before RL: its loss, the law of it, and what RL adds to it."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from grpo import token_logprobs
-from model import pack
+from model import decode, pack
 from scaling import STUDIES, Arms, Array, Result, load
 from train import Config, demo_batch, new_run, read_checkpoint
 
@@ -14,15 +15,40 @@ compare = load(STUDIES / "compare.py")
 rivals = load(STUDIES / "rivals.py")
 
 
-def base_loss(cfg: Config) -> dict[str, float]:
-    """{"base_loss": nats a token} of a run's base, on 1,024 demonstrations.
+CHAIN = re.compile(r"C\d(?:[a-z][+-]\d)+:(?:\[([^\]]*)\])?(\d)\n")
 
-    The same ones for all runs, numbered from beyond any training; an easy problem among
-    them may have been trained on.
+
+def nats_of(text: str, think_share: float, noise: float) -> float:
+    """-log of the chance that a demonstrator of chain writes this after the prompt.
+
+    A step's result is redrawn with chance `noise` and may come out right; an answer
+    without a thought hides as many steps. All else follows from what stands before.
+    """
+    thought, answer = CHAIN.fullmatch(text).groups()
+    sure = 1 - 0.9 * noise  # the chance of a right result
+    prompt = text.split(":")[0]
+    steps = re.findall(r"[+-]\d", prompt)
+    if thought is None:
+        right = int(answer) == (int(prompt[1]) + sum(map(int, steps))) % 10
+        sure = 0.1 + 0.9 * (1 - noise) ** len(steps)
+        return -np.log(1 - think_share) - np.log(sure if right else (1 - sure) / 9)
+    nats = -np.log(think_share)
+    for value, step, result in re.findall(r"(\d)[a-z]([+-]\d)=(\d)", thought):
+        right = int(result) == (int(value) + int(step)) % 10
+        nats -= np.log(sure if right else noise / 10)
+    return nats
+
+
+def base_loss(cfg: Config) -> dict[str, float]:
+    """Nats a token of a run's base on 1,024 demonstrations, `base_loss`; of chain also
+    their demonstrators' own, `floor`, which no model can be below.
+
+    The same demonstrations for all runs, numbered from beyond any training; an easy
+    problem among them may have been trained on.
     """
     state = read_checkpoint(cfg.folder())
     cfg = replace(cfg, seed=0)
-    model, loss, count = new_run(cfg).model, 0.0, 0
+    model, loss, floor, count = new_run(cfg).model, 0.0, 0.0, 0
     model.load_state_dict(state["base"])
     device = model.embed.weight.device
     for step in range(-(-1024 // cfg.pretrain_batch)):
@@ -34,7 +60,12 @@ def base_loss(cfg: Config) -> dict[str, float]:
             logp = token_logprobs(model(packed), tokens, packed.places)
         loss -= (logp * mask).sum().item()
         count += mask.sum().item()
-    return {"base_loss": round(loss / count, 5)}
+        if cfg.task == "chain":
+            for row, length in zip(tokens, lengths, strict=True):
+                text = decode(row[:length].tolist())
+                floor += nats_of(text, cfg.think_share, cfg.noise)
+    found = {"base_loss": round(loss / count, 5)}
+    return found | ({"floor": round(floor / count, 5)} if floor else {})
 
 
 def cost_of(runs: list[Result]) -> float:
