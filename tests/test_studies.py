@@ -323,6 +323,21 @@ def test_against_the_best_by_hand():
     assert "(b): -0.100\n[-0.120, -0.080]" in redraw.against_best(found)
 
 
+def test_the_demonstrators_own_nats_by_hand():
+    """0.65 think; a step is right with 0.98 + 0.002, each wrong result has 0.002."""
+    nats = scaling.load(STUDIES / "bases.py").nats_of
+    for written, chance in (
+        ("8", 0.35 * 0.982),
+        ("7", 0.35 * 0.018 / 9),
+        ("[3d+5=8]8", 0.65 * 0.982),
+        ("[3d+5=7]7", 0.65 * 0.002),
+    ):
+        assert nats(f"C3d+5:{written}\n", 0.65, 0.02) == pytest.approx(-np.log(chance))
+    chance = 0.65 * 0.002 * 0.982  # wrong, then right from there
+    text = "C3d+5k-9:[3d+5=7;7k-9=8]8\n"
+    assert nats(text, 0.65, 0.02) == pytest.approx(-np.log(chance))
+
+
 def test_the_best_split_by_hand():
     """Three bases of cost 1, 2, 4: pass rates at one total, and between neighbours."""
     study = scaling.load(STUDIES / "split" / "study.py")

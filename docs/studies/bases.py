@@ -65,7 +65,7 @@ def base_loss(cfg: Config) -> dict[str, float]:
                 text = decode(row[:length].tolist())
                 floor += nats_of(text, cfg.think_share, cfg.noise)
     found = {"base_loss": round(loss / count, 5)}
-    return found | ({"floor": round(floor / count, 5)} if floor else {})
+    return found | ({"floor": round(float(floor) / count, 5)} if floor else {})
 
 
 def cost_of(runs: list[Result]) -> float:
