@@ -57,6 +57,13 @@ def closed(run: train.Run, budget: int) -> list[float]:
     return [round(tokens, 2), round(right.mean().item(), 4)]
 
 
+def of_levels(rows: dict, low: int, high: int = 99) -> dict:
+    """The rows of problems of these levels."""
+    kept = [i for i, level in enumerate(rows["level"]) if low <= level <= high]
+    names = "right", "reasoned", "wrong"
+    return {name: [rows[name][i] for i in kept] for name in names}
+
+
 def pass_at(rows: dict, k: int, what: str = "right") -> Array:
     """The unbiased pass@k of each problem, of what is `right` or only `reasoned`."""
     return np.array([pass_at_k(SAMPLES, c, k) for c in rows[what]])
