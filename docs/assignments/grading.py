@@ -1,0 +1,134 @@
+"""What a check is, and how it is judged: points, or a sentence that says what is wrong.
+
+A module's checks.py lists BLANKS, the functions that a starter lacks, and CHECKS. A
+check knows a plain way to the right answer, and mistakes: each is a way that people
+really go, with the sentence that they need. So the same list grades students and is
+itself tested: every mistake must get its own sentence.
+"""
+
+import importlib
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+Cases = list[tuple]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is graded."""
+
+    name: str  # grpo.group_advantages, model.Attention.attend_cached or answers.KEY
+    what: str  # in a few words; of an answer: the question, {0} being its first number
+    points: int
+    cases: Callable[[random.Random], Cases]  # arguments of each call, by student
+    truth: Callable  # the plain way
+    mistakes: dict[str, Callable] = field(default_factory=dict)  # sentence: wrong way
+    tolerance: float = 1e-4
+
+
+def flat(value: object) -> list[float]:
+    """All numbers in a value, in order; text and None are numbers too."""
+    if isinstance(value, torch.Tensor):
+        return [float(x) for x in value.detach().flatten().double()]
+    if isinstance(value, dict):
+        return [x for key in sorted(value, key=str) for x in flat(value[key])]
+    if isinstance(value, list | tuple):
+        return [x for part in value for x in flat(part)]
+    if isinstance(value, str) or value is None:
+        return [float(len(str(value))), *map(float, map(ord, str(value)))]
+    return [float(value)]
+
+
+def alike(one: object, other: object, tolerance: float) -> bool:
+    """Are two values of one shape, and each number as near as told, NaN to NaN?"""
+    if isinstance(one, torch.Tensor) != isinstance(other, torch.Tensor):
+        return False
+    if isinstance(one, torch.Tensor) and one.shape != other.shape:
+        return False
+    a, b = flat(one), flat(other)
+    near = [
+        x == y or abs(x - y) <= tolerance * max(1.0, abs(y)) or (x != x and y != y)
+        for x, y in zip(a, b, strict=False)
+    ]
+    return len(a) == len(b) and all(near)
+
+
+def show(value: object) -> str:
+    """A value on one line, cut short."""
+    if isinstance(value, torch.Tensor):
+        shape, value = tuple(value.shape), [round(x, 4) for x in flat(value)[:8]]
+        return f"{value}{' ...' if len(value) == 8 else ''} of shape {shape}"
+    text = f"{value:.4f}" if isinstance(value, float) else repr(value)
+    return text if len(text) < 100 else text[:100] + " ..."
+
+
+def judge(check: Check, function: Callable, rng: random.Random) -> str:
+    """What is wrong with a function, in a sentence; empty if nothing is."""
+    cases = check.cases(rng)
+    expected = [check.truth(*case) for case in cases]
+    found = []
+    for case in cases:
+        try:
+            found.append(function(*case))
+        except NotImplementedError:
+            return "not written yet"
+        except Exception as error:  # a student's code may raise anything
+            return f"it raises {type(error).__name__}: {str(error)[:200]}"
+
+    def same(others: list) -> bool:
+        pairs = zip(others, found, strict=True)
+        return all(alike(mine, other, check.tolerance) for other, mine in pairs)
+
+    if same(expected):
+        return ""
+    for sentence, wrong in check.mistakes.items():
+        if same([wrong(*case) for case in cases]):
+            return sentence
+    numbers = [flat(value) for value in found]
+    if all(x == 0 for part in numbers for x in part):
+        return "it gives 0 whatever it is asked"
+    if len(cases) > 1 and all(part == numbers[0] for part in numbers):
+        return "it gives the same for all inputs: a constant is no solution"
+    pairs = zip(cases, found, expected, strict=True)
+    for number, (_, mine, right) in enumerate(pairs, 1):
+        if not alike(mine, right, check.tolerance):
+            return f"case {number}: {show(right)} was expected, {show(mine)} came"
+    return "it is wrong"
+
+
+def find(name: str, folder: Path) -> Callable:
+    """The student's function; an answer of answers.json is one too, of anything."""
+    module, *path = name.split(".")
+    if module == "answers":
+        file = folder / "answers.json"
+        given = json.loads(file.read_text()) if file.exists() else {}
+
+        def answer(*_: object) -> object:
+            if given.get(path[0]) is None:
+                raise NotImplementedError
+            return given[path[0]]
+
+        return answer
+    found = importlib.import_module(module)
+    for part in path:
+        found = getattr(found, part)
+    return found
+
+
+def grade(checks: list[Check], folder: Path, student: str) -> list[tuple]:
+    """(check, points, what is wrong) for each check of a student's folder, which is
+    first on sys.path."""
+    rows = []
+    for number, check in enumerate(checks):
+        rng = random.Random(f"{student} {check.name} {number}")
+        try:
+            wrong = judge(check, find(check.name, folder), rng)
+        except Exception as error:  # a file that does not import, a name that is gone
+            wrong = f"{type(error).__name__}: {str(error)[:200]}"
+        rows.append((check, 0 if wrong else check.points, wrong))
+    return rows
