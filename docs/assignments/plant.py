@@ -1,0 +1,102 @@
+"""Bug hunt: a copy of this repository in which one line is wrong. Which?
+
+    python docs/assignments/plant.py out/hunt --student NAME            the copy
+    python docs/assignments/plant.py out/hunt --student NAME --grade    is it mended?
+
+The student runs the copy, reads curves and logs, and mends the line. Graded is the
+file: 5 points if it says again what it should, 3 if something else differs too, else 0.
+The bugs are those of tests/planted_bugs.txt that a run of a minute or two shows.
+"""
+
+import argparse
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+
+from planted_bugs import read_bugs  # noqa: E402
+
+# What gives them away: mismatch above 0, a reward that falls, nothing live, answers
+# that do not end, levels that never open, a gradient that grows.
+SHOWN = """keys written one off
+scores of cached attention are not scaled
+positions turn the wrong way
+temperature in the sampler only
+temperature in the trainer only
+the end token is masked
+what the environment says is trained on
+one draw for all samples of a group
+sign of the loss
+ratio carries no gradient
+no baseline
+mask forgotten
+rewards grouped in the wrong order
+prompts and padding in the loss
+gradients add up over steps
+old log-probabilities from the trainer""".split("\n")
+FILES = ("model", "reward", "rollout", "grpo", "train", "scaling")
+
+
+def bug_of(student: str) -> tuple[str, str, str, str]:
+    """(file, what is wrong, old text, new text): the student's own."""
+    bugs = [bug for bug in read_bugs() if bug[1] in SHOWN]
+    return random.Random(f"hunt {student}").choice(bugs)
+
+
+def plant(out: Path, student: str) -> None:
+    """Copy what git tracks, less the studies and the tests that would tell."""
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty; choose another folder")
+    command = ["git", "ls-files", "*.py", "README.md", "requirements.txt", "docs/*.md"]
+    listed = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if not name.startswith(("tests/", "docs/studies", "docs/assignments")):
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, out / name)
+    file, _, old, new = bug_of(student)
+    (out / file).write_text((ROOT / file).read_text().replace(old, new))
+
+
+def grade(out: Path, student: str) -> tuple[int, str]:
+    """Points, and a sentence."""
+    file, what, old, _ = bug_of(student)
+    changed = [
+        name
+        for name in FILES
+        if (out / f"{name}.py").read_text() != (ROOT / f"{name}.py").read_text()
+    ]
+    if not changed:
+        return 5, f"found: {what}, in {file}"
+    if old in (out / file).read_text():
+        return 3, f"found: {what}, in {file}; but other lines of {changed} differ too"
+    return 0, "the bug is still there, or its line does something else than it should"
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--student", required=True, help="chooses the bug")
+    parser.add_argument("--grade", action="store_true")
+    args = parser.parse_args(argv)
+    try:
+        if not args.grade:
+            plant(args.out, args.student)
+            print(f"one line in {args.out} is wrong; run it, look, and mend it")
+            return 0
+        points, sentence = grade(args.out, args.student)
+    except (ValueError, OSError) as error:
+        print(f"plant.py: {error}", file=sys.stderr)
+        return 2
+    print(f"{points} of 5 points: {sentence}")
+    return int(points < 5)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
