@@ -29,6 +29,7 @@ class Check:
     truth: Callable  # the plain way
     mistakes: dict[str, Callable] = field(default_factory=dict)  # sentence: wrong way
     tolerance: float = 1e-4
+    through: Callable | None = None  # of a function: what is compared, as its gradient
 
 
 def flat(value: object) -> list[float]:
@@ -69,8 +70,8 @@ def show(value: object) -> str:
 
 def judge(check: Check, function: Callable, rng: random.Random) -> str:
     """What is wrong with a function, in a sentence; empty if nothing is."""
-    cases = check.cases(rng)
-    expected = [check.truth(*case) for case in cases]
+    cases, through = check.cases(rng), check.through or (lambda way: way)
+    function, expected = through(function), [through(check.truth)(*c) for c in cases]
     found = []
     for case in cases:
         try:
@@ -87,7 +88,7 @@ def judge(check: Check, function: Callable, rng: random.Random) -> str:
     if same(expected):
         return ""
     for sentence, wrong in check.mistakes.items():
-        if same([wrong(*case) for case in cases]):
+        if same([through(wrong)(*case) for case in cases]):
             return sentence
     numbers = [flat(value) for value in found]
     if all(x == 0 for part in numbers for x in part):

@@ -6,6 +6,7 @@ The function runs first, then train.py. An arm names it: {"change": (imitate,)}.
 """
 
 import sys
+from itertools import takewhile
 from pathlib import Path
 from random import Random
 
@@ -92,6 +93,6 @@ def wrong_keys() -> None:
 
 if __name__ == "__main__":
     file, function, *rest = sys.argv[1:]
-    values = [word for word in rest if not word.startswith("--")]
+    values = list(takewhile(lambda word: not word.startswith("--"), rest))
     getattr(load(Path(file)), function)(*values)
     sys.exit(train.main(rest[len(values) :]))
