@@ -76,7 +76,7 @@ def report(arms: Arms) -> Report:
     left.set(xscale="log", xlabel="RL compute (FLOPs)", ylabel="held-out pass rate")
     left.legend(fontsize=8)
     right.set(xticks=range(len(arms)), xticklabels=list(arms), ylim=(0.3, 1))
-    right.set_ylabel("pass rate before RL (squares) and at the end, a dot a seed of RL")
+    right.set_ylabel("pass rate: before RL (squares), at the end (dots)")
     verdict = f"The base decides {' and '.join(words)}"
     return verdict, text, figure
 
