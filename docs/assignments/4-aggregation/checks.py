@@ -2,6 +2,7 @@
 
 import math
 import random
+from types import SimpleNamespace
 
 import torch
 from grading import Check
@@ -9,35 +10,24 @@ from grading import Check
 BLANKS = {"grpo.py": ["sequence_weights", "weighted_sum", "overlong_penalty"]}
 
 
-def lengths_of(rng: random.Random) -> tuple:
-    """Lengths of three groups of three, with room for the longest: one answer of the
-    first group is left out (0 tokens), and all of the second."""
+def step_of(rng: random.Random) -> tuple:
+    """Lengths of three groups of three, and the room: an answer of the first group is
+    left out (0 tokens), and all of the second."""
     lengths = [rng.randrange(2, 10) for _ in range(9)]
     lengths[1], lengths[3:6] = 0, [0] * 3
     lengths[7] = max(lengths) + 1
-    return torch.tensor(lengths), 3, max(lengths) + rng.randrange(3, 6)
-
-
-def kinds(kind: str):
-    """Cases of sequence_weights: two steps, asked for one kind."""
-
-    def cases(rng: random.Random) -> list[tuple]:
-        made = [lengths_of(rng) for _ in range(2)]
-        return [(lengths, kind, size, most) for lengths, size, most in made]
-
-    return cases
+    return torch.tensor(lengths), max(lengths) + rng.randrange(3, 6)
 
 
 def all_kinds(rng: random.Random) -> list[tuple]:
     """Each kind on one step, and on a step of which nothing is left."""
-    lengths, size, most = lengths_of(rng)
-    steps = (lengths, torch.zeros_like(lengths))
-    return [(step, kind, size, most) for kind in COUNTS for step in steps]
+    lengths, most = step_of(rng)
+    steps = (lengths, 0 * lengths)
+    return [(step, kind, 3, most) for kind in COUNTS for step in steps]
 
 
 def of_the_kept(function):
-    """sequence_weights without those of answers that are left out: they weigh nothing
-    that there is, and may be anything."""
+    """sequence_weights but for answers that are left out: theirs may be anything."""
     return lambda lengths, *rest: function(lengths, *rest)[lengths > 0]
 
 
@@ -46,96 +36,89 @@ def of_answers(function):
     return lambda lengths, *rest: function(lengths, *rest) * lengths
 
 
-# What a token of an answer is divided by. `n` is the answer's length, `group` has those
-# of its group, `step` all groups, `most` is the room for an answer.
-
-
-def answers(step: list[list[int]]) -> int:
-    return sum(n > 0 for group in step for n in group)
-
-
-def prompts(step: list[list[int]]) -> int:
-    return sum(sum(group) > 0 for group in step)
-
-
-def tokens(step: list[list[int]]) -> int:
-    return sum(sum(group) for group in step)
-
-
-def size(step: list[list[int]]) -> int:
-    return sum(len(group) for group in step)
-
-
-def longest(step: list[list[int]]) -> int:
-    return max(max(group) for group in step)
-
-
+# What a token is divided by. Left-out answers are in `places`, not in `answers`.
 COUNTS = {
-    "sequence": lambda n, group, step, most: n * answers(step),
-    "token": lambda n, group, step, most: tokens(step),
-    "prompt": lambda n, group, step, most: sum(group) * prompts(step),
-    "constant": lambda n, group, step, most: most * answers(step),
+    "sequence": lambda at: at.own * at.answers,
+    "token": lambda at: at.tokens,
+    "prompt": lambda at: at.in_group * at.prompts,
+    "constant": lambda at: at.room * at.answers,
 }
 
 
-def by(count=None, group_of=lambda i, size, num: i // size, empty: float = 1.0):
+def by(count=None, tiled: bool = False, empty: float = 1.0):
     """sequence_weights by a rule from an answer to what its tokens are divided by; with
     none it is the rule of the kind that is asked. `empty` is 1 / 0."""
 
-    def weights(lengths, kind, group_size, max_tokens):
-        n, rule, found = lengths.tolist(), count or COUNTS[kind], []
-        step = [n[i : i + group_size] for i in range(0, len(n), group_size)]
-        for i in range(len(n)):
-            group = step[group_of(i, group_size, len(step))]
-            divisor = rule(n[i], group, step, max_tokens)
+    def weights(lengths, kind, group_size, room):
+        n, found = lengths.tolist(), []
+        groups = [n[i : i + group_size] for i in range(0, len(n), group_size)]
+        for i, own in enumerate(n):
+            group = groups[i % len(groups) if tiled else i // group_size]
+            at = SimpleNamespace(own=own, in_group=sum(group), tokens=sum(n), room=room)
+            at.answers, at.beside = (sum(x > 0 for x in part) for part in (n, group))
+            at.prompts = sum(sum(part) > 0 for part in groups)
+            at.places, at.groups, at.longest = len(n), len(groups), max(n)
+            divisor = (count or COUNTS[kind])(at)
             found.append(1 / divisor if divisor else empty)
         return torch.tensor(found, dtype=torch.float64)
 
     return weights
 
 
+def weights_check(kind: str, what: str, points: int, mistakes: dict) -> Check:
+    """A check of one kind of sequence_weights, on two steps."""
+    return Check(
+        "grpo.sequence_weights",
+        f"{kind}: {what}",
+        points,
+        lambda rng: [(n, kind, 3, most) for n, most in (step_of(rng), step_of(rng))],
+        by(),
+        {sentence: by(count) for sentence, count in mistakes.items()},
+        tolerance=1e-6,
+        through=of_the_kept,
+    )
+
+
 def tokens_of(rng: random.Random) -> list[tuple]:
     """Values, mask and weights: one batch is clean, in the other masked cells hold NaN
     and inf."""
     cases = []
-    for bad in ((1.5, -2.5), (math.nan, math.inf)):
-        values = [[rng.uniform(-2, 2) for _ in range(5)] for _ in range(3)]
-        mask = [[0.0, 0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0, 0.0], [0.0] * 5]
-        values[0][:2] = values[1][3:] = values[2][1:3] = bad
-        weights = [rng.uniform(0.1, 0.9) for _ in range(3)]
-        cases.append((torch.tensor(values), torch.tensor(mask), torch.tensor(weights)))
+    for bad in ([1.5, -2.5], [math.nan, math.inf]):
+        values = torch.tensor([[rng.uniform(-2, 2) for _ in range(5)] for _ in "abc"])
+        values[0, :2] = values[1, 3:] = values[2, 1:3] = torch.tensor(bad)
+        mask = torch.tensor([[0.0, 0, 1, 1, 1], [0, 1, 1, 0, 0], [0, 0, 0, 0, 0]])
+        weights = torch.tensor([rng.uniform(0.1, 0.9) for _ in "abc"])
+        cases.append((values, mask, weights))
     return cases
 
 
-def plain_sum(values, mask, weights, divide: bool = False) -> torch.Tensor:
-    total = 0.0
-    for row, own, weight in zip(values, mask, weights, strict=True):
-        kept = [x.item() for x, m in zip(row, own, strict=True) if m > 0]
-        total += weight.item() * sum(kept) / (len(kept) or 1 if divide else 1)
-    return torch.tensor(total)
+def sums(values, mask, weights) -> list[float]:
+    """Of each answer: its weight times its own tokens."""
+    found = [0.0] * len(values)
+    for b in range(len(values)):
+        for t in range(len(values[b])):
+            if mask[b, t] > 0:
+                found[b] += (weights[b] * values[b, t]).item()
+    return found
 
 
-def sum_of_each(values, mask, weights) -> torch.Tensor:
-    one = [slice(i, i + 1) for i in range(len(values))]
-    return torch.stack([plain_sum(values[i], mask[i], weights[i]) for i in one])
+def plain_sum(values, mask, weights) -> torch.Tensor:
+    return torch.tensor(sum(sums(values, mask, weights)))
 
 
-def answers_too_long(rng: random.Random) -> list[tuple]:
+def long_answers(rng: random.Random) -> list[tuple]:
     """Lengths before, inside and beyond the buffer."""
-    cases = []
-    for _ in range(2):
-        buffer = rng.choice([8, 10, 16])
-        limit = 4 * buffer + rng.randrange(9)
-        inside = limit - rng.randrange(1, buffer // 2)
-        lengths = [3, limit - buffer, inside, limit - buffer + 1, limit, limit + 9]
-        cases.append((torch.tensor(lengths), limit, buffer))
-    return cases
+    buffer = rng.choice([8, 10, 16])
+    limit = 4 * buffer + rng.randrange(9)
+    inside = limit - rng.randrange(1, buffer // 2)
+    lengths = [3, limit - buffer, limit - buffer + 1, inside, limit, limit + 9]
+    return [(torch.tensor(lengths), limit, buffer)]
 
 
 def ramp(rule):
     """overlong_penalty by a rule of one length."""
     return lambda lengths, limit, buffer: torch.tensor(
-        [float(rule(n, limit, buffer)) for n in lengths.tolist()], dtype=torch.float64
+        [float(rule(n, limit, buffer)) for n in lengths.tolist()]
     )
 
 
@@ -145,132 +128,106 @@ def dapo(n: int, limit: int, buffer: int) -> float:
     return -1.0 if n > limit else (limit - buffer - n) / buffer
 
 
-def one_step(rng: random.Random) -> list[tuple]:
-    """Lengths and GRPO's advantages of one group, one answer right: of a question."""
-    lengths = [rng.randrange(4, 16) for _ in range(3)] + [rng.randrange(30, 60)]
-    advantages = [1.73, -0.58, -0.58, -0.58]
-    rng.shuffle(lengths)
-    return [(lengths, advantages)]
+def one_group(rng: random.Random) -> list[tuple]:
+    """Lengths and GRPO's advantages of a group with one right answer."""
+    lengths = [rng.randrange(4, 16), rng.randrange(4, 16), rng.randrange(30, 60)]
+    lengths.insert(rng.randrange(4), rng.randrange(4, 16))
+    return [(lengths, [1.73, -0.58, -0.58, -0.58])]
 
 
-def share(lengths: list[int], advantages: list[float], longest_too: bool = True):
-    """Of the longest, of all that pulls: tokens times |A|, or |A| for an answer."""
-    pulls = [
-        (n if longest_too else 1) * abs(a)
-        for n, a in zip(lengths, advantages, strict=True)
-    ]
+def share(pulls: list[float], lengths: list[int]) -> float:
     return pulls[lengths.index(max(lengths))] / sum(pulls)
 
 
+def share_token(n: list[int], advantages: list[float]) -> float:
+    return share([x * abs(a) for x, a in zip(n, advantages, strict=True)], n)
+
+
+def share_sequence(n: list[int], advantages: list[float]) -> float:
+    return share([abs(a) for a in advantages], n)
+
+
 PULL = (
-    "Answers of {0} tokens to one prompt have the advantages {1}, ratios are 1, nothing "
-    "else is in the step. A token pulls with its weight times |advantage|. Which share "
-    "of all pull has the longest answer under `"
+    "A step has four answers to one prompt, of {0} tokens, advantages {1}, all ratios 1. "
+    "A token pulls with its weight times |advantage|. What share of all pull do the "
+    "tokens of the longest answer have under "
 )
 
 CHECKS = [
-    Check(
-        "grpo.sequence_weights",
-        "sequence: mean over answers of the mean over tokens",
+    weights_check(
+        "sequence",
+        "mean over answers of the mean over tokens",
         3,
-        kinds("sequence"),
-        by(),
         {
-            "your mean is over all tokens, not over those of each answer": by(
+            "your mean is over all tokens, not over those of each answer": (
                 COUNTS["token"]
             ),
-            "answers of 0 tokens are left out, and you still count them": by(
-                lambda n, group, step, most: n * size(step)
+            "answers of 0 tokens are left out, and you still count them": (
+                lambda at: at.own * at.places
             ),
-            "you divide by the padded length, not by the answer's own": by(
-                lambda n, group, step, most: longest(step) * answers(step)
+            "you divide by the padded length, not by the answer's own": (
+                lambda at: at.longest * at.answers
             ),
-            "you sum the answers' means: their mean has the number of answers in it": by(
-                lambda n, group, step, most: n
+            "you sum the answers' means: divide by the number of answers too": (
+                lambda at: at.own
             ),
         },
-        tolerance=1e-6,
-        through=of_the_kept,
     ),
-    Check(
-        "grpo.sequence_weights",
-        "token: mean over all tokens of the step",
+    weights_check(
+        "token",
+        "mean over all tokens of the step",
         3,
-        kinds("token"),
-        by(),
         {
-            "you average within each answer first; here all tokens weigh the same": by(
+            "you average within each answer first: here all tokens weigh the same": (
                 COUNTS["sequence"]
             ),
-            "the padding is counted: not every answer is as long as the longest": by(
-                lambda n, group, step, most: longest(step) * answers(step)
+            "padding is counted: you divide by all cells, not by all tokens": (
+                lambda at: at.longest * at.places
             ),
-            "you average within each group first: that is `prompt`": by(
-                COUNTS["prompt"]
-            ),
+            "you average within each group first: that is `prompt`": COUNTS["prompt"],
         },
-        tolerance=1e-6,
-        through=of_the_kept,
     ),
-    Check(
-        "grpo.sequence_weights",
-        "prompt: mean over prompts of the mean over their tokens",
+    weights_check(
+        "prompt",
+        "mean over prompts of the mean over their tokens",
         4,
-        kinds("prompt"),
-        by(),
         {
-            "within a prompt all tokens weigh the same; you take the mean of its "
-            "answers' means": by(
-                lambda n, group, step, most: n * answers([group]) * prompts(step)
+            "you take the mean of answers' means: in a prompt all tokens weigh the "
+            "same": lambda at: at.own * at.beside * at.prompts,
+            "prompts of which nothing is left are still counted": (
+                lambda at: at.in_group * at.groups
             ),
-            "prompts of which nothing is left are still counted": by(
-                lambda n, group, step, most: sum(group) * len(step)
-            ),
-            "you divide by the number of answers: the mean is over prompts": by(
-                lambda n, group, step, most: sum(group) * answers(step)
-            ),
-            "a group's answers stand together: its total must be repeated for each "
-            "(repeat_interleave), not tiled": by(
-                COUNTS["prompt"], lambda i, size, num: i % num
+            "you divide by the number of answers: the mean is over prompts": (
+                lambda at: at.in_group * at.answers
             ),
         },
-        tolerance=1e-6,
-        through=of_the_kept,
     ),
-    Check(
-        "grpo.sequence_weights",
-        "constant: sum over tokens over a constant",
+    weights_check(
+        "constant",
+        "sum over tokens over a constant",
         3,
-        kinds("constant"),
-        by(),
         {
-            "you divide by the longest answer of the batch, which changes from step to "
-            "step: L is max_tokens": by(
-                lambda n, group, step, most: longest(step) * answers(step)
+            "you divide by the longest answer of the batch, which changes from step "
+            "to step: L is max_tokens": lambda at: at.longest * at.answers,
+            "answers of 0 tokens are left out, and you still count them": (
+                lambda at: at.room * at.places
             ),
-            "answers of 0 tokens are left out, and you still count them": by(
-                lambda n, group, step, most: most * size(step)
-            ),
-            "you divide by each answer's own length: that is `sequence`": by(
+            "you divide by each answer's own length: that is `sequence`": (
                 COUNTS["sequence"]
             ),
-            "L is there, the number of answers is missing": by(
-                lambda n, group, step, most: most
-            ),
+            "L is there, the number of answers is missing": lambda at: at.room,
         },
-        tolerance=1e-6,
-        through=of_the_kept,
     ),
     Check(
         "grpo.sequence_weights",
-        "all four stay finite where nothing is left",
+        "all four kinds, of whole answers: where nothing is left it is 0, not NaN",
         2,
         all_kinds,
         by(),
         {
-            "an answer or a step of 0 tokens gives 1 / 0, and 0 times that is NaN": by(
-                empty=math.inf
-            ),
+            "0 tokens give 1 / 0, and 0 times that is NaN": by(empty=math.inf),
+            "a group's answers stand together: repeat its total for each of them "
+            "(repeat_interleave), do not tile": by(tiled=True),
         },
         tolerance=1e-6,
         through=of_answers,
@@ -282,30 +239,34 @@ CHECKS = [
         tokens_of,
         plain_sum,
         {
-            "you multiply by the mask: 0 times NaN is NaN, so one masked cell spoils the "
-            "whole loss": lambda values, mask, weights: (
-                (values * mask).sum(1) * weights
-            ).sum(),
+            "you multiply by the mask: 0 times NaN is NaN, and one masked cell spoils "
+            "the whole loss": lambda values, mask, weights: (
+                weights @ (values * mask).sum(1)
+            ),
             "masked cells are in the sum": lambda values, mask, weights: (
-                values.sum(1) * weights
-            ).sum(),
-            "you take a mean over tokens: the weights already divide": (
-                lambda values, mask, weights: plain_sum(values, mask, weights, True)
+                weights @ values.sum(1)
+            ),
+            "you take means over tokens: the weights already divide": (
+                lambda values, mask, weights: plain_sum(
+                    values, mask, weights / mask.sum(1).clamp(min=1)
+                )
             ),
             "the weights are not used": lambda values, mask, weights: plain_sum(
-                values, mask, torch.ones_like(weights)
+                values, mask, torch.ones(len(weights))
             ),
-            "the sum over answers is missing: a loss is one number": sum_of_each,
+            "the sum over answers is missing: a loss is one number": (
+                lambda values, mask, weights: torch.tensor(sums(values, mask, weights))
+            ),
         },
     ),
     Check(
         "grpo.overlong_penalty",
         "DAPO's price of length",
         1,
-        answers_too_long,
+        long_answers,
         ramp(dapo),
         {
-            "a penalty is 0 or less: the sign is turned": ramp(
+            "the sign is turned: a penalty is 0 or less": ramp(
                 lambda n, limit, buffer: -dapo(n, limit, buffer)
             ),
             "short answers are paid: before the buffer it is 0": ramp(
@@ -321,28 +282,28 @@ CHECKS = [
     ),
     Check(
         "answers.share_token",
-        PULL + "token`? (three digits)",
+        PULL + "`token`? (three digits)",
         1,
-        one_step,
-        share,
+        one_group,
+        share_token,
         {
-            "that is its share under `sequence`": lambda n, a: share(n, a, False),
-            "that is its share of the tokens: they differ in |advantage|": lambda n, a: (
-                share(n, [1] * len(n))
+            "that is its share under `sequence`": share_sequence,
+            "that is its share of the tokens, without their advantages": (
+                lambda n, advantages: share(n, n)
             ),
         },
         tolerance=2e-3,
     ),
     Check(
         "answers.share_sequence",
-        PULL + "sequence`? (three digits)",
+        PULL + "`sequence`? (three digits)",
         1,
-        one_step,
-        lambda n, a: share(n, a, False),
+        one_group,
+        share_sequence,
         {
-            "that is its share under `token`": share,
-            "that is its share of the answers: they differ in |advantage|": (
-                lambda n, a: 1 / len(n)
+            "that is its share under `token`": share_token,
+            "the advantages differ, so it is not one of four": (
+                lambda n, advantages: 1 / len(n)
             ),
         },
         tolerance=2e-3,
