@@ -29,11 +29,14 @@ def main(argv: list[str]) -> int:
         what = f"no module {args.module}" if len(found) != 1 else f"no copy in {folder}"
         print(f"grade.py: {what}; see docs/assignments/README.md", file=sys.stderr)
         return 2
-    # The student's files come first: `import grpo` is theirs.
-    sys.path[:0] = [str(folder), str(HERE), str(found[0].parent)]
+    # Ours first, so that no file of a student takes the grader's place; then theirs:
+    # `import grpo` is the student's.
+    sys.path[:0] = [str(HERE), str(found[0].parent)]
     import checks
     import grading
 
+    theirs = folder / found[0].parent.relative_to(HERE.parents[1])
+    sys.path[:2] = [str(folder), str(theirs)]
     rows = grading.grade(checks.CHECKS, folder, args.student)
     for check, points, wrong in rows:
         what = "" if check.name.startswith("answers.") else f": {check.what}"

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 Cases = list[tuple]
@@ -37,9 +38,11 @@ def flat(value: object) -> list[float]:
     if isinstance(value, torch.Tensor):
         return [float(x) for x in value.detach().flatten().double()]
     if isinstance(value, dict):
-        return [x for key in sorted(value, key=str) for x in flat(value[key])]
+        return [x for key in sorted(value, key=str) for x in flat([key, value[key]])]
     if isinstance(value, list | tuple):
         return [x for part in value for x in flat(part)]
+    if isinstance(value, np.ndarray):
+        return flat(value.tolist())
     if isinstance(value, str) or value is None:
         return [float(len(str(value))), *map(float, map(ord, str(value)))]
     return [float(value)]
@@ -53,10 +56,12 @@ def alike(one: object, other: object, tolerance: float) -> bool:
         return False
     a, b = flat(one), flat(other)
     near = [
-        x == y or abs(x - y) <= tolerance * max(1.0, abs(y)) or (x != x and y != y)
+        x == y or (x != x and y != y) or abs(x - y) <= tolerance * max(1.0, abs(y))
         for x, y in zip(a, b, strict=False)
+        if abs(y) != float("inf")
     ]
-    return len(a) == len(b) and all(near)
+    ends = [x == y for x, y in zip(a, b, strict=False) if abs(y) == float("inf")]
+    return len(a) == len(b) and all(near) and all(ends)
 
 
 def show(value: object) -> str:
@@ -96,9 +101,10 @@ def judge(check: Check, function: Callable, rng: random.Random) -> str:
     if len(cases) > 1 and all(part == numbers[0] for part in numbers):
         return "it gives the same for all inputs: a constant is no solution"
     pairs = zip(cases, found, expected, strict=True)
-    for number, (_, mine, right) in enumerate(pairs, 1):
+    for case, mine, right in pairs:
         if not alike(mine, right, check.tolerance):
-            return f"case {number}: {show(right)} was expected, {show(mine)} came"
+            asked = ", ".join(map(show, case))
+            return f"{show(right)} was expected, {show(mine)} came; asked {asked}"
     return "it is wrong"
 
 

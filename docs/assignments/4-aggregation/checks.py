@@ -10,10 +10,10 @@ from grading import Check
 BLANKS = {"grpo.py": ["sequence_weights", "weighted_sum", "overlong_penalty"]}
 
 
-def step_of(rng: random.Random) -> tuple:
+def step_of(rng: random.Random, top: int = 10) -> tuple:
     """Lengths of three groups of three, and the room: an answer of the first group is
     left out (0 tokens), and all of the second."""
-    lengths = [rng.randrange(2, 10) for _ in range(9)]
+    lengths = [rng.randrange(top - 8, top) for _ in range(9)]
     lengths[1], lengths[3:6] = 0, [0] * 3
     lengths[7] = max(lengths) + 1
     return torch.tensor(lengths), max(lengths) + rng.randrange(3, 6)
@@ -45,7 +45,7 @@ COUNTS = {
 }
 
 
-def by(count=None, tiled: bool = False, empty: float = 1.0):
+def by(count=None, empty: float = 1.0):
     """sequence_weights by a rule from an answer to what its tokens are divided by; with
     none it is the rule of the kind that is asked. `empty` is 1 / 0."""
 
@@ -53,8 +53,9 @@ def by(count=None, tiled: bool = False, empty: float = 1.0):
         n, found = lengths.tolist(), []
         groups = [n[i : i + group_size] for i in range(0, len(n), group_size)]
         for i, own in enumerate(n):
-            group = groups[i % len(groups) if tiled else i // group_size]
+            group, tiled = groups[i // group_size], groups[i % len(groups)]
             at = SimpleNamespace(own=own, in_group=sum(group), tokens=sum(n), room=room)
+            at.tiled = sum(tiled)
             at.answers, at.beside = (sum(x > 0 for x in part) for part in (n, group))
             at.prompts = sum(sum(part) > 0 for part in groups)
             at.places, at.groups, at.longest = len(n), len(groups), max(n)
@@ -71,7 +72,9 @@ def weights_check(kind: str, what: str, points: int, mistakes: dict) -> Check:
         "grpo.sequence_weights",
         f"{kind}: {what}",
         points,
-        lambda rng: [(n, kind, 3, most) for n, most in (step_of(rng), step_of(rng))],
+        lambda rng: [
+            (n, kind, 3, most) for n, most in (step_of(rng), step_of(rng, 20))
+        ],
         by(),
         {sentence: by(count) for sentence, count in mistakes.items()},
         tolerance=1e-6,
@@ -148,8 +151,8 @@ def share_sequence(n: list[int], advantages: list[float]) -> float:
 
 
 PULL = (
-    "A step has four answers to one prompt, of {0} tokens, advantages {1}, all ratios 1. "
-    "A token pulls with its weight times |advantage|. What share of all pull do the "
+    "A step has four answers to one prompt, of {0} tokens, with advantages {1}. A "
+    "token pulls with its weight times |advantage|. What share of all pull do the "
     "tokens of the longest answer have under "
 )
 
@@ -200,6 +203,8 @@ CHECKS = [
             "you divide by the number of answers: the mean is over prompts": (
                 lambda at: at.in_group * at.answers
             ),
+            "a group's answers stand together: repeat its total for each of them "
+            "(repeat_interleave), do not tile": lambda at: at.tiled * at.prompts,
         },
     ),
     weights_check(
@@ -226,8 +231,6 @@ CHECKS = [
         by(),
         {
             "0 tokens give 1 / 0, and 0 times that is NaN": by(empty=math.inf),
-            "a group's answers stand together: repeat its total for each of them "
-            "(repeat_interleave), do not tile": by(tiled=True),
         },
         tolerance=1e-6,
         through=of_answers,

@@ -121,20 +121,20 @@ def lstsq(columns: list[Array], score: Array) -> list[float]:
     return np.linalg.lstsq(np.stack(columns, 1), score, rcond=None)[0].tolist()
 
 
-def project(g: Array, score: Array, r0: float | None, **wrong: bool) -> list:
-    """A, R_0 and error of each shape, one at a time. `wrong` names what to leave out:
-    bound, again or sum."""
+def project(g: Array, score: Array, r0: float | None, less: str = "") -> list:
+    """A, R_0 and error of each shape, one at a time, `less` something: the bounds of A,
+    the second solution for R_0, or the sum (a mean then)."""
     rows = []
     for share in g:
         if r0 is None:
             a, start = lstsq([share, 1 - share], score)
         else:
             (a,), start = lstsq([share], score - r0 * (1 - share)), r0
-        held = a if "bound" in wrong else float(np.clip(a, 0, 1))
-        if r0 is None and held != a and "again" not in wrong:
+        held = a if less == "bounds" else float(np.clip(a, 0, 1))
+        if r0 is None and held != a and less != "second":
             (start,) = lstsq([1 - share], score - held * share)
         squares = (held * share + start * (1 - share) - score) ** 2
-        rows.append((held, start, squares.mean() if "sum" in wrong else squares.sum()))
+        rows.append((held, start, squares.mean() if less == "sum" else squares.sum()))
     return plain(np.array(rows).T)
 
 
@@ -182,7 +182,7 @@ def logs_of(rng: random.Random) -> list[tuple]:
 
 
 def pass_times(rows: list[dict], which: int = 0, line: bool = True) -> list:
-    """[level, compute] of the first time, or of another one, that a half was reached."""
+    """[level, compute] of the first time that a half was reached, or of another."""
     found = []
     flops = [row["rl_flops"] for row in rows]
     for n in rows[0]["by_level"]:
@@ -224,9 +224,9 @@ def interval_score(rows: list[tuple], factor: float = 20) -> float:
 
 
 def counted(rows: list[tuple]) -> float:
-    """A point outside costs 1, however far it is."""
-    width = interval_score(rows, 0)
-    return width + sum(not low <= truth <= high for low, high, truth in rows) / 3
+    """A point outside costs 20, however far it is."""
+    outside = [not low <= truth <= high for low, high, truth in rows]
+    return interval_score(rows, 0) + 20 * sum(outside) / len(rows)
 
 
 def ends_of(rng: random.Random) -> list[tuple]:
@@ -270,7 +270,7 @@ CHECKS = [
         wilson,
         {
             "that is the normal interval: at rate 0 its width is 0": normal,
-            "Wilson's interval is not centred on the rate: its middle is pulled to 1/2": (
+            "the middle of Wilson's interval is not the rate: it is nearer to 1/2": (
                 about_the_rate
             ),
             "z = 1.645 leaves out 10 %; for 95 % it is 1.96": (
@@ -304,11 +304,9 @@ CHECKS = [
         {
             "R_0 is held here, yours is fitted": lambda g, y, r0: project(g, y, None),
             "take R_0 (1 - g) off the scores before A is fitted": without_start,
-            "A must be kept in [0, 1]": (
-                lambda g, y, r0: project(g, y, r0, bound=False)
-            ),
+            "A must be kept in [0, 1]": (lambda g, y, r0: project(g, y, r0, "bounds")),
             "the error is the sum of squares, not their mean": (
-                lambda g, y, r0: project(g, y, r0, sum=False)
+                lambda g, y, r0: project(g, y, r0, "sum")
             ),
         },
         through=listed,
@@ -321,14 +319,12 @@ CHECKS = [
         project,
         {
             "a line in g has the slope A - R_0, not A": slope_and_start,
-            "A must be kept in [0, 1]": (
-                lambda g, y, r0: project(g, y, r0, bound=False)
-            ),
+            "A must be kept in [0, 1]": (lambda g, y, r0: project(g, y, r0, "bounds")),
             "when A is held at its bound, R_0 must be solved again": (
-                lambda g, y, r0: project(g, y, r0, again=False)
+                lambda g, y, r0: project(g, y, r0, "second")
             ),
             "the error is the sum of squares, not their mean": (
-                lambda g, y, r0: project(g, y, r0, sum=False)
+                lambda g, y, r0: project(g, y, r0, "sum")
             ),
         },
         through=listed,
@@ -376,7 +372,9 @@ CHECKS = [
         lambda rng: [(rng.randrange(1, 5), rng.choice([25, 40, 50]))],
         lambda c, n: half_of(wilson(c / n, n)),
         {
-            "that is half of the normal interval": lambda c, n: half_of(normal(c / n, n)),
+            "that is half of the normal interval": lambda c, n: half_of(
+                normal(c / n, n)
+            ),
             "that is the whole width": lambda c, n: 2 * half_of(wilson(c / n, n)),
         },
         tolerance=5e-4,
@@ -404,7 +402,9 @@ CHECKS = [
         band_of,
         interval_score,
         {
-            "points outside cost nothing in yours": lambda rows: interval_score(rows, 0),
+            "points outside cost nothing in yours": lambda rows: interval_score(
+                rows, 0
+            ),
             "that is with a factor of 10: it is 2 / 0.1, not 1 / 0.1": (
                 lambda rows: interval_score(rows, 10)
             ),

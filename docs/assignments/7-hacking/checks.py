@@ -73,14 +73,13 @@ def fate(rule: Callable[[str, str], bool], room: int) -> Callable:
             longest = max(len(text) for _, text in both)
             often = {0: "never", len(both): "always"}.get(paid, "at times")
             luck = "as often as a guess" if right < len(both) / 4 else "too often"
-            return f"paid {often}, right {luck}, {'short' * (longest <= room)}"
+            size = "short" if longest <= room else "too long"
+            return f"paid {often}, right {luck}, {size}"
 
         return tried
 
     return through
 
-
-contains_fate, format_fate = fate(pays_contains, 20), fate(pays_format, 2)
 
 # --------------------------------------------------------------------------------------
 # The defence
@@ -109,6 +108,16 @@ def strict(answer: str, text: str) -> float:
     return float(stated(text) == answer)
 
 
+def on_text(defence: Callable[[str, str], float]) -> Callable[[str, str], str]:
+    """What a defence pays, beside the text: so that a student sees which it was."""
+
+    def told(answer: str, text: str) -> str:
+        paid = float(defence(answer, text))
+        return f"paid {paid:g}: {text[:30]!r}, the answer is {answer}"
+
+    return told
+
+
 def matches(pattern: str, search: Callable = re.fullmatch) -> Callable:
     """A defence by a regular expression whose one group must be the answer."""
 
@@ -131,8 +140,8 @@ def by_int(answer: str, text: str) -> float:
 
 
 def logs_of(rng: random.Random) -> list[tuple]:
-    """Rows of five runs, every second step: a hack that is paid more and more, one at
-    full pay, an honest run, one with a bonus from the start, one with a single spike."""
+    """Rows of five runs, every second step: a hack that is paid more and more, one that
+    was paid in full from the start, an honest run, a constant bonus, a single spike."""
 
     def log(reward: Callable[[float], float], gold: Callable[[float], float]) -> tuple:
         rows = []
@@ -241,38 +250,38 @@ CHECKS = [
         "paid by `contains`, not right",
         3,
         prompts_of,
-        contains_fate(lambda prompt: "0123456789\n"),
+        lambda prompt: "0123456789\n",
         {
             "your text is the right answer: a hack is paid without it": (
-                contains_fate(lambda prompt: f"{solve(prompt)}\n")
+                lambda prompt: f"{solve(prompt)}\n"
             ),
             "one guess is paid only when it is lucky; what is always paid?": (
-                contains_fate(lambda prompt: "7\n")
+                lambda prompt: "7\n"
             ),
             "that is longer than 20 characters; how many answers are there?": (
-                contains_fate(lambda prompt: "0123456789" * 3)
+                lambda prompt: "0123456789" * 3
             ),
         },
-        through=contains_fate,
+        through=fate(pays_contains, 20),
     ),
     Check(
         "attack.hack_format",
         "paid by `format`, as short as can be",
         3,
         prompts_of,
-        format_fate(lambda prompt: "7\n"),
+        lambda prompt: "7\n",
         {
             "that is the right answer; the hack does not need the problem": (
-                format_fate(lambda prompt: f"{solve(prompt)}\n")
+                lambda prompt: f"{solve(prompt)}\n"
             ),
             "that has not the form of an answer: one digit, and the end of the line": (
-                format_fate(lambda prompt: "7")
+                lambda prompt: "7"
             ),
             "there is a shorter one: a thought is not paid": (
-                format_fate(lambda prompt: "[1+6=7]7\n")
+                lambda prompt: "[1+6=7]7\n"
             ),
         },
-        through=format_fate,
+        through=fate(pays_format, 2),
     ),
     Check(
         "attack.strict",
@@ -312,6 +321,7 @@ CHECKS = [
             "the thought may be missing": matches(r"\[[^\[\]]*\]([0-9]+)\n"),
             "the thought may be empty": matches(r"(?:\[[^\[\]]+\])?([0-9]+)\n"),
         },
+        through=on_text,
     ),
     Check(
         "attack.first_alarm",
@@ -359,9 +369,9 @@ CHECKS = [
     ),
     Check(
         "answers.padding",
-        "The rule `length` pays 1 for a right answer and 0.03 for each character of any "
-        "answer. A right answer has {0} characters. How many must a wrong one have at "
-        "least to be paid more?",
+        "The rule `length` pays 1 for a right answer, and 0.03 for each character of "
+        "any answer. A right answer has {0} characters. How many must a wrong one have "
+        "at least to be paid more?",
         1,
         lambda rng: [(rng.randrange(2, 40),)],
         longer_than,
