@@ -9,6 +9,7 @@ itself tested: every mistake must get its own sentence.
 import importlib
 import json
 import random
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ def judge(check: Check, function: Callable, rng: random.Random) -> str:
         except NotImplementedError:
             return "not written yet"
         except Exception as error:  # a student's code may raise anything
-            return f"it raises {type(error).__name__}: {str(error)[:200]}"
+            return f"it raises {said(error)}"
 
     def same(others: list) -> bool:
         pairs = zip(others, found, strict=True)
@@ -95,17 +96,40 @@ def judge(check: Check, function: Callable, rng: random.Random) -> str:
     for sentence, wrong in check.mistakes.items():
         if same([through(wrong)(*case) for case in cases]):
             return sentence
+    if check.name.startswith("answers."):  # the right one is for the student to find
+        return f"{show(found[0])} is not right"
     numbers = [flat(value) for value in found]
     if all(x == 0 for part in numbers for x in part):
-        return "it gives 0 whatever it is asked"
+        return "it gives 0 whatever it is asked" if any(numbers) else "it gives nothing"
     if len(cases) > 1 and all(part == numbers[0] for part in numbers):
         return "it gives the same for all inputs: a constant is no solution"
-    pairs = zip(cases, found, expected, strict=True)
-    for case, mine, right in pairs:
+    for case, mine, right in zip(cases, found, expected, strict=True):
         if not alike(mine, right, check.tolerance):
             asked = ", ".join(map(show, case))
-            return f"{show(right)} was expected, {show(mine)} came; asked {asked}"
+            return f"{difference(mine, right, check.tolerance)}; asked {asked}"
     return "it is wrong"
+
+
+def said(error: Exception) -> str:
+    """An error in a line, with the last line of the student's that it came through."""
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if "-packages" not in frame.filename and "assignments" not in frame.filename:
+            place = f" ({Path(frame.filename).name}, line {frame.lineno})"
+    return f"{type(error).__name__}{place}: {str(error)[:200]}"
+
+
+def difference(mine: object, right: object, tolerance: float) -> str:
+    """Where two values differ first."""
+    if not (isinstance(mine, torch.Tensor) and isinstance(right, torch.Tensor)):
+        return f"{show(right)} was expected, {show(mine)} came"
+    if mine.shape != right.shape:
+        return f"shape {(*right.shape,)} was expected, {(*mine.shape,)} came"
+    for number, (one, other) in enumerate(zip(flat(mine), flat(right), strict=True)):
+        if not alike(one, other, tolerance):
+            place = [int(i) for i in np.unravel_index(number, right.shape or (1,))]
+            return f"at {place} {other:.4f} was expected, {one:.4f} came"
+    return f"{right.dtype} was expected, {mine.dtype} came"
 
 
 def find(name: str, folder: Path) -> Callable:
@@ -113,7 +137,10 @@ def find(name: str, folder: Path) -> Callable:
     module, *path = name.split(".")
     if module == "answers":
         file = folder / "answers.json"
-        given = json.loads(file.read_text()) if file.exists() else {}
+        try:
+            given = json.loads(file.read_text()) if file.exists() else {}
+        except ValueError as error:
+            raise ValueError(f"answers.json is no JSON: {error}") from error
 
         def answer(*_: object) -> object:
             if given.get(path[0]) is None:
@@ -136,6 +163,6 @@ def grade(checks: list[Check], folder: Path, student: str) -> list[tuple]:
         try:
             wrong = judge(check, find(check.name, folder), rng)
         except Exception as error:  # a file that does not import, a name that is gone
-            wrong = f"{type(error).__name__}: {str(error)[:200]}"
+            wrong = said(error)
         rows.append((check, 0 if wrong else check.points, wrong))
     return rows

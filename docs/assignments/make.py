@@ -67,10 +67,15 @@ def make(module: str, out: Path, student: str, solved: bool = False) -> None:
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     for name in files:
-        if name.startswith(("docs/studies", "docs/relay", ".ci")):
+        if name.startswith((".ci", "tests/test", "docs/assignments", "docs/relay")):
+            continue  # neither what grades nor what tells
+        if name.startswith("docs/studies") and not name.endswith(".py"):
             continue
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, out / name)
+    for file in given.BLANKS:  # a file of the module's own, perhaps
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / file, out / file)
     for file, names in ({} if solved else given.BLANKS).items():
         text = blank((ROOT / file).read_text(), names, f"assignment {module}")
         (out / file).write_text(text)

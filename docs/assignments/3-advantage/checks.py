@@ -16,7 +16,7 @@ def rewards_of(rng: random.Random) -> list[tuple]:
     for group in (4, 5):
         rows = [[float(rng.random() < 0.5) for _ in range(group)] for _ in range(3)]
         rows[0][:2] = [0.0, 1.0]
-        rows[1] = [1.0] * group
+        rows[1] = [float(group == 4)] * group  # all right, or all wrong
         cases.append((torch.tensor(rows),))
     rows = [[rng.randrange(10) / 10 for _ in range(4)] for _ in range(3)]
     rows[0][:2] = [0.2, 0.9]
@@ -93,28 +93,45 @@ def logits_of(rng: random.Random) -> list[tuple]:
     """Logits (B, T, V) and tokens (B, T)."""
     made = torch.Generator().manual_seed(rng.randrange(10**6))
     logits = torch.randn(2, 5, 7, generator=made) * 2
-    return [(logits, torch.randint(7, (2, 5), generator=made))]
+    tokens = torch.randint(7, (2, 5), generator=made)
+    packed = torch.randn(6, 7, generator=made)  # (M, V), read at `at`
+    packed[:, 6] = -torch.inf
+    at = torch.randint(6, (2, 5), generator=made)
+    tokens[0, 1] = 6  # which no policy may write
+    return [(logits, tokens), (packed, tokens, at)]
 
 
-def chosen(logits: torch.Tensor, tokens: torch.Tensor, shift: int = 1) -> torch.Tensor:
+def chosen(
+    logits: torch.Tensor,
+    tokens: torch.Tensor,
+    at: torch.Tensor | None = None,
+    shift: int = 1,
+) -> torch.Tensor:
     """log softmax of the logits `shift` places before each token, at the token."""
+    if at is not None:
+        logits = torch.stack([logits[row] for row in at])  # (B, T, V)
     found = torch.zeros(tokens.shape)
     for b, row in enumerate(tokens.tolist()):
         for t in range(shift, len(row)):
             scores = logits[b, t - shift].tolist()
             total = sum(2.718281828459045**x for x in scores)
             found[b, t] = scores[row[t]] - torch.tensor(total).log()
-    return found
+    return found.clamp(min=-1e9)
 
 
-def unnormalized(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    raw = logits[:, :-1].gather(2, tokens[:, 1:, None])[:, :, 0]
+def unnormalized(
+    logits: torch.Tensor, tokens: torch.Tensor, at: torch.Tensor | None = None
+) -> torch.Tensor:
+    if at is not None:
+        logits = logits[at]
+    raw = logits[:, :-1].gather(2, tokens[:, 1:, None])[:, :, 0].clamp(min=-1e9)
     return torch.nn.functional.pad(raw, (1, 0))
 
 
 def one_group(rng: random.Random) -> list[tuple]:
     """The rewards of one group, with contrast: an answer's question."""
-    row = [0.0, 1.0, *(float(rng.random() < 0.4) for _ in range(6))]
+    right = rng.choice([1, 3, 5])  # of 8: other numbers than in the handout
+    row = [1.0] * right + [0.0] * (8 - right)
     rng.shuffle(row)
     return [(row,)]
 
@@ -134,7 +151,11 @@ CHECKS = [
         2,
         rewards_of,
         live,
-        {"it is the other way round: a flat group is not live": lambda r: ~live(r)},
+        {
+            "it is the other way round: a flat group is not live": lambda r: ~live(r),
+            "all right is flat too, not only all wrong": lambda r: r.sum(1) > 0,
+            "all wrong is flat too, not only all right": lambda r: r.amin(1) < 1,
+        },
     ),
     Check(
         "grpo.group_advantages",
@@ -157,6 +178,11 @@ CHECKS = [
             "your mean holds the answer itself, so every advantage is (G - 1) / G of "
             "what it should be": by_groups(dr_grpo),
             "you divide by the std: RLOO does not": by_groups(grpo),
+            "the mean of the others divides by G - 1, yours by G": by_groups(
+                lambda row: [
+                    0.0 if is_flat(row) else x - (sum(row) - x) / len(row) for x in row
+                ]
+            ),
         },
     ),
     Check(
@@ -173,6 +199,12 @@ CHECKS = [
             "mean and std run over the wrong dimension: a group is a row": by_columns,
             "a flat group is 0 / 0: it must get exact zeros": nan_when_flat,
             "you do not divide by the std": by_groups(dr_grpo),
+            "you divide by the variance, not by its root": by_groups(
+                lambda row: [
+                    0.0 if is_flat(row) else (x - mean(row)) / (std(row) ** 2 + 1e-6)
+                    for x in row
+                ]
+            ),
         },
     ),
     Check(
@@ -183,9 +215,12 @@ CHECKS = [
         chosen,
         {
             "logits at t predict the token at t + 1, yours are read at the token "
-            "itself": lambda logits, tokens: chosen(logits, tokens, 0),
+            "itself": lambda logits, tokens, at=None: chosen(logits, tokens, at, 0),
             "these are logits, not log-probabilities: log_softmax is missing": (
                 unnormalized
+            ),
+            "column 0 is 0 and the shape stays (B, T): yours lacks that column": (
+                lambda logits, tokens, at=None: chosen(logits, tokens, at)[:, 1:]
             ),
         },
     ),
@@ -200,7 +235,8 @@ CHECKS = [
     ),
     Check(
         "answers.live_share",
-        "A policy is right with chance {0}. What share of groups of {1} is live?",
+        "A policy is right with chance {0}. What share of groups of {1} is live? (three "
+        "digits)",
         1,
         one_rate,
         share_live,

@@ -22,7 +22,7 @@ def make_arms(quick: bool) -> dict[str, dict]:
     if quick:
         return {"J = 1": {}, "J = 0.4": wrong(0.3, 0.3)}
     found = {"J = 1": {}}
-    for j in (0.8, 0.6, 0.4, 0.2, 0.0, -0.2):
+    for j in (0.8, 0.6, 0.4, 0.2):
         found[f"J = {j:g}"] = wrong(round((1 - j) / 2, 2), round((1 - j) / 2, 2))
     found["J = 0.4, only false positives"] = wrong(0.6, 0.0)
     found["J = 0.4, only false negatives"] = wrong(0.0, 0.6)
@@ -35,6 +35,7 @@ def make_arms(quick: bool) -> dict[str, dict]:
     found["J = 0.4, constant rate"] = wrong(0.3, 0.3) | constant
     found["judge of 256 labels"] = {"reward": "learned", "rm_answers": 256}
     found["judge of 2048 labels"] = {"reward": "learned"}
+    found["J = 0"], found["J = -0.2"] = wrong(0.5, 0.5), wrong(0.6, 0.6)
     return found
 
 
