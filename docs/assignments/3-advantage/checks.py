@@ -235,8 +235,8 @@ CHECKS = [
     ),
     Check(
         "answers.live_share",
-        "A policy is right with chance {0}. What share of groups of {1} is live? (three "
-        "digits)",
+        "A policy is right with chance {0}. What share of groups of {1} is live? "
+        "(three digits)",
         1,
         one_rate,
         share_live,
