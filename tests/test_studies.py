@@ -20,6 +20,7 @@ from scaling import STUDIES, Result, Sigmoid, find_study, read_results
 
 ROOT = Path(scaling.__file__).parent
 NAMES = sorted(path.parent.name for path in STUDIES.glob("*/study.py"))
+RUN = [name for name in NAMES if (STUDIES / name / "runs.jsonl").exists()]
 COMPUTE = np.geomspace(1, 100, 30)
 compare = scaling.load(STUDIES / "compare.py")
 planner = scaling.load(STUDIES / "plan.py")
@@ -121,6 +122,10 @@ def test_stopped_and_killed_at_random_moments(tmp_path):
     assert len(stops) > 3, stops
 
 
+NUM_BASES = {"sizes": 4, "split": 6, "group": 4, "pretraining": 8, "tasks": 4}
+NO_REFERENCE = ("depth", "pretraining")
+
+
 def test_studies_share_runs_and_bases(tmp_path, capsys, monkeypatch):
     """By settings, whatever an arm is called; and every seed has a base of its own."""
     monkeypatch.chdir(tmp_path)
@@ -130,9 +135,11 @@ def test_studies_share_runs_and_bases(tmp_path, capsys, monkeypatch):
         *runs, _ = capsys.readouterr().out.splitlines()
         places = [line.split()[0].removeprefix("out/quick/") for line in runs]
         assert len(set(places)) == len(places)
-        assert name == "depth" or {f"runs/reference/{n}" for n in (0, 1)} <= set(places)
+        assert name in NO_REFERENCE or {f"runs/reference/{n}" for n in (0, 1)} <= set(
+            places
+        )
         num_bases = len([place for place in places if place.startswith("bases/")])
-        assert num_bases == {"sizes": 4, "split": 6, "group": 4}.get(name, 2)
+        assert num_bases == NUM_BASES.get(name, 2)
 
 
 def test_a_run_on_record_is_not_made_again(tmp_path):
@@ -338,6 +345,16 @@ def test_the_demonstrators_own_nats_by_hand():
     assert nats(text, 0.65, 0.02) == pytest.approx(-np.log(chance))
 
 
+def test_majorities_and_laws_of_the_loss_by_hand():
+    """Of two answers one is right: a tie, drawn by lot. 0.3 + 2 / x is told as such."""
+    rows = {"right": [1, 2], "wrong": [[1], []]}
+    majority = scaling.load(STUDIES / "answers.py").majority_at
+    assert majority(rows, 2) == pytest.approx([0.5, 1.0])
+    x = np.array([1.0, 2.0, 4.0, 8.0]) * 100
+    law = scaling.load(STUDIES / "bases.py").loss_law("steps", x, 0.3 + 20 / x)
+    assert "0.300 + 20 x^-1.00" in law
+
+
 def test_the_best_split_by_hand():
     """Three bases of cost 1, 2, 4: pass rates at one total, and between neighbours."""
     study = scaling.load(STUDIES / "split" / "study.py")
@@ -369,7 +386,7 @@ def test_the_best_split_by_hand():
     assert (share, low, high) == pytest.approx((4 / 6, 4 / 6, 5 / 6))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RUN)
 def test_studies_say_what_their_runs_say(name, tmp_path):
     """Page and verdict are made again from the committed runs, word for word."""
     kept = (STUDIES / name / f"{name}.md").read_text()
@@ -382,9 +399,8 @@ def test_studies_say_what_their_runs_say(name, tmp_path):
 
 @pytest.mark.slow
 def test_forecasts_over_all_committed_runs():
-    """The page of all studies, word for word, has every study."""
-    runs = {name: read_results(STUDIES / name) for name in redraw.ORDER}
-    found = redraw.describe_forecasts(redraw.each_once(runs))
-    assert (STUDIES / "README.md").read_text().endswith(found) and set(runs) == set(
-        NAMES
-    )
+    """The page of all studies, word for word, has every study that was run."""
+    runs = {name: read_results(STUDIES / name) for name in RUN}
+    page = (STUDIES / "README.md").read_text()
+    assert page.endswith(redraw.describe_forecasts(redraw.each_once(runs)))
+    assert set(NAMES) == set(redraw.ORDER) and all(f"[`{n}`](" in page for n in RUN)

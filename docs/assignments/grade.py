@@ -8,6 +8,7 @@ points, 1 fewer, 2 bad input.
 
 import argparse
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -29,6 +30,15 @@ def main(argv: list[str]) -> int:
         what = f"no module {args.module}" if len(found) != 1 else f"no copy in {folder}"
         print(f"grade.py: {what}; see docs/assignments/README.md", file=sys.stderr)
         return 2
+    marker = folder / "starter.json"
+    made = json.loads(marker.read_text()) if marker.exists() else {}
+    if made and (made["module"], made["student"]) != (args.module, args.student):
+        print(
+            f"grade.py: {folder} is module {made['module']} of {made['student']}, not "
+            f"{args.module} of {args.student}",
+            file=sys.stderr,
+        )
+        return 2
     # Ours first, so that no file of a student takes the grader's place; then theirs:
     # `import grpo` is the student's.
     sys.path[:0] = [str(HERE), str(found[0].parent)]
@@ -37,6 +47,7 @@ def main(argv: list[str]) -> int:
 
     theirs = folder / found[0].parent.relative_to(HERE.parents[1])
     sys.path[:2] = [str(folder), str(theirs)]
+    del sys.modules["checks"], sys.modules["grading"]  # not for theirs to import
     rows = grading.grade(checks.CHECKS, folder, args.student)
     for check, points, wrong in rows:
         what = "" if check.name.startswith("answers.") else f": {check.what}"
@@ -46,7 +57,8 @@ def main(argv: list[str]) -> int:
     points = sum(points for _, points, _ in rows)
     most = sum(check.points for check, _, _ in rows)
     print(f"{points} of {most} points")
-    if args.csv:
+    if args.csv:  # the last row of a student and module counts
+        args.csv.parent.mkdir(parents=True, exist_ok=True)
         new = not args.csv.exists()
         with open(args.csv, "a", newline="") as file:
             writer = csv.writer(file)

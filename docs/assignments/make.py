@@ -57,18 +57,27 @@ def blank(source: str, names: list[str], why: str) -> str:
     return "\n".join(lines)
 
 
+def tracked() -> list[str]:
+    """The files of this repository. ValueError without git."""
+    command = ["git", "ls-files"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        raise ValueError(f"{ROOT} is no git clone; make starters from one")
+    return listed.stdout.splitlines()
+
+
 def make(module: str, out: Path, student: str, solved: bool = False) -> None:
     """Write the starter, or the solution. ValueError if there is something already."""
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty; choose another folder")
     folder = folder_of(module)
     given = load(folder / "checks.py")
-    files = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    files = tracked()
     for name in files:
-        if name.startswith((".ci", "tests/test", "docs/assignments", "docs/relay")):
+        if name.startswith((".ci", "docs/assignments", "docs/relay")):
             continue  # neither what grades nor what tells
+        if name.startswith("tests") and not name.startswith("tests/data"):
+            continue
         if name.startswith("docs/studies") and not name.endswith(".py"):
             continue
         (out / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +89,8 @@ def make(module: str, out: Path, student: str, solved: bool = False) -> None:
         text = blank((ROOT / file).read_text(), names, f"assignment {module}")
         (out / file).write_text(text)
     shutil.copyfile(folder / "README.md", out / "HANDOUT.md")
+    marker = {"module": module, "student": student}
+    (out / "starter.json").write_text(json.dumps(marker) + "\n")
     questions, answers = [], {}
     for number, check in enumerate(given.CHECKS):
         if check.name.startswith("answers."):
@@ -89,7 +100,8 @@ def make(module: str, out: Path, student: str, solved: bool = False) -> None:
             questions.append(f"**{key}** ({check.points}): {check.what.format(*case)}")
             answers[key] = check.truth(*case) if solved else None
     if questions:
-        text = "\n\n".join([f"# Questions of {student}", *questions])
+        how = "Answers go to answers.json, as numbers and not as text."
+        text = "\n\n".join([f"# Questions of {student}", how, *questions])
         (out / "QUESTIONS.md").write_text(text + "\n")
         (out / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
 

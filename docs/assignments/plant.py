@@ -4,11 +4,14 @@
     python docs/assignments/plant.py out/hunt --student NAME --grade    is it mended?
 
 The student runs the copy, reads curves and logs, and mends the line. Graded is the
-file: 5 points if it says again what it should, 3 if something else differs too, else 0.
-The bugs are those of tests/planted_bugs.txt that a run of a minute or two shows.
+program, not its comments: 5 points if it is what it should be, 3 if the bug is gone and
+something else differs, else 0. Ask for the evidence too: a diff with this repository
+finds the line without it. The bugs are those of tests/planted_bugs.txt that a run of a
+minute or two shows.
 """
 
 import argparse
+import ast
 import random
 import shutil
 import subprocess
@@ -48,35 +51,62 @@ def bug_of(student: str) -> tuple[str, str, str, str]:
     return random.Random(f"hunt {student}").choice(bugs)
 
 
+HANDOUT = """\
+# Bug hunt
+
+One line of this copy is wrong. Find it from what the program does:
+
+    python train.py --task guess        # a minute; README.md says what it should reach
+    python train.py                     # two to four minutes
+    python rollout.py                   # sampling beside a full pass
+    python grpo.py                      # mean gradients beside the exact one
+
+Look at the warnings a run prints, and in out/*/metrics.jsonl at reward, gold,
+live_groups, identical, mismatch, ratio_max, entropy, truncated and grad_norm; the table
+in README.md says what is healthy. Mend the line and change nothing else. Hand in the
+folder and three sentences: what you saw, what it told you, and what you changed.
+"""
+
+
 def plant(out: Path, student: str) -> None:
     """Copy what git tracks, less the studies and the tests that would tell."""
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty; choose another folder")
     command = ["git", "ls-files", "*.py", "README.md", "requirements.txt", "docs/*.md"]
-    listed = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        raise ValueError(f"{ROOT} is no git clone; plant bugs from one")
     for name in listed.stdout.splitlines():
         if not name.startswith(("tests/", "docs/studies", "docs/assignments")):
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, out / name)
     file, _, old, new = bug_of(student)
     (out / file).write_text((ROOT / file).read_text().replace(old, new))
+    (out / "HANDOUT.md").write_text(HANDOUT)
+
+
+def parts_of(text: str) -> set[str]:
+    """All that a program is made of, less comments and layout."""
+    return {ast.dump(node) for node in ast.walk(ast.parse(text))}
 
 
 def grade(out: Path, student: str) -> tuple[int, str]:
-    """Points, and a sentence."""
-    file, what, old, _ = bug_of(student)
-    changed = [
-        name
-        for name in FILES
-        if (out / f"{name}.py").read_text() != (ROOT / f"{name}.py").read_text()
-    ]
+    """Points, and a sentence. SyntaxError if a file is no Python."""
+    file, what, old, new = bug_of(student)
+    changed = []
+    for name in FILES:
+        mine, right = (
+            ast.dump(ast.parse((place / f"{name}.py").read_text()))
+            for place in (out, ROOT)
+        )
+        changed += [f"{name}.py"] * (mine != right)
     if not changed:
         return 5, f"found: {what}, in {file}"
-    if old in (out / file).read_text():
-        return 3, f"found: {what}, in {file}; but other lines of {changed} differ too"
-    return 0, "the bug is still there, or its line does something else than it should"
+    source = (ROOT / file).read_text()
+    bug = min(parts_of(source.replace(old, new)) - parts_of(source), key=len)
+    if bug in parts_of((out / file).read_text()):
+        return 0, "the bug is still there"
+    return 3, f"{what}, in {file}, is gone, but {', '.join(changed)} is not as it was"
 
 
 def main(argv: list[str]) -> int:
@@ -91,7 +121,7 @@ def main(argv: list[str]) -> int:
             print(f"one line in {args.out} is wrong; run it, look, and mend it")
             return 0
         points, sentence = grade(args.out, args.student)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, SyntaxError) as error:
         print(f"plant.py: {error}", file=sys.stderr)
         return 2
     print(f"{points} of 5 points: {sentence}")

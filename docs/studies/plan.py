@@ -1,4 +1,4 @@
-"""What a target costs or a budget buys, by the fitted settings of `split` and `sizes`.
+"""What a target costs or a budget buys, by the fitted settings of studies.
 
 python scaling.py plan --target 0.9
 python scaling.py plan --budget 1e12
@@ -73,10 +73,10 @@ def plan(folder: Path, target: float, budget: float) -> str:
 
 
 def settings_of(folder: Path) -> dict[str, list[Result]]:
-    """Runs of each setting; one that both studies have counts once."""
+    """Runs of each setting of split, sizes and curve; what two have counts once."""
     settings: dict[str, list[Result]] = {}
     seen = set()
-    for study in ("split", "sizes"):
+    for study in ("split", "sizes", "curve"):
         if (folder / study / "runs.jsonl").exists():
             for name, runs in arms_of(read_results(folder / study)).items():
                 last = json.dumps(runs[0].rows[-1])
@@ -84,7 +84,7 @@ def settings_of(folder: Path) -> dict[str, list[Result]]:
                     settings[name] = runs
                 seen.add(last)
     if not settings:
-        raise ValueError(f"{folder} holds none of split, sizes; run one first")
+        raise ValueError(f"{folder} holds none of split, sizes, curve; run one first")
     return settings
 
 

@@ -67,6 +67,8 @@ def redraw(folder: Path = STUDIES) -> None:
     text = table("study | verdict", rows)
     print(text)
     text = "# Studies\n\n" + text.replace("docs/studies/", "") + "\n\n"
+    if missing := [f"`{name}`" for name in ORDER if name not in runs]:
+        text += f"Not run on the relay yet: {', '.join(missing)}.\n\n"
     page = text + describe_forecasts(each_once(runs))
     write_file(folder / "README.md", page)
     print(f"\nwrote {folder}/README.md")

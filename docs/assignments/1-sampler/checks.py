@@ -265,7 +265,7 @@ CHECKS = [
     Check(
         "answers.cache_bytes",
         "A cache has {0} slots, {1} layers, {2} query heads, {3} key-value heads of "
-        "width {4} and {5} places; a number takes 2 bytes. How many bytes has it?",
+        "width {4} and {5} places, 2 bytes a number. How many bytes does it take?",
         1,
         one_cache,
         cache_bytes,
@@ -283,8 +283,8 @@ CHECKS = [
     Check(
         "answers.saved",
         "A token costs 2 N FLOPs and c for each token it attends to, itself included; "
-        "N = {0}, c = {1}. After a prompt of {2} tokens {3} are sampled. How many "
-        "times the FLOPs of a loop with a cache does one without spend? (four digits)",
+        "N = {0}, c = {1}. After a prompt of {2} tokens {3} are sampled. Divide the "
+        "FLOPs of a loop without a cache by those of one with it. (three decimals)",
         2,
         one_loop,
         saved,

@@ -132,10 +132,11 @@ def dapo(n: int, limit: int, buffer: int) -> float:
 
 
 def one_group(rng: random.Random) -> list[tuple]:
-    """Lengths and GRPO's advantages of a group with one right answer."""
+    """Lengths and advantages of a group."""
     lengths = [rng.randrange(4, 16), rng.randrange(4, 16), rng.randrange(30, 60)]
     lengths.insert(rng.randrange(4), rng.randrange(4, 16))
-    return [(lengths, [1.73, -0.58, -0.58, -0.58])]
+    advantages = [rng.randrange(-90, 91) / 100 or 0.5 for _ in range(3)]
+    return [(lengths, [*advantages, rng.choice([-1.2, 1.3])])]
 
 
 def share(pulls: list[float], lengths: list[int]) -> float:

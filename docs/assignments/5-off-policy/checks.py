@@ -409,9 +409,9 @@ CHECKS = [
     Check(
         "answers.may_clip",
         "No lag, {0} updates on each batch. In which share of all updates can the clip "
-        "act at all?",
+        "act at all? (three decimals)",
         1,
-        lambda rng: [(rng.randrange(3, 9),)],
+        lambda rng: [(rng.randrange(3, 30),)],
         lambda n: 1 - 1 / n,
         {
             "that is the share in which it cannot": lambda n: 1 / n,
@@ -422,9 +422,9 @@ CHECKS = [
     Check(
         "answers.stops",
         "A token's advantage is positive, clip_high is {0}. From which logp - old_logp "
-        "on does it pull no more? (four digits)",
+        "on does it pull no more? (three decimals)",
         1,
-        lambda rng: [(rng.choice([0.2, 0.24, 0.32, 0.36, 0.4]),)],
+        lambda rng: [(rng.randrange(15, 60) / 100,)],
         lambda high: math.log(1 + high),
         {
             "that is where the ratio is 1 + clip_high; take its log": lambda h: 1 + h,

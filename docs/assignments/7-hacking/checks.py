@@ -62,7 +62,7 @@ def pays_format(answer: str, text: str) -> bool:
     return number is not None and len(number) == 1
 
 
-def fate(rule: Callable[[str, str], bool], room: int) -> Callable:
+def fate(rule: Callable[[str, str], bool], room: int, luck: float) -> Callable:
     """From an attack to what becomes of its texts for all prompts, in words."""
 
     def through(attack: Callable[[str], str]) -> Callable[[list[str]], str]:
@@ -72,9 +72,11 @@ def fate(rule: Callable[[str, str], bool], room: int) -> Callable:
             right = sum(stated(text) == answer for answer, text in both)
             longest = max(len(text) for _, text in both)
             often = {0: "never", len(both): "always"}.get(paid, "at times")
-            luck = "as often as a guess" if right < len(both) / 4 else "too often"
+            honest = (
+                "as rarely as it must" if right <= luck * len(both) else "too often"
+            )
             size = "short" if longest <= room else "too long"
-            return f"paid {often}, right {luck}, {size}"
+            return f"paid {often}, right {honest}, {size}"
 
         return tried
 
@@ -262,7 +264,7 @@ CHECKS = [
                 lambda prompt: "0123456789" * 3
             ),
         },
-        through=fate(pays_contains, 20),
+        through=fate(pays_contains, 20, luck=0.0),
     ),
     Check(
         "attack.hack_format",
@@ -281,7 +283,7 @@ CHECKS = [
                 lambda prompt: "[1+6=7]7\n"
             ),
         },
-        through=fate(pays_format, 2),
+        through=fate(pays_format, 2, luck=0.25),
     ),
     Check(
         "attack.strict",

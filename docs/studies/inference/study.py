@@ -1,138 +1,93 @@
-"""64 answers to each test problem, before and after RL, and after a random reward."""
-
-import re
-from collections import Counter
+"""64 answers to each test problem, before and after RL, and thoughts that end early."""
 
 import numpy as np
 
 import scaling
-import train
-from model import forward_flops
-from reward import pass_at_k
-from scaling import STUDIES, Arms, Array, Report, Result, Study, load
-from train import Config
+from scaling import STUDIES, Arms, Array, Report, Study, load
 
-planner = load(STUDIES / "plan.py")
+answers = load(STUDIES / "answers.py")
 
-STREAM, SAMPLES = 9, 64  # stream of random numbers; answers to each test problem
+KS = 2 ** np.arange(7)
+DEEP = 7  # levels that no base passes begin here
 
 
 def make_arms(quick: bool) -> dict[str, dict]:
     return {"gold": {}, "random reward": {"false_positive": 0.5, "false_negative": 0.5}}
 
 
-def sample_answers(cfg: Config) -> dict[str, dict]:
-    """64 answers to each test problem, of a run's base and of its last policy.
-
-    For each problem how many were right, and how many gave each wrong answer.
-    """
-    state, run, found = train.read_checkpoint(cfg.folder()), train.new_run(cfg), {}
-    problems, key = train.test_set(cfg), (cfg.seed, STREAM, 0)
-    for when, weights in (("base", state["base"]), ("after", state["model"])):
-        run.model.load_state_dict(weights)
-        batch, rewards = train.sample_and_score(run, problems, SAMPLES, key)
-        wrong = []
-        for p, row in enumerate(rewards.tolist()):
-            texts = [batch.text(p * SAMPLES + s) for s, r in enumerate(row) if not r]
-            without_thought = (re.sub(r"\[[^\]]*\]?", "", text) for text in texts)
-            answers = Counter(text.strip() for text in without_thought)
-            wrong.append(sorted(answers.values(), reverse=True))
-        found[when] = {"right": [int(c) for c in rewards.sum(1)], "wrong": wrong}
-    return found
-
-
-def pass_at(rows: dict, k: int) -> Array:
-    """The unbiased pass@k of each problem."""
-    return np.array([pass_at_k(SAMPLES, c, k) for c in rows["right"]])
-
-
-def majority_at(rows: dict, k: int) -> Array:
-    """Chance that the commonest of k answers is the right one, ties drawn by lot.
-
-    For each problem, by 100 draws of k of its 64 answers without replacement.
-    """
-    rng, rates = np.random.default_rng(k), []
-    for right, wrong in zip(rows["right"], rows["wrong"], strict=True):
-        draws = rng.multivariate_hypergeometric([right, *wrong], k, 100)
-        top = draws.max(1)
-        rates += [((draws[:, 0] == top) / (draws == top[:, None]).sum(1)).mean()]
-    return np.array(rates)
-
-
-def exchange_rate(gold: list[Result], ks: Array, levels: Array) -> str:
-    """What RL costs that makes one answer as good as a majority of k of the base's."""
-    fit = scaling.forecast(scaling.pool_runs("gold", gold), 1.0)
-    config = Config(**gold[0].config).gpt()
-    base, after = (
-        forward_flops(config, round(gold[0].rows[i]["answer_tokens"])) for i in (0, -1)
-    )
-    rows = []
-    for k, level in zip(ks.tolist(), levels, strict=True):
-        found, cells = None, ["-", "-"]
-        if level > fit.fit.r0 + 2 * fit.noise:
-            found = planner.cost_of_target(fit, 0, level)
-        if found and k * base > after:
-            pays = f"{found[0] / (k * base - after):,.0f}"
-            cells = [planner.words(found, ".1e"), pays]
-        rows += [[k, f"{level:.3f}", f"{k * base:.1e}", *cells]]
-    text = (
-        "\n\nSampling instead of RL: a majority of k answers of the base, and the RL "
-        "after which one answer\nis as good (90 % interval; - within noise of it). "
-        "From so many problems on it pays.\n\n"
-    )
-    header = "k | majority@k of the base | FLOPs of k answers | RL FLOPs to that pass "
-    return text + scaling.table(header + "rate | problems", rows)
+def curves_of(runs: list, when: str) -> dict[str, Array]:
+    """pass@k, reasoned pass@k and majority@k of deep problems, (seeds, 7) each."""
+    found: dict[str, list] = {"pass@k": [], "reasoned pass@k": [], "majority@k": []}
+    for r in runs:
+        rows = answers.of_levels(r.measured[when], DEEP)
+        found["pass@k"].append([answers.pass_at(rows, k).mean() for k in KS])
+        steps = [answers.pass_at(rows, k, "reasoned").mean() for k in KS]
+        found["reasoned pass@k"].append(steps)
+        found["majority@k"].append([answers.majority_at(rows, k).mean() for k in KS])
+    return {name: np.array(rates) for name, rates in found.items()}
 
 
 def report(arms: Arms) -> Report:
-    """pass@k and majority@k before and after RL, and a random-reward control."""
-    ks, gold, curves, problems, rows = 2 ** np.arange(7), arms["gold"], {}, {}, []
-    figure, both = scaling.panels(2)
-    policies = [("base", gold[:1], "base")]
-    policies += [(f"after RL, {arm}", runs, "after") for arm, runs in arms.items()]
-    rules = [("pass", pass_at), ("majority", majority_at)]
-    for axes, (name, rate) in zip(both, rules, strict=True):
-        for i, (label, runs, when) in enumerate(policies):
-            found = [[rate(r.measured[when], k) for k in ks] for r in runs]
-            problems[name, label] = np.mean(found, 0)  # (k, problems), over seeds
-            rates = np.mean(found, 2)  # (seeds, k)
-            curves[name, label] = rates.mean(0)
-            rows += [[f"{name}@k, {label}", *(f"{v:.3f}" for v in rates.mean(0))]]
-            axes.plot(ks, rates.mean(0), "o-", color=f"C{i}", label=label)
-            low, high = rates.min(0), rates.max(0)
-            axes.fill_between(ks, low, high, color=f"C{i}", alpha=0.2, lw=0)
-        axes.set(xscale="log", xlabel="answers to a problem, k", ylim=(0, 1.02))
-        axes.set(xticks=ks, xticklabels=ks, ylabel=f"{name}@k on held-out problems")
-        axes.minorticks_off()
-        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.9))
-    text = scaling.table("policy | k = " + " | ".join(map(str, ks)), rows)
-    text += exchange_rate(gold, ks, curves["majority", "base"])
-    base, after = curves["pass", "base"], curves["pass", "after RL, gold"]
-    gap = problems["pass", "after RL, gold"][-1] - problems["pass", "base"][-1]
-    error = 1.645 * gap.std() / len(gap) ** 0.5
-    verdict = f"pass@1 goes from {base[0]:.2f} to {after[0]:.2f}, pass@64 from "
-    verdict += f"{base[-1]:.3f} to {after[-1]:.3f} ({gap.mean():+.3f} ± {error:.3f})"
-    if gap.mean() + error < 0:
-        crossing = ks[base >= after][0]
-        verdict += f"; the base is level at k = {crossing} and then ahead"
-    else:
-        verdict += "; the base is not shown to overtake up to k = 64"
-    if "random reward" in arms:
-        gained = curves["pass", "after RL, random reward"][0] - base[0]
-        verdict += f"; a random reward changes pass@1 by {gained:+.2f}"
+    """What many samples of the base can do, and what thinking longer does."""
+    policies = {"base": (arms["gold"], "base"), "after RL": (arms["gold"], "after")}
+    policies["after a random reward"] = (arms["random reward"], "after")
+    figure, (left, right) = scaling.panels(2)
+    rows, first = [], {}
+    for i, (label, (runs, when)) in enumerate(policies.items()):
+        for name, rates in curves_of(runs, when).items():
+            first[label, name] = rates.mean(0)
+            rows.append([f"{label}: {name}", *(f"{v:.3f}" for v in rates.mean(0))])
+            if name != "majority@k":
+                line = "-" if "reasoned" in name else ":"
+                text = (
+                    f"{label}, {'every step right' if line == '-' else 'guesses too'}"
+                )
+                left.plot(KS, rates.mean(0), line, color=f"C{i}", label=text)
+                low, high = rates.min(0), rates.max(0)
+                left.fill_between(KS, low, high, color=f"C{i}", alpha=0.15, lw=0)
+    table = scaling.table("policy | k = " + " | ".join(map(str, KS)), rows)
+    text = f"Levels {DEEP} and deeper, means over seeds:\n\n{table}"
+    text += "\n\nThoughts closed early, levels from 5 on (mean tokens: pass rate):\n\n"
+    rows = []
+    for i, (label, (runs, when)) in enumerate(policies.items()):
+        points = np.array([r.measured[when]["closed"] for r in runs])
+        tokens, rates = points.mean(0).T
+        right.plot(tokens, rates, "o-", color=f"C{i}", label=label)
+        low, high = points[:, :, 1].min(0), points[:, :, 1].max(0)
+        right.fill_between(tokens, low, high, color=f"C{i}", alpha=0.15, lw=0)
+        cells = (f"{t:.0f}: {rate:.2f}" for t, rate in zip(tokens, rates, strict=True))
+        rows.append([label, *cells])
+    header = "policy | " + " | ".join(f"closed after {b}" for b in answers.BUDGETS)
+    text += scaling.table(header, rows)
+    left.set(xscale="log", xticks=KS, xticklabels=KS, ylim=(0, 1.02))
+    left.set(
+        xlabel="answers to a problem, k", ylabel=f"pass@k, levels {DEEP} and deeper"
+    )
+    left.minorticks_off()
+    left.legend(fontsize=8)
+    right.axhline(0.1, color="gray", lw=0.8, ls=":")
+    right.set(xlabel="tokens of an answer, its thought closed early", ylim=(0, 1.02))
+    right.set_ylabel("held-out pass rate, levels 5 and deeper")
+    right.legend(fontsize=8)
+    ends = [first[p, "reasoned pass@k"][-1] for p in ("base", "after RL")]
+    plain = first["base", "pass@k"][-1], first["base", "majority@k"][-1]
+    verdict = (
+        f"On levels {DEEP} and deeper 64 answers of the base hold one with every step "
+        f"right for {ends[0]:.2f} of the problems, after RL for {ends[1]:.2f}; guesses "
+        f"included the base has {plain[0]:.2f}, by majority {plain[1]:.2f}"
+    )
     return verdict, text, figure
 
 
 STUDY = Study(
-    question=(
-        "How many samples of the base equal how much RL, and is anything new learned?"
-    ),
-    fixed="64 answers to each of 256 test problems, before and after",
+    question="Is anything new learned, and what is thinking longer worth?",
+    fixed="64 answers to each of 288 test problems, before and after",
     arms=make_arms,
     report=report,
-    measure=sample_answers,
+    measure=answers.many,
     literature=(
-        "Yue et al.: RL wins at small k and the base overtakes at large k. Jones "
-        "(Hex): ten times the training compute is worth fifteen times the test compute."
+        "Yue et al. (arXiv:2504.13837): RL wins at small k and the base overtakes at "
+        "large k. Zhang et al. (2512.07783): RL adds at the edge of what was learned. "
+        "o1: accuracy rises with the tokens of thinking too."
     ),
 )

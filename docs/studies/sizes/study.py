@@ -1,15 +1,16 @@
-"""Models over a factor of 30 in parameters, trained on equal data."""
+"""Models over a factor of 30 in parameters, the larger told from the smaller ones."""
 
 import numpy as np
 
 import scaling
 from model import GPT
-from scaling import STUDIES, Arms, Report, Result, Study, load
+from scaling import STUDIES, Arms, Array, Report, Result, Study, load
 from train import Config
 
 bases = load(STUDIES / "bases.py")
 compare = load(STUDIES / "compare.py")
-rivals = load(STUDIES / "rivals.py")
+
+KNOWN = 3  # sizes that the others are told from, the smallest
 
 
 def make_arms(quick: bool) -> dict[str, dict]:
@@ -24,55 +25,75 @@ def count_parameters(result: Result) -> int:
     return sum(w.numel() for w in model.parameters())
 
 
+def tell(sizes: Array, rates: Array, size: float) -> Array:
+    """Pass rates (n,) of another size, from those of known sizes, (sizes, n).
+
+    At each compute logit(R) is a straight line in log N: Hilton et al.'s odds of
+    failing are a power of compute, and of N if that is what compute buys.
+    """
+    logits = np.log(rates / (1 - rates))
+    slope, start = np.polyfit(np.log(sizes), logits, 1)
+    return 1 / (1 + np.exp(-(start + slope * np.log(size))))
+
+
 def report(arms: Arms) -> Report:
-    """Ceiling and C_mid over parameters, beside the base's pretraining loss."""
-    fits, rows = compare.fit_arms(arms), []
+    """End and speed over parameters; curves of large models told from small ones."""
+    fits, rows, told, words = compare.fit_arms(arms), [], [], []
     sizes = np.array([count_parameters(runs[0]) for runs in arms.values()])
-    losses = np.array([runs[0].measured["base_loss"] for runs in arms.values()])
-    for i, (name, runs) in enumerate(arms.items()):
-        x, y = fits[name].curve.points()
-        fall = 1 - scaling.failure_law(x, y)(x.max() * np.array([0.1, 1.0]))
-        k = f"{np.log10(fall[0] / fall[1]):.2f}"
-        start = f"{fits[name].fit.r0:.3f}"
-        cells = [name, f"{sizes[i]:,}", f"{losses[i]:.3f}", start]
-        rows.append([*cells, compare.finals(runs), k])
-    header = "model | parameters | loss of the base | R_0 | final pass rate"
-    text = scaling.table(header + " | k of Tan et al.", rows)
-    text += "\n\n" + scaling.fit_table(list(fits.values()), "FLOPs")
-    half = [rivals.scores(scaling.forecast(f.curve, 0.5)) for f in fits.values()]
-    text += "\n\nForecast of the second half, all sizes:\n\n"
-    text += rivals.score_table(half)
-    text += bases.loss_law("parameters", sizes, losses)
-    figure, (left, right) = scaling.panels(2)
-    scaling.draw_curves(left, list(fits.values()))
-    ends = [[r.final() for r in runs] for runs in arms.values()]
-    low, mean, high = ([f(rates) for rates in ends] for f in (min, np.mean, max))
-    starts = [f.fit.r0 for f in fits.values()]
-    right.plot(sizes, starts, "s--", color="gray", label="base")
-    right.plot(sizes, mean, "o-", label="after RL, range of seeds")
-    right.fill_between(sizes, low, high, alpha=0.2, lw=0)
-    right.set(xscale="log", xlabel="parameters", ylabel="held-out pass rate")
-    right.set_ylim(0, 1.02)
-    right.legend(fontsize=8)
-    names = "sigmoid", "power law in 1 - R, last third"
-    ours, tan = (np.mean([s[name].rmse for s in half]) for name in names)
-    verdict = (
-        f"{sizes[0]:,} to {sizes[-1]:,} parameters: {mean[0]:.2f} to "
-        f"{mean[-1]:.2f} after RL; the second half is missed by {ours:.3f} "
-        f"(sigmoid) and {tan:.3f} (late power law in 1 - R)"
+    curves = {name: compare.mean_curve(runs) for name, runs in arms.items()}
+    low = max(x[0] for x, _ in curves.values())
+    high = min(x[-1] for x, _ in curves.values())
+    grid = np.geomspace(low, high, 40)
+    rates = np.array(
+        [np.interp(np.log(grid), np.log(x), y) for x, y in curves.values()]
     )
-    return verdict, text, figure
+    figure, (left, right) = scaling.panels(2)
+    for i, (name, runs) in enumerate(arms.items()):
+        loss = np.mean([r.measured["base_loss"] for r in runs])
+        cells = [name, f"{sizes[i]:,}", f"{loss:.3f}", f"{fits[name].fit.r0:.3f}"]
+        rows.append([*cells, compare.finals(runs), f"{rates[i, -1]:.3f}"])
+        scaling.shade(left, scaling.pool_runs("", runs).runs, f"C{i}")
+        left.plot(*curves[name], color=f"C{i}", label=f"{name}: {sizes[i]:,}")
+        right.plot(grid, rates[i], color=f"C{i}", label=f"{name}, run")
+        if i >= KNOWN:
+            guess = tell(sizes[:KNOWN], rates[:KNOWN], sizes[i])
+            same = rates[KNOWN - 1]
+            off = [np.sqrt(((x - rates[i]) ** 2).mean()) for x in (guess, same)]
+            ends = f"{guess[-1]:.3f}", f"{rates[i, -1]:.3f}"
+            told.append([name, *ends, *(f"{x:.3f}" for x in off)])
+            words.append(
+                f"{name} is told to {off[0]:.3f} (as the third size: {off[1]:.3f})"
+            )
+            right.plot(grid, guess, "--", color=f"C{i}", label=f"{name}, told")
+    header = "model | parameters | loss of the base | R_0 | end | at equal RL compute"
+    text = scaling.table(header, rows)
+    header = "model | told end | run | RMSE told | RMSE of 'as the third size'"
+    text += "\n\nTold from the three smallest, over RL compute that all have:\n\n"
+    text += scaling.table(header, told)
+    text += "\n\n" + scaling.fit_table(list(fits.values()), "FLOPs")
+    losses = np.array(
+        [np.mean([r.measured["base_loss"] for r in a]) for a in arms.values()]
+    )
+    text += bases.loss_law("parameters", sizes, losses)
+    for axes, what in ((left, "all runs"), (right, "at equal RL compute")):
+        axes.set(xscale="log", xlabel=f"RL compute (FLOPs), {what}", ylim=(0, 1.02))
+        axes.set_ylabel("held-out pass rate")
+        axes.legend(fontsize=8)
+    ends = [np.mean([r.final() for r in runs]) for runs in arms.values()]
+    verdict = f"{sizes[0]:,} to {sizes[-1]:,} parameters end at "
+    verdict += ", ".join(f"{end:.2f}" for end in ends)
+    return "; ".join([verdict, *words]), text, figure
 
 
 STUDY = Study(
-    question="How do ceiling and efficiency grow with parameters?",
+    question="How do end and efficiency grow with parameters, and can that be told?",
     fixed="equal data, not compute: 5000 pretraining steps",
     arms=make_arms,
     report=report,
     measure=bases.base_loss,
     literature=(
-        "Tan et al.: larger models learn more per FLOP, 1 - R falls as a power law "
-        "whose exponent saturates with size; their last decade flattens above that "
-        "line."
+        "Tan et al. (arXiv:2509.25300): larger models learn more per FLOP, 1 - R falls "
+        "as a power law whose exponent saturates with size; fitted up to 32B it is "
+        "extrapolated to 72B, with one offset fitted there."
     ),
 )

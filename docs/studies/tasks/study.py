@@ -1,0 +1,77 @@
+"""One law for all? Each task by its own settings: which form fits, and forecasts."""
+
+import numpy as np
+
+import scaling
+from scaling import STUDIES, Arms, Report, Study, load
+
+compare = load(STUDIES / "compare.py")
+rivals = load(STUDIES / "rivals.py")
+
+TASKS = "chain guess add tool compose grid path knight".split()
+
+
+def make_arms(quick: bool) -> dict[str, dict]:
+    """Settings are those of the task itself."""
+    found: dict[str, dict] = {"chain": {}, "guess": {"task": "guess"}}
+    for name in [] if quick else TASKS[2:]:
+        found[name] = {"task": f"docs/tasks/{name}.py"}
+    return found
+
+
+def error_of(form, x: np.ndarray, y: np.ndarray) -> float:
+    """RMSE of a form through all points."""
+    return float(np.sqrt(((form(x, y)(x) - y) ** 2).mean()))
+
+
+def report(arms: Arms) -> Report:
+    """A, B and C_mid of each task, which form lies closest, how the end is forecast."""
+    fits, rows, missed = compare.fit_arms(arms), [], []
+    forms = {"sigmoid": lambda x, y: scaling.fit_sigmoid(x, y)} | {
+        name: form for name, form in rivals.RIVALS.items() if "third" not in name
+    }
+    forms |= {"power law": rivals.power_law, "power law in 1 - R": scaling.failure_law}
+    del forms["last value"]
+    for name, runs in arms.items():
+        f = fits[name]
+        errors = {form: [] for form in forms}
+        for x, y in f.curve.runs:
+            for form, made in forms.items():
+                errors[form].append(error_of(made, x, y))
+        means = {form: np.mean(found) for form, found in errors.items()}
+        best = min(means, key=means.get)
+        off = []
+        for x, y in f.curve.runs:
+            half = scaling.forecast(scaling.Curve("", [(x, y)], f.fit.r0), 0.5)
+            if scores := rivals.scores(half):
+                off.append(scores["forecast"].final)
+        missed.append(np.mean(off))
+        gain = np.mean([r.final() - r.rows[0]["pass_rate"] for r in runs])
+        cells = [name, f"{f.fit.r0:.2f}", compare.finals(runs), f"{gain:+.2f}"]
+        cells += [f"{means['sigmoid']:.3f}", f"{best} ({means[best]:.3f})"]
+        cells += [f"{f.fit.b:.2f}", f"{missed[-1]:.3f}"]
+        rows.append(cells)
+    header = "task | R_0 | end | gain | RMSE of the sigmoid | closest form | B"
+    text = scaling.table(header + " | end missed from half", rows)
+    text += "\n\n" + scaling.fit_table(list(fits.values()), "FLOPs")
+    figure, (axes,) = scaling.panels(1)
+    scaling.draw_curves(axes, list(fits.values()))
+    closest = [row[5].split(" (")[0] for row in rows]
+    count = closest.count("sigmoid")
+    verdict = (
+        f"Of {len(rows)} tasks the sigmoid lies closest on {count}; from half of the "
+        f"compute the end is missed by {min(missed):.3f} to {max(missed):.3f}"
+    )
+    return verdict, text, figure
+
+
+STUDY = Study(
+    question="Is there one law for all tasks?",
+    fixed="each task by its own settings",
+    arms=make_arms,
+    report=report,
+    literature=(
+        "ScaleRL: sigmoids on mathematics and code, of other A, B and C_mid. Tan et "
+        "al.: power laws in 1 - R."
+    ),
+)
