@@ -32,6 +32,7 @@ from scaling import STUDIES, load  # noqa: E402
 
 rivals = load(STUDIES / "rivals.py")
 
+NO_FLAGS = "(none: the main job, seed 0)"
 SHARES = (0.5, 0.75, 1.0)  # of the budget
 COLUMNS = "name hash budget pass_rate truth low at high interval_score".split()
 
@@ -55,8 +56,10 @@ def file_forecast(args: argparse.Namespace, flags: list[str]) -> str:
     low, at, high = (three(text) for text in (args.low, args.at, args.high))
     if not all(a <= b <= c for a, b, c in zip(low, at, high, strict=True)):
         raise ValueError("each of --at must lie in its band")
+    if Path(args.name).name != args.name:
+        raise ValueError(f"a name is one word without slashes, got {args.name!r}")
     train.parse_config([*flags, "--out", "out/x"])  # are these flags at all?
-    if args.budget <= 0:
+    if not 0 < args.budget < float("inf"):
         raise ValueError(f"--budget is a number of FLOPs, got {args.budget}")
     entry = {"name": args.name, "budget": args.budget, "flags": flags}
     entry |= {"low": low, "at": at, "high": high}
@@ -95,7 +98,7 @@ def run(args: argparse.Namespace) -> dict:
     """Train an entry, score it, add its row. ValueError if the forecast was changed."""
     folder = folder_of(args)
     entry = json.loads((folder / "forecast.json").read_text())
-    if entry.pop("hash") != digest(entry):
+    if entry.pop("hash", "") != digest(entry):
         raise ValueError(f"{folder}/forecast.json was changed after it was filed")
     given = [*entry["flags"], "--out", str(folder / "run")]
     train.train(train.parse_config(given))
@@ -124,18 +127,31 @@ def words(values: list[float] | np.ndarray) -> str:
 
 def main(argv: list[str]) -> int:
     own, _, flags = " ".join(argv).partition(" -- ")
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["forecast", "run"])
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="flags of train.py come last, after --; none: the main job, seed 0",
+    )
+    text = "file a forecast, or train, score and add a row: about 5 minutes"
+    parser.add_argument("what", choices=["forecast", "run"], help=text)
     parser.add_argument("name", help="of the entry")
-    for name in ("at", "low", "high"):
-        parser.add_argument(f"--{name}", default="", help="three pass rates")
-    parser.add_argument("--budget", type=float, default=3e12, help="FLOPs")
-    parser.add_argument("--out", default="out/contest")
-    parser.add_argument("--table", default=str(HERE / "contest.csv"))
+    text = "the pass rates that you expect after half, three quarters and all of the "
+    text += "budget, like 0.5,0.7,0.9"
+    parser.add_argument("--at", default="", help=text)
+    for name, end in (("low", "lower"), ("high", "upper")):
+        text = f"the {end} ends of your 90 %% bands about these three"
+        parser.add_argument(f"--{name}", default="", help=text)
+    text = "FLOPs of pretraining and RL together, default 3e12"
+    parser.add_argument("--budget", type=float, default=3e12, help=text)
+    text = "folder of all entries, default out/contest: there is NAME/forecast.json, "
+    text += "and NAME/run once it is trained"
+    parser.add_argument("--out", default="out/contest", help=text)
+    text = "of run: the CSV file that gets a row, default docs/assignments/contest.csv"
+    parser.add_argument("--table", default=str(HERE / "contest.csv"), help=text)
     args = parser.parse_args(own.split())
     try:
         if args.what == "forecast":
-            print(f"filed as {file_forecast(args, flags.split())}")
+            hashed = file_forecast(args, flags.split())
+            print(f"filed as {hashed} with flags: {flags or NO_FLAGS}")
         else:
             row = run(args)
             print(f"interval score {row['interval_score']}, truth {row['truth']}")

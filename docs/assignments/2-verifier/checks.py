@@ -5,6 +5,7 @@ import random
 import re
 from collections import namedtuple
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 
 from grading import Check
@@ -74,58 +75,92 @@ def by(match: Callable, legal: Callable, part: int = 2):
     return wrong
 
 
+def strips(self, completion: str) -> str | None:
+    found = self.completion.fullmatch(completion)
+    answer = found[2].strip() if found else ""
+    return answer if self.grammar.fullmatch(answer) else None
+
+
+WHOLE = re.compile(r"(?:\[([^\[\]]*)\])?([^\[\]\n]+)\n")  # Puzzle.completion
+
+
+def puzzle(grammar: str) -> SimpleNamespace:
+    """What stated and verify know of a task: `self`."""
+    return SimpleNamespace(completion=WHOLE, grammar=re.compile(grammar))
+
+
+def stating(way: Callable) -> Callable:
+    return lambda grammar, text: way(puzzle(grammar), text)
+
+
 def texts_of(rng: random.Random) -> list[tuple]:
     """Answers of two grammars, with all that people forgive or forget."""
-    whole = re.compile(r"(?:\[([^\[\]]*)\])?([^\[\]\n]+)\n")  # Puzzle.completion
     cases = []
     for grammar, good, bad in (("[0-9]", "7", "77"), (r"[1-9]\+[1-9]", "3+4", "3+0")):
-        task = SimpleNamespace(completion=whole, grammar=re.compile(grammar))
         texts = [good, f"[3+4=7]{good}", f"[]{good}", f"[{bad}]{good}", f"[[1]]{good}"]
         texts += [f"[{good}{bad}", f"{good}]", f"[1]{good}[2]", f"[1][2]{good}", bad]
         texts += [f"{good}\n", f"{good}\n{bad}", f"{good} ", f" {good}", f"{good}x", ""]
         texts += [f"x{good}", "x", "[7]", f"[{rng.randrange(99)}]{good}", "٧", "\n"]
-        cases += [(task, text + "\n") for text in texts]
-        cases += [(task, good), (task, f"[1]{good}")]
+        cases += [(grammar, text + "\n") for text in texts]
+        cases += [(grammar, good), (grammar, f"[1]{good}")]
     return cases
 
 
 HOSTILE = """09 9_ +9 9.0 ٩ ９ 9~9 [1][2]9 [[1]]9 [1]9[2] [9 9] 9[9] 3+6 0x9 None nan
 __import__('os') 9**9**9 <|pad|>""".split()
+TWO = r"[1-9][0-9]?\+[1-9][0-9]?"  # Pair.grammar
+TARGETS = {  # what an answer may look like, and the right ones
+    "C3d+5k-9:": ("[0-9]", "9"),
+    "C1a-5c+6:": ("[0-9]", "2"),
+    "T12,7,30=37:": (TWO, "7+30", "30+7"),
+}
 
 
-def chains_of(rng: random.Random) -> list[tuple]:
-    """Two problems of the chain with texts that are right, and hostile ones."""
-    import reward  # of the student: not to be imported before their folder is known
-
-    cases, task = [], reward.find_task("chain")
-    for steps, answer in (("3d+5k-9", "9"), ("1a-5c+6", "2")):
-        texts = [answer, f"[{steps}]{answer}", f"[]{answer}", f"[9]{answer}"]
-        texts += [text.replace("9", answer) for text in HOSTILE]
-        texts += [f"{answer} ", f" {answer}", f"{answer}\n", f"{answer}\n8", "", "\n"]
-        texts += ["[" * 10_000 + answer, answer * 5000, f"[{answer}]8", "8"]
-        for _ in range(300 + rng.randrange(50)):
-            odd = "".join(rng.choices("0123456789[]+-=; \n\té\x00", k=rng.randrange(9)))
-            texts.append(rng.choice([odd, answer + odd, odd + answer]))
-        texts = [text + "\n" for text in texts] + [answer, f"[{steps}]{answer}"]
-        problem = task.read(f"C{steps}:")
-        right = [text for text in texts if stated(task, text) == answer]
-        wrong = [text for text in texts if stated(task, text) != answer]
-        cases.append((task, problem, right, wrong))
-    return cases
-
-
-def count_paid(pays: Callable, right: list[str], wrong: list[str]) -> dict:
-    """What is paid, and the first of what should not be."""
-    robbed = [text for text in wrong if pays(text)]
-    paid = {"right": sum(bool(pays(text)) for text in right), "wrong": len(robbed)}
-    return paid | {"first": robbed[0][:40] if robbed else "none"}
+def targets_of(rng: random.Random) -> list[tuple]:
+    return [(prompt, rng.randrange(10**6)) for prompt in TARGETS]
 
 
 def attack(verify: Callable) -> Callable:
-    def paid(task, problem, right: list[str], wrong: list[str]) -> dict:
-        return count_paid(lambda text: verify(task, problem, text), right, wrong)
+    """Texts that are right, and hostile ones, for a verifier of two tasks. Their stated
+    and accepts are ours; accepts may trust that what it is asked has legal form."""
 
-    return paid
+    def facts(prompt: str, seed: int) -> str:
+        grammar, *answers = TARGETS[prompt]
+        answer, rng, task = answers[0], random.Random(seed), puzzle(grammar)
+
+        def accepts(problem, given: str | None) -> bool:
+            if given is None or not task.grammar.fullmatch(given):
+                raise ValueError(f"accepts is asked of {given!r}, no legal answer")
+            return given in answers
+
+        task.stated, task.accepts = partial(stated, task), accepts
+        only = answer if len(answers) == 1 else ""
+        problem = SimpleNamespace(task=task, prompt=prompt, answer=only, right=answers)
+        texts = [*answers, f"[1-2=3]{answer}", f"[]{answer}", f"[9]{answer}"]
+        texts += [text.replace("9", answer) for text in HOSTILE]
+        texts += [f"{answer} ", f" {answer}", f"{answer}\n", f"{answer}\n8", "", "\n"]
+        texts += ["[" * 10_000 + answer, answer * 5000, f"[{answer}]8", "8", "7+7"]
+        for _ in range(200):
+            odd = "".join(rng.choices("0123456789[]+-=; \n\té\x00", k=rng.randrange(9)))
+            texts.append(rng.choice([odd, answer + odd, odd + answer]))
+        texts = [text + "\n" for text in texts] + [answer, f"[1-2=3]{answer}"]
+        right = [text for text in texts if stated(task, text) in answers]
+        return what_is_paid(lambda text: verify(task, problem, text), right, texts)
+
+    return facts
+
+
+def what_is_paid(pays: Callable, right: list[str], texts: list[str]) -> str:
+    paid = [text for text in texts if pays(text)]
+    robbed = [text for text in paid if text not in right]
+    refused = [text for text in right if text not in paid]
+    if robbed:
+        wrong = f"{len(robbed)} of {len(texts)} strings are paid wrongly"
+        return f"{wrong}, the first: {robbed[0][:30]}"
+    if refused:
+        wrong = f"{len(refused)} of {len(right)} right ones are refused"
+        return f"{wrong}, the first: {refused[0][:30]}"
+    return "only what is right is paid"
 
 
 def anywhere(task, problem, text: str) -> bool:
@@ -168,37 +203,45 @@ class Plain:
         pairs = [(i, j) for j in range(len(numbers)) for i in range(j)]
         return [(i, j) for i, j in pairs if numbers[i] + numbers[j] == target]
 
-    def generate(self, level: int, rng: random.Random) -> SimpleNamespace:
-        numbers, places = rng.sample(range(1, 31), level), rng.sample(range(level), 2)
-        return self.parse(prompt_of(numbers, sum(numbers[i] for i in places)))
+    def numbers(self, level: int, rng: random.Random) -> list[int]:
+        return rng.sample(range(1, 31), level)
 
-    def draw(self, level: int, name: str, rng: random.Random) -> SimpleNamespace:
-        problem = self.generate(level, rng)
-        while split(problem.key) != name:
-            problem = self.generate(level, rng)
-        return problem
+    def generate(self, level: int, rng: random.Random) -> SimpleNamespace:
+        numbers = self.numbers(level, rng)
+        return self.parse(prompt_of(numbers, sum(rng.sample(numbers, 2))))
 
     def accepts(self, problem, answer: str) -> bool:
         numbers, target = problem.data
         right = [(numbers[i], numbers[j]) for i, j in self.pairs(numbers, target)]
         return answer in [f"{x}+{y}" for a, b in right for x, y in ((a, b), (b, a))]
 
-    def demonstrate(self, problem, corpus, rng: random.Random) -> tuple:
-        """((text,), right). Each number in turn, and who its partner would be."""
+    def think(self, problem, noise: float, rng: random.Random) -> tuple[str, str]:
         numbers, target = problem.data
-        steps, answer = [], f"{numbers[0]}+{numbers[1]}"
-        for i, n in enumerate(numbers):
-            slips = rng.random() < corpus.noise
-            partner = rng.randint(1, 30) if slips else target - n
-            steps.append(f"{target}-{n}={partner}")
-            if partner in self.others(numbers, i):
-                answer = f"{n}+{partner}"
-                break
-        text = f"[{';'.join(steps)}]{answer}\n"
-        return (text,), self.accepts(problem, answer)
+        slips = [rng.random() < noise for _ in numbers]
+        rests = [target - n for n in numbers]
+        rests = [
+            self.redrawn(rng) if s else r for s, r in zip(slips, rests, strict=True)
+        ]
+        thought, answer = self.walk(problem, rests)
+        return thought, answer or self.guess(problem, rng)
+
+    def walk(self, problem, rests: list[int]) -> tuple[str, str]:
+        """Each number in turn, and who its partner would be; nobody: no answer."""
+        (numbers, target), steps = problem.data, []
+        for i, (n, rest) in enumerate(zip(numbers, rests, strict=False)):
+            steps.append(f"{target}-{n}={rest}")
+            if rest in self.others(numbers, i):
+                return ";".join(steps), f"{n}+{rest}"
+        return ";".join(steps), ""
+
+    def redrawn(self, rng: random.Random) -> int:
+        return rng.randint(1, 30)
 
     def others(self, numbers: tuple[int, ...], i: int) -> list[int]:
         return [n for j, n in enumerate(numbers) if j != i]
+
+    def guess(self, problem, rng: random.Random) -> str:
+        return "{}+{}".format(*rng.sample(problem.data.numbers, 2))
 
 
 def but(**methods: Callable) -> type:
@@ -225,17 +268,24 @@ def prompts_of(rng: random.Random) -> list[tuple]:
     return [(prompt,) for prompt in prompts]
 
 
-def parsing(task: type) -> Callable:
+def parsing(pair: type) -> Callable:
     def level_and_data(prompt: str) -> list | str:
-        problem = read(task(), prompt)
-        return [problem.level, *problem.data] if problem else "refused"
+        problem = read(pair(), prompt)
+        return [problem.level, *problem.data] if problem else f"{prompt} is refused"
 
     return level_and_data
 
 
 def prompts_alike(rng: random.Random) -> list[tuple]:
-    """Two prompts: in another order; with another target; with other numbers."""
-    cases = [("T5,5,6=11:", "T5,6,6=11:")]
+    """Two prompts: in another order; with another target; with other numbers, also such
+    with the same sum, characters or digits."""
+    cases = [
+        ("T5,5,6=11:", "T5,6,6=11:"),
+        ("T1,5,9=10:", "T2,5,8=10:"),
+        ("T1,23,4,6=10:", "T2,13,4,6=10:"),
+        ("T1,2,34=3:", "T1,2,3,4=3:"),
+        ("T2,3,6,9=15:", "T2,3,6,91=5:"),
+    ]
     for level in (3, 4, 6):
         numbers = [*range(2, 2 + level)]
         rng.shuffle(numbers)
@@ -247,29 +297,39 @@ def prompts_alike(rng: random.Random) -> list[tuple]:
     return cases
 
 
-def same_key(task: type) -> Callable:
-    return lambda one, other: read(task(), one).key == read(task(), other).key
+def same_key(pair: type) -> Callable:
+    def problems(*prompts: str) -> str:
+        keys = {read(pair(), prompt).key.encode() for prompt in prompts}
+        return "one problem" if len(keys) == 1 else "two problems"
+
+    return problems
 
 
 def drawing(pair: type) -> Callable:
-    """What 80 problems of a level are like, 20 of each split."""
+    """What 200 problems of a level are like: the first thing that is wrong."""
 
-    def facts(level: int, seed: int) -> dict:
-        task, lengths, places, fits = pair(), set(), set(), []
-        for name in ("base", "rl", "label", "test"):
-            first, rng = (random.Random(f"{seed} {name}") for _ in range(2))
-            problems = [task.draw(level, name, rng) for _ in range(20)]
-            fits += [split(problem.key) == name for problem in problems]
-            again = task.draw(level, name, first).prompt == problems[0].prompt
-            for problem in problems:
-                *numbers, target = map(int, re.findall("[0-9]+", problem.prompt))
-                lengths.add(len(numbers))
-                pairs = Plain().pairs(numbers, target)
-                places.update(pairs if len(pairs) == 1 else [])
-        found = {"numbers": sorted(lengths), "pairs of places": len(places)}
-        return found | {"drawn again": again, "in its split": all(fits)}
+    def fault(level: int, seed: int) -> str:
+        task, rng, again = pair(), random.Random(seed), random.Random(seed)
+        prompts = [task.generate(level, rng).prompt for _ in range(200)]
+        if prompts[0] != task.generate(level, again).prompt:
+            return "another problem from the same rng"
+        problems = [Plain().parse(prompt) for prompt in prompts]
+        lists = [[*problem.data.numbers] for problem in problems]
+        if any(len(numbers) != level for numbers in lists):
+            return "another number of numbers"
+        if any(len(set(numbers)) < level for numbers in lists):
+            return "a number twice"
+        least, most = min(map(min, lists)), max(map(max, lists))
+        if (least, most) != (1, 30):
+            return f"numbers from {least} to {most}"
+        if any(all(x == sorted(x)[::way] for x in lists) for way in (1, -1)):
+            return "always sorted"
+        pairs = [Plain().pairs(*problem.data) for problem in problems]
+        met = {places[0] for places in pairs if len(places) == 1}
+        of = level * (level - 1) // 2
+        return f"{len(met)} of {of} pairs of places" if len(met) < of else "as asked"
 
-    return facts
+    return fault
 
 
 def levels_of(rng: random.Random) -> list[tuple]:
@@ -285,17 +345,24 @@ def other_rng(self: Plain, level: int, rng: random.Random) -> SimpleNamespace:
     return Plain.generate(self, level, random.Random())
 
 
-def one_more(self: Plain, level: int, rng: random.Random) -> SimpleNamespace:
-    return Plain.generate(self, level + 1, rng)
-
-
 def problems_of(rng: random.Random) -> list[tuple]:
-    """Also such that half of the target is there, once and twice."""
+    """Also such that half of the target is there, once and twice, and one that begins
+    with more than the target."""
     n, more = rng.randrange(5, 15), rng.randrange(1, 5)
-    lists = [[n, n + more, n - more], [n, 30, n, n + 1, n - 1]]
-    problems = [Plain().parse(prompt_of(numbers, 2 * n)) for numbers in lists]
-    problems += [Plain().generate(level, rng) for level in (4, 6)]
-    return [(problem,) for problem in problems]
+    lists = [
+        [n, n + more, n - more],
+        [n, 30, n, n + 1, n - 1],
+        [30, n - more, n + more],
+    ]
+    prompts = [prompt_of(numbers, 2 * n) for numbers in lists]
+    prompts += [Plain().generate(level, rng).prompt for level in (4, 6)]
+    return [(prompt,) for prompt in prompts]
+
+
+def with_noise(rng: random.Random) -> list[tuple]:
+    prompts = [prompt for (prompt,) in problems_of(rng)]
+    noisy = [(prompt, noise) for prompt in prompts[2:4] for noise in (0.5, 1.0)]
+    return [(prompt, 0.0) for prompt in prompts] + noisy
 
 
 def both(answer: str) -> list[int]:
@@ -320,39 +387,80 @@ def in_order(self: Plain, problem, answer: str) -> bool:
     return both(answer) in pairs
 
 
+def unequal(self: Plain, problem, answer: str) -> bool:
+    return len(set(both(answer))) == 2 and Plain.accepts(self, problem, answer)
+
+
 ANSWERS = [f"{a}+{b}" for a in range(1, 31) for b in range(1, 31)]
 
 
 def accepting(pair: type) -> Callable:
-    def paid(problem: SimpleNamespace) -> dict:
-        task = pair()
+    def paid(prompt: str) -> str:
+        task, problem = pair(), Plain().parse(prompt)
         right = [text for text in ANSWERS if Plain().accepts(problem, text)]
-        wrong = [text for text in ANSWERS if text not in right]
-        return count_paid(lambda text: task.accepts(problem, text), right, wrong)
+        sides = [[*map(int, text.split("+"))] for text in right]
+        seen = {(a, b): bool(task.accepts(problem, f"{a}+{b}")) for a, b in sides}
+        if any(seen[a, b] != seen[b, a] for a, b in sides):
+            return "one order is paid and the other is refused"
+        return what_is_paid(lambda text: task.accepts(problem, text), right, ANSWERS)
 
     return paid
 
 
 def showing(pair: type) -> Callable:
-    """A good demonstration, word for word; do noisy ones go wrong?"""
+    """A thought without noise, word for word; of 200 noisy ones what is wrong first."""
 
-    def facts(problem: SimpleNamespace) -> dict:
-        task = pair()
-        problem = read(task, problem.prompt)
-
-        def show(noise: float, seed: int) -> tuple:
-            corpus = SimpleNamespace(think_share=1.0, noise=noise, weak=0.0)
-            return task.demonstrate(problem, corpus, random.Random(seed))
-
-        (text,), right = show(0.0, 0)
-        spoilt = any(show(1.0, seed)[0] != (text,) for seed in range(9))
-        return {"text": text, "right": right, "noise spoils": spoilt}
+    def facts(prompt: str, noise: float) -> str:
+        task, problem, result = pair(), Plain().parse(prompt), r"-([0-9]+)=(-?[0-9]+)"
+        numbers, target = problem.data
+        made = [task.think(problem, noise, random.Random(i)) for i in range(200)]
+        if noise == 0:
+            return "[{}]{}".format(*made[0])
+        found = [re.findall(result, thought) for thought, _ in made]
+        slips = [[int(n) + int(rest) != target for n, rest in row] for row in found]
+        if noise < 1:
+            changes = [row[0] != row[1] for row in slips if len(row) > 1]
+            often = 0.25 < sum(changes) / max(len(changes), 1) < 0.75
+            return "as asked" if often else "all steps slip, or none"
+        if not any(map(any, slips)):
+            return "no step's result is redrawn"
+        rests = [[int(rest) for _, rest in row] for row in found]
+        least, most = min(sum(rests, [])), max(sum(rests, []))
+        if (least, most) != (1, 30):
+            return f"results from {least} to {most}"
+        walks = [Plain().walk(problem, row) for row in rests]
+        if any(len(r) < len(numbers) for r, (_, hit) in zip(rests, walks) if not hit):
+            return "an end without a hit"
+        if any(one[0] != other[0] for one, other in zip(made, walks)):
+            return "a hit that is passed over"
+        if any(hit not in ("", answer) for (_, answer), (_, hit) in zip(made, walks)):
+            return "another answer than the last step's"
+        legal = all(re.fullmatch(TWO, answer) for _, answer in made)
+        return "as asked" if legal else "an answer of no legal form"
 
     return facts
 
 
-def without_noise(self: Plain, problem, corpus, rng: random.Random) -> tuple:
-    return Plain.demonstrate(self, problem, SimpleNamespace(noise=0.0), rng)
+def unwritten(self: Plain, problem, noise: float, rng: random.Random) -> tuple:
+    thought, answer = Plain.think(self, problem, 0.0, rng)
+    return thought, self.guess(problem, rng) if rng.random() < noise else answer
+
+
+def unbelieved(self: Plain, problem, noise: float, rng: random.Random) -> tuple:
+    def slip(match: re.Match) -> str:
+        return f"={rng.randint(1, 30)}" if rng.random() < noise else match[0]
+
+    thought, answer = Plain.think(self, problem, 0.0, rng)
+    return re.sub("=-?[0-9]+", slip, thought), answer
+
+
+def at_once(self: Plain, problem, noise: float, rng: random.Random) -> tuple:
+    return Plain.think(self, problem, float(rng.random() < noise), rng)
+
+
+def positive(self: Plain, problem, noise: float, rng: random.Random) -> tuple:
+    thought, answer = Plain.think(self, problem, noise, rng)
+    return re.sub("[0-9]+-[0-9]+=-[0-9]+;?", "", thought), answer
 
 
 # What an attack says
@@ -386,6 +494,9 @@ CHECKS = [
             "a long digest that is cut is another hash: digest_size=8": (
                 lambda key: name_of(bucket(key, 64))
             ),
+            "that is a hash of 64 bytes; asked for are 8: digest_size=8": (
+                lambda key: name_of(bucket(key, 64, 64))
+            ),
         },
     ),
     Check(
@@ -413,20 +524,25 @@ CHECKS = [
             "blanks are stripped, and a missing end is forgiven": (
                 lambda self, text: stated(self, text.strip() + "\n")
             ),
+            "the answer is stripped: blanks around it are no legal form": strips,
         },
+        through=stating,
     ),
     Check(
         "reward.Puzzle.verify",
-        "700 strings of an attacker of the chain, none of them paid",
+        "700 strings of an attacker of two tasks, only the right ones paid",
         3,
-        chains_of,
-        lambda task, problem, text: stated(task, text) == problem.answer,
+        targets_of,
+        lambda task, problem, text: stated(task, text) in problem.right,
         {
             "the right answer anywhere in the text is paid": anywhere,
             "the last digit is paid, whatever stands around it": last_digit,
             "int() forgives: 09, +9, blanks, digits of other scripts": lenient,
             "form earns nothing: is the answer right?": (
                 lambda task, problem, text: stated(task, text) is not None
+            ),
+            "a task may have several right answers: ask accepts": (
+                lambda task, problem, text: stated(task, text) == problem.answer
             ),
         },
         through=attack,
@@ -469,22 +585,46 @@ CHECKS = [
             "a set forgets how often a number is there": but(
                 key=lambda self, n, target: f"{sorted(set(n))} {target}"
             ),
+            "other numbers can have the same sum": but(
+                key=lambda self, n, target: f"{len(n)} {sum(n)} {target}"
+            ),
+            "other numbers can have the same characters: sort numbers, not text": but(
+                key=lambda self, n, target: "".join(sorted(prompt_of(n, target)))
+            ),
+            "without something between the numbers 1,2,34 is 1,2,3,4": but(
+                key=lambda self, n, target: f"{sorted(n)}={target}".replace(", ", "")
+            ),
         },
         through=same_key,
     ),
     Check(
         "pair.Pair",
-        "generate: level, split, any two places, the same again from the same rng",
+        "generate: as many numbers as the level, different, the target of any two",
         2,
         levels_of,
         Plain,
         {
             "the target is always the sum of the same two places: a policy learns the "
-            "places": but(generate=by_place),
-            "draw from the rng that is given, or it is never the same again": but(
-                generate=other_rng
+            "places": but(
+                generate=lambda self, level, rng: self.parse(
+                    prompt_of(found := self.numbers(level, rng), sum(found[:2]))
+                )
             ),
-            "a level has as many numbers as it says": but(generate=one_more),
+            "draw from the rng that is given, or it is never the same again": but(
+                numbers=lambda self, level, rng: random.sample(range(1, 31), level)
+            ),
+            "a level has as many numbers as it says": but(
+                numbers=lambda self, level, rng: rng.sample(range(1, 31), level + 1)
+            ),
+            "the numbers must differ, yours repeat": but(
+                numbers=lambda self, level, rng: rng.choices(range(1, 31), k=level)
+            ),
+            "range(1, 30) ends at 29: 30 is to occur too": but(
+                numbers=lambda self, level, rng: rng.sample(range(1, 30), level)
+            ),
+            "the numbers are always sorted: a policy learns the order": but(
+                numbers=lambda *case: sorted(Plain.numbers(*case))
+            ),
         },
         through=drawing,
     ),
@@ -503,20 +643,39 @@ CHECKS = [
             ),
             "the sum is not asked": but(accepts=any_sum),
             "either order is right": but(accepts=in_order),
+            "two equal numbers at two places are a pair": but(accepts=unequal),
+            "nothing is paid: is text compared with numbers?": but(
+                accepts=lambda self, problem, answer: False
+            ),
         },
         through=accepting,
     ),
     Check(
         "pair.Pair",
-        "think: the thought, word for word; accepted; noise spoils some",
+        "think: the thought, word for word; what noise does to it",
         1,
-        problems_of,
+        with_noise,
         Plain,
         {
             "a number is its own partner: look among the others": but(
                 others=lambda self, numbers, i: [*numbers]
             ),
-            "noise spoils nothing": but(demonstrate=without_noise),
+            "a result may be negative, and its step is written too": but(
+                think=positive
+            ),
+            "noise is to redraw the result that is written in a step": but(
+                think=unwritten
+            ),
+            "a redrawn result is believed: whether to stop, and the answer, come from "
+            "what is written": but(think=unbelieved),
+            "the partner may also stand earlier in the list": but(
+                others=lambda self, numbers, i: numbers[i + 1 :]
+            ),
+            "results are redrawn from 1 to 30, yours from 0": but(
+                redrawn=lambda self, rng: rng.randint(0, 30)
+            ),
+            "each step slips on its own, with chance noise": but(think=at_once),
+            "if nothing is found, the answer is a guess": but(guess=lambda *_: ""),
         },
         through=showing,
     ),
@@ -530,6 +689,7 @@ CHECKS = [
         {
             "(1 - s)^n is 0.05, not 0.95": lambda n: 1 - 0.95 ** (1 / n),
             "that is the share refused": lambda n: 0.05 ** (1 / n),
+            "that is the rule of three; the exact share is asked": lambda n: 3 / n,
         },
         tolerance=5e-4,
     ),

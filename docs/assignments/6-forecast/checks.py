@@ -54,9 +54,9 @@ def plug_in(n: int, c: int, k: int) -> float:
 
 
 def rates_of(rng: random.Random) -> list[tuple]:
-    """(rate, n): 0, 1, and between."""
-    found = [(rng.randrange(1, n) / n, n) for n in (10, 40, 300)]
-    return [*found, (0.0, 20), (1.0, 20)]
+    """(rate, n): 0, 1, and between; the normal interval of the first goes below 0."""
+    found = [(rng.randrange(1, n) / n, n) for n in (40, 300)]
+    return [(rng.randrange(1, 3) / 10, 10), *found, (0.0, 20), (1.0, 20)]
 
 
 def wilson(rate: float, n: int, z: float = 1.96) -> Pair:
@@ -68,6 +68,11 @@ def wilson(rate: float, n: int, z: float = 1.96) -> Pair:
 def normal(rate: float, n: int) -> Pair:
     half = 1.96 * (rate * (1 - rate) / n) ** 0.5
     return rate - half, rate + half
+
+
+def clipped(rate: float, n: int) -> Pair:
+    low, high = normal(rate, n)
+    return max(low, 0.0), min(high, 1.0)
 
 
 def about_the_rate(rate: float, n: int) -> Pair:
@@ -97,6 +102,10 @@ def gain(compute: Array, b: Array | float, c_mid: Array | float) -> list:
 
 def by_log10(compute: Array, b: Array | float, c_mid: Array | float) -> list:
     return (1 / (1 + np.exp(b * np.log10(c_mid / compute)))).tolist()
+
+
+def by_quotient(compute: Array, b: Array | float, c_mid: Array | float) -> list:
+    return (1 / (1 + (np.log10(c_mid) / np.log10(compute)) ** b)).tolist()
 
 
 def points_of(rng: random.Random) -> list[tuple]:
@@ -145,15 +154,45 @@ def without_start(g: Array, score: Array, r0: float) -> list:
     return plain([a, np.full(len(a), r0), ((curves - score) ** 2).sum(1)])
 
 
-def slope_and_start(g: Array, score: Array, r0: None) -> list:
-    """A straight line in g, its slope taken for A."""
+def slope_for_a(g: Array, score: Array, r0: float | None, line: bool = True) -> list:
+    """A straight line in g, its slope taken for A; the error is that of the line, or of
+    a curve that ends at the slope."""
     rows = []
     for share in g:
-        slope, start = np.polyfit(share, score, 1)
+        if r0 is None:
+            slope, start = np.polyfit(share, score, 1)
+        else:
+            slope, start = share @ (score - r0) / (share @ share), r0
         a = np.clip(slope, 0, 1)
-        curve = a * share + start * (1 - share)
+        curve = a * share + start * (1 if line else 1 - share)
         rows.append((a, start, ((curve - score) ** 2).sum()))
     return plain(np.array(rows).T)
+
+
+def turned(how: Callable) -> Callable:
+    """project, but of its A, R_0 and error something else is returned."""
+    return lambda g, score, r0: how(*project(g, score, r0))
+
+
+SLIPS = {  # with R_0 held or fitted
+    "A must be kept in [0, 1]": lambda g, y, r0: project(g, y, r0, "bounds"),
+    "a line in g has the slope A - R_0: add R_0 to it, then clip": slope_for_a,
+    "a line in g has the slope A - R_0, not A": (
+        lambda g, y, r0: slope_for_a(g, y, r0, line=False)
+    ),
+    "your A is A - R_0: it is where the curve ends, not how far it rises": turned(
+        lambda a, start, error: [np.subtract(a, start).tolist(), start, error]
+    ),
+    "the order is A, R_0, error: yours begins with R_0": turned(
+        lambda a, start, error: [start, a, error]
+    ),
+    "the error is the sum of squares, not their mean": (
+        lambda g, y, r0: project(g, y, r0, "sum")
+    ),
+    "the error is the sum of squares, not its root": turned(
+        lambda a, start, error: [a, start, np.sqrt(error).tolist()]
+    ),
+}
 
 
 # --------------------------------------------------------------------------------------
@@ -181,8 +220,9 @@ def logs_of(rng: random.Random) -> list[tuple]:
     return [(rows,)]
 
 
-def pass_times(rows: list[dict], which: int = 0, line: bool = True) -> list:
-    """[level, compute] of the first time that a half was reached, or of another."""
+def pass_times(rows: list[dict], which: int = 0, way: str = "line") -> list:
+    """[level, compute] of the first time that a half was reached, or of another; on the
+    way between two evaluations a line in C, one in log C, or only the later one."""
     found = []
     flops = [row["rl_flops"] for row in rows]
     for n in rows[0]["by_level"]:
@@ -194,8 +234,10 @@ def pass_times(rows: list[dict], which: int = 0, line: bool = True) -> list:
         if ends:
             i = ends[which]
             share = (0.5 - rates[i - 1]) / (rates[i] - rates[i - 1])
-            share = share if line else 1
-            found.append([int(n), flops[i - 1] + share * (flops[i] - flops[i - 1])])
+            low, high = flops[i - 1], flops[i]  # of the second evaluation on: above 0
+            ways = {"line": low + share * (high - low), "after": high}
+            ways["log"] = low * (high / low) ** share
+            found.append([int(n), ways[way]])
     return found
 
 
@@ -270,6 +312,9 @@ CHECKS = [
         wilson,
         {
             "that is the normal interval: at rate 0 its width is 0": normal,
+            "that is the normal interval, clipped: at rate 0 its width is still 0": (
+                clipped
+            ),
             "the middle of Wilson's interval is not the rate: it is nearer to 1/2": (
                 about_the_rate
             ),
@@ -286,6 +331,7 @@ CHECKS = [
         gain,
         {
             "log10 is not ln: exp(B (ln C_mid - ln C)) is (C_mid / C)^B": by_log10,
+            "log C_mid / log C is not the log of C_mid / C: divide first": by_quotient,
             "the ratio is upside down: the gain must grow with compute": (
                 lambda compute, b, c_mid: gain(compute, -b, c_mid)
             ),
@@ -303,11 +349,14 @@ CHECKS = [
         project,
         {
             "R_0 is held here, yours is fitted": lambda g, y, r0: project(g, y, None),
-            "take R_0 (1 - g) off the scores before A is fitted": without_start,
-            "A must be kept in [0, 1]": (lambda g, y, r0: project(g, y, r0, "bounds")),
-            "the error is the sum of squares, not their mean": (
-                lambda g, y, r0: project(g, y, r0, "sum")
+            "R_0 is held here, yours is fitted (and not solved again for a bound A)": (
+                lambda g, y, r0: project(g, y, None, "second")
             ),
+            "take R_0 (1 - g) off the scores before A is fitted": without_start,
+            "R_0 is an array too, one number for each shape": turned(
+                lambda a, start, error: [a, start[0], error]
+            ),
+            **SLIPS,
         },
         through=listed,
     ),
@@ -318,14 +367,10 @@ CHECKS = [
         free,
         project,
         {
-            "a line in g has the slope A - R_0, not A": slope_and_start,
-            "A must be kept in [0, 1]": (lambda g, y, r0: project(g, y, r0, "bounds")),
             "when A is held at its bound, R_0 must be solved again": (
                 lambda g, y, r0: project(g, y, r0, "second")
             ),
-            "the error is the sum of squares, not their mean": (
-                lambda g, y, r0: project(g, y, r0, "sum")
-            ),
+            **SLIPS,
         },
         through=listed,
     ),
@@ -337,7 +382,10 @@ CHECKS = [
         pass_times,
         {
             "that is the evaluation after it: the line between two crosses a half "
-            "before": lambda rows: pass_times(rows, line=False),
+            "before": lambda rows: pass_times(rows, way="after"),
+            "between two evaluations the line is straight in C, not in log C": (
+                lambda rows: pass_times(rows, way="log")
+            ),
             "that is the last time; a level may fall back and be passed again": (
                 lambda rows: pass_times(rows, which=-1)
             ),
@@ -352,14 +400,15 @@ CHECKS = [
     ),
     Check(
         "answers.pass_at_4",
-        "Of 16 samples of a problem {0} are right. What is pass@4? (four digits)",
+        "Of n = {0} samples of a problem c = {1} are right. What is pass@k for k = "
+        "{2}? (four digits)",
         1,
-        lambda rng: [(rng.randrange(1, 7),)],
-        lambda c: by_subsets(16, c, 4),
+        lambda rng: [(16, rng.randrange(1, 7), 4)],
+        by_subsets,
         {
-            "that is 1 - (1 - c/n)^k, which is biased": lambda c: plug_in(16, c, 4),
+            "that is 1 - (1 - c/n)^k, which is biased": plug_in,
             "that is the chance that none of the four is right": (
-                lambda c: 1 - by_subsets(16, c, 4)
+                lambda n, c, k: 1 - by_subsets(n, c, k)
             ),
         },
         tolerance=1e-3,
@@ -387,17 +436,20 @@ CHECKS = [
         ends_of,
         lambda ends: spread(ends) / 3**0.5,
         {
-            "that is with 3 in the std: from three seeds it is by 2": (
+            "your std divides by n = 3: the std of seeds divides by n - 1 = 2": (
                 lambda ends: spread(ends, 0) / 3**0.5
             ),
             "that is the std of a seed; the mean of three errs less": spread,
+            "the error of a mean is std / sqrt(n), not std / n": (
+                lambda ends: spread(ends) / 3
+            ),
         },
         tolerance=5e-4,
     ),
     Check(
         "answers.interval_score",
         "Three points of a forecast, each (low, high, truth), the bands of 90 %: {0}. "
-        "What is the interval score, the mean over the points?",
+        "What is the interval score, the mean over the points? (four digits)",
         1,
         band_of,
         interval_score,
