@@ -294,8 +294,8 @@ def project(g: Array, score: Array, r0: float | None) -> tuple[Array, Array, Arr
 
     `g` (S, n) is the gain of each shape at each point, `score` (n,). With B and C_mid
     fixed the curve is linear in A and R_0, R = R_0 (1 - g) + A g, so least squares has
-    a closed form (variable projection). A is kept in [0, 1], then R_0 is solved for that
-    A and kept there too.
+    a closed form (variable projection). A is kept in [0, 1]; then R_0 is solved for
+    that A and kept there too.
     """
     h = 1 - g
     gg = (g * g).sum(1)

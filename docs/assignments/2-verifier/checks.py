@@ -13,11 +13,7 @@ from grading import Check
 BLANKS = {
     "reward.py": ["split_of", "Puzzle.stated", "Puzzle.verify"],
     "docs/assignments/2-verifier/pair.py": [
-        "Pair.parse",
-        "Pair.right_pairs",
-        "Pair.generate",
-        "Pair.accepts",
-        "Pair.think",
+        f"Pair.{name}" for name in "parse right_pairs generate accepts think".split()
     ],
 }
 
@@ -39,8 +35,18 @@ def name_of(place: int, last: int = -1) -> str:
     return next((name for name, end in ends.items() if place <= end + last), "test")
 
 
-def split(key: str) -> str:
-    return name_of(bucket(key))
+def split(key: str, last: int = -1, **how: int) -> str:
+    return name_of(bucket(key, **how), last)
+
+
+SPLITTERS = {
+    "Python's hash() is another one in each process: a run that goes on would train on "
+    "its test": lambda key: name_of(hash(key) % 100),
+    "a bucket at an edge belongs to the next split: <, not <=": partial(split, last=0),
+    "the bytes are read from the wrong end: big-endian": partial(split, order=-1),
+    "a long digest that is cut is another hash: digest_size=8": partial(split, size=64),
+    "64 bytes, not 8, are hashed: digest_size=8": partial(split, size=64, cut=64),
+}
 
 
 def keys_of(rng: random.Random) -> list[tuple]:
@@ -65,32 +71,37 @@ def stated(self, completion: str) -> str | None:
     return text if free and self.grammar.fullmatch(text) else None
 
 
-def by(match: Callable, legal: Callable, part: int = 2):
+def by(match: Callable, legal: Callable, clean: Callable = str) -> Callable:
     """Puzzle.stated by other ways to match the whole, and the answer."""
 
     def wrong(self, completion: str) -> str | None:
         found = match(self.completion, completion)
-        return found[part] if found and legal(self.grammar, found[2]) else None
+        answer = clean(found[2]) if found else ""
+        return answer if found and legal(self.grammar, answer) else None
 
     return wrong
 
 
-def strips(self, completion: str) -> str | None:
-    found = self.completion.fullmatch(completion)
-    answer = found[2].strip() if found else ""
-    return answer if self.grammar.fullmatch(answer) else None
-
-
 WHOLE = re.compile(r"(?:\[([^\[\]]*)\])?([^\[\]\n]+)\n")  # Puzzle.completion
+full, start = re.Pattern.fullmatch, re.Pattern.match
+STATERS = {
+    "match() forgives what stands behind a good beginning; fullmatch": by(start, full),
+    "search() finds an answer anywhere; fullmatch": by(re.Pattern.search, full),
+    "the answer's own grammar is not asked": by(full, lambda *_: True),
+    "the grammar must match all of the answer, not its beginning": by(full, start),
+    "the answer is stripped: blanks are no legal form": by(full, full, str.strip),
+    "that is the thought, not the answer": (
+        lambda self, text: stated(self, text) and full(WHOLE, text)[1]
+    ),
+    "blanks are stripped, and a missing end is forgiven": (
+        lambda self, text: stated(self, text.strip() + "\n")
+    ),
+}
 
 
 def puzzle(grammar: str) -> SimpleNamespace:
     """What stated and verify know of a task: `self`."""
     return SimpleNamespace(completion=WHOLE, grammar=re.compile(grammar))
-
-
-def stating(way: Callable) -> Callable:
-    return lambda grammar, text: way(puzzle(grammar), text)
 
 
 def texts_of(rng: random.Random) -> list[tuple]:
@@ -114,10 +125,6 @@ TARGETS = {  # what an answer may look like, and the right ones
     "C1a-5c+6:": ("[0-9]", "2"),
     "T12,7,30=37:": (TWO, "7+30", "30+7"),
 }
-
-
-def targets_of(rng: random.Random) -> list[tuple]:
-    return [(prompt, rng.randrange(10**6)) for prompt in TARGETS]
 
 
 def attack(verify: Callable) -> Callable:
@@ -151,24 +158,15 @@ def attack(verify: Callable) -> Callable:
 
 
 def what_is_paid(pays: Callable, right: list[str], texts: list[str]) -> str:
+    """In a few words, with the first text that is paid wrongly, or not paid."""
     paid = [text for text in texts if pays(text)]
     robbed = [text for text in paid if text not in right]
     refused = [text for text in right if text not in paid]
-    if robbed:
-        wrong = f"{len(robbed)} of {len(texts)} strings are paid wrongly"
-        return f"{wrong}, the first: {robbed[0][:30]}"
-    if refused:
-        wrong = f"{len(refused)} of {len(right)} right ones are refused"
-        return f"{wrong}, the first: {refused[0][:30]}"
+    for some, how in (robbed, "paid wrongly"), (refused, "right and not paid"):
+        if some:
+            count = f"{len(some)} of {len(texts)} strings are {how}"
+            return f"{count}, the first: {some[0][:30]}"
     return "only what is right is paid"
-
-
-def anywhere(task, problem, text: str) -> bool:
-    return problem.answer in text
-
-
-def last_digit(task, problem, text: str) -> bool:
-    return re.findall("[0-9]", text)[-1:] == [problem.answer]
 
 
 def lenient(task, problem, text: str) -> bool:
@@ -178,15 +176,31 @@ def lenient(task, problem, text: str) -> bool:
         return False
 
 
+VERIFIERS = {
+    "the right answer anywhere in the text is paid": lambda _, p, text: (
+        p.answer in text
+    ),
+    "the last digit is paid, whatever stands around it": (
+        lambda task, problem, text: re.findall("[0-9]", text)[-1:] == [problem.answer]
+    ),
+    "int() forgives: 09, +9, blanks, digits of other scripts": lenient,
+    "form earns nothing: is it right?": lambda task, _, text: bool(stated(task, text)),
+    "a task may have several right answers: ask accepts": (
+        lambda task, problem, text: stated(task, text) == problem.answer
+    ),
+}
+
 # The task
 
 PairData = namedtuple("PairData", "numbers target")
+UP = range(1, 31)
 
 
 class Plain:
     """Pair, written again: it knows a prompt by its numbers, the target being last."""
 
     form = re.compile("T([0-9,]+)=([0-9]+):")
+    redraws = UP
 
     def parse(self, prompt: str, match: object = None) -> SimpleNamespace | None:
         *numbers, target = map(int, re.findall("[0-9]+", prompt))
@@ -203,27 +217,31 @@ class Plain:
         pairs = [(i, j) for j in range(len(numbers)) for i in range(j)]
         return [(i, j) for i, j in pairs if numbers[i] + numbers[j] == target]
 
-    def numbers(self, level: int, rng: random.Random) -> list[int]:
-        return rng.sample(range(1, 31), level)
-
     def generate(self, level: int, rng: random.Random) -> SimpleNamespace:
         numbers = self.numbers(level, rng)
-        return self.parse(prompt_of(numbers, sum(rng.sample(numbers, 2))))
+        return self.parse(prompt_of(numbers, sum(self.two(numbers, rng))))
+
+    def numbers(self, level: int, rng: random.Random) -> list[int]:
+        return rng.sample(UP, level)
+
+    def two(self, numbers: list[int], rng: random.Random) -> list[int]:
+        return rng.sample(numbers, 2)
 
     def accepts(self, problem, answer: str) -> bool:
-        numbers, target = problem.data
-        right = [(numbers[i], numbers[j]) for i, j in self.pairs(numbers, target)]
-        return answer in [f"{x}+{y}" for a, b in right for x, y in ((a, b), (b, a))]
+        return self.right(*problem.data, *map(int, answer.split("+")))
+
+    def right(self, numbers: tuple[int, ...], target: int, a: int, b: int) -> bool:
+        pairs = self.pairs(numbers, target) if a + b == target else []
+        return {a, b} in [{numbers[i], numbers[j]} for i, j in pairs]
 
     def think(self, problem, noise: float, rng: random.Random) -> tuple[str, str]:
         numbers, target = problem.data
-        slips = [rng.random() < noise for _ in numbers]
-        rests = [target - n for n in numbers]
-        rests = [
-            self.redrawn(rng) if s else r for s, r in zip(slips, rests, strict=True)
-        ]
-        thought, answer = self.walk(problem, rests)
+        results = [self.result(target - n, noise, rng) for n in numbers]
+        thought, answer = self.walk(problem, results)
         return thought, answer or self.guess(problem, rng)
+
+    def result(self, right: int, noise: float, rng: random.Random) -> int:
+        return rng.choice(self.redraws) if rng.random() < noise else right
 
     def walk(self, problem, rests: list[int]) -> tuple[str, str]:
         """Each number in turn, and who its partner would be; nobody: no answer."""
@@ -234,19 +252,21 @@ class Plain:
                 return ";".join(steps), f"{n}+{rest}"
         return ";".join(steps), ""
 
-    def redrawn(self, rng: random.Random) -> int:
-        return rng.randint(1, 30)
-
     def others(self, numbers: tuple[int, ...], i: int) -> list[int]:
         return [n for j, n in enumerate(numbers) if j != i]
 
     def guess(self, problem, rng: random.Random) -> str:
-        return "{}+{}".format(*rng.sample(problem.data.numbers, 2))
+        return "{}+{}".format(*self.two(problem.data.numbers, rng))
 
 
-def but(**methods: Callable) -> type:
+def but(**methods: object) -> type:
     """The plain task with some methods done wrong."""
     return type("Wrong", (Plain,), methods)
+
+
+def each(name: str, ways: dict[str, Callable]) -> dict[str, type]:
+    """The same for each way to do one method, which is given without `self`."""
+    return {said: but(**{name: staticmethod(way)}) for said, way in ways.items()}
 
 
 def prompt_of(numbers: list[int], target: int) -> str:
@@ -276,9 +296,18 @@ def parsing(pair: type) -> Callable:
     return level_and_data
 
 
+PAIRS = {
+    "a problem without an answer must be refused: None": lambda n, t: [(0, 1)],
+    "a number and itself are no pair": lambda n, t: any(t - x in n for x in n),
+    "two equal numbers at two places are a pair": (
+        lambda n, t: any(t - x in {*n} - {x} for x in n)
+    ),
+}
+
+
 def prompts_alike(rng: random.Random) -> list[tuple]:
-    """Two prompts: in another order; with another target; with other numbers, also such
-    with the same sum, characters or digits."""
+    """Two prompts: with the same sum, characters, digits; in another order; with
+    another target; with other numbers."""
     cases = [
         ("T5,5,6=11:", "T5,6,6=11:"),
         ("T1,5,9=10:", "T2,5,8=10:"),
@@ -305,199 +334,134 @@ def same_key(pair: type) -> Callable:
     return problems
 
 
+KEYS = {
+    "another order is another problem for you: one can be trained on and the other be "
+    "in the test": lambda n, target: f"{n} {target}",
+    "the key forgets the target": lambda n, target: str(sorted(n)),
+    "a set forgets how often a number is there": lambda n, t: f"{sorted(set(n))} {t}",
+    "other numbers can have the same sum": lambda n, t: f"{len(n)} {sum(n)} {t}",
+    "sort numbers, not characters: 1,23 is not 2,13": (
+        lambda n, target: "".join(sorted(prompt_of(n, target)))
+    ),
+    "without something between the numbers 1,2,34 is 1,2,3,4": (
+        lambda n, target: "".join(map(str, sorted(n))) + f"={target}"
+    ),
+}
+
+
 def drawing(pair: type) -> Callable:
     """What 200 problems of a level are like: the first thing that is wrong."""
 
-    def fault(level: int, seed: int) -> str:
+    def first_fault(level: int, seed: int) -> str:
         task, rng, again = pair(), random.Random(seed), random.Random(seed)
         prompts = [task.generate(level, rng).prompt for _ in range(200)]
-        if prompts[0] != task.generate(level, again).prompt:
-            return "another problem from the same rng"
-        problems = [Plain().parse(prompt) for prompt in prompts]
-        lists = [[*problem.data.numbers] for problem in problems]
-        if any(len(numbers) != level for numbers in lists):
-            return "another number of numbers"
-        if any(len(set(numbers)) < level for numbers in lists):
-            return "a number twice"
+        data = [Plain().parse(prompt).data for prompt in prompts]
+        lists = [numbers for numbers, _ in data]
         least, most = min(map(min, lists)), max(map(max, lists))
-        if (least, most) != (1, 30):
-            return f"numbers from {least} to {most}"
-        if any(all(x == sorted(x)[::way] for x in lists) for way in (1, -1)):
-            return "always sorted"
-        pairs = [Plain().pairs(*problem.data) for problem in problems]
-        met = {places[0] for places in pairs if len(places) == 1}
+        pairs = [Plain().pairs(*one) for one in data]
+        places = {found[0] for found in pairs if len(found) == 1}
         of = level * (level - 1) // 2
-        return f"{len(met)} of {of} pairs of places" if len(met) < of else "as asked"
+        faults = {
+            "not the same": prompts[0] != task.generate(level, again).prompt,
+            "another number of numbers": any(len(row) != level for row in lists),
+            "a number twice": any(len(set(row)) < len(row) for row in lists),
+            f"numbers from {least} to {most}": (least, most) != (1, 30),
+            "only sorted ones": not any(x > y < z for x, y, z, *_ in lists),
+            f"{len(places)} of {of} pairs of places": len(places) < of,
+        }
+        return f"level {level}: {[*filter(faults.get, faults), 'as asked'][0]}"
 
-    return fault
+    return first_fault
 
 
-def levels_of(rng: random.Random) -> list[tuple]:
-    return [(level, rng.randrange(10**6)) for level in (3, 4)]
-
-
-def by_place(self: Plain, level: int, rng: random.Random) -> SimpleNamespace:
-    numbers = rng.sample(range(1, 31), level)
-    return self.parse(prompt_of(numbers, sum(numbers[:2])))
-
-
-def other_rng(self: Plain, level: int, rng: random.Random) -> SimpleNamespace:
-    return Plain.generate(self, level, random.Random())
+NUMBERS = {
+    "draw from the rng that is given": lambda n, rng: random.sample(UP, n),
+    "a level has as many numbers as it says": lambda n, rng: rng.sample(UP, n + 1),
+    "the numbers must differ": lambda n, rng: rng.choices(UP, k=n),
+    "30 never occurs": lambda n, rng: rng.sample(range(1, 30), n),
+    "the numbers are always sorted": lambda n, rng: sorted(rng.sample(UP, n)),
+}
 
 
 def problems_of(rng: random.Random) -> list[tuple]:
     """Also such that half of the target is there, once and twice, and one that begins
     with more than the target."""
     n, more = rng.randrange(5, 15), rng.randrange(1, 5)
-    lists = [
-        [n, n + more, n - more],
-        [n, 30, n, n + 1, n - 1],
-        [30, n - more, n + more],
-    ]
+    lists = [n, n + more, n - more], [n, 30, n, n + 1, n - 1], [30, n - more, n + more]
     prompts = [prompt_of(numbers, 2 * n) for numbers in lists]
     prompts += [Plain().generate(level, rng).prompt for level in (4, 6)]
     return [(prompt,) for prompt in prompts]
 
 
-def with_noise(rng: random.Random) -> list[tuple]:
-    prompts = [prompt for (prompt,) in problems_of(rng)]
-    noisy = [(prompt, noise) for prompt in prompts[2:4] for noise in (0.5, 1.0)]
-    return [(prompt, 0.0) for prompt in prompts] + noisy
-
-
-def both(answer: str) -> list[int]:
-    return [int(number) for number in answer.split("+")]
-
-
-def any_numbers(self: Plain, problem, answer: str) -> bool:
-    return sum(both(answer)) == problem.data.target
-
-
-def any_sum(self: Plain, problem, answer: str) -> bool:
-    return set(both(answer)) <= set(problem.data.numbers)
-
-
-def one_twice(self: Plain, problem, answer: str) -> bool:
-    return any_numbers(self, problem, answer) and any_sum(self, problem, answer)
-
-
-def in_order(self: Plain, problem, answer: str) -> bool:
-    numbers = problem.data.numbers
-    pairs = [[numbers[i], numbers[j]] for i, j in self.pairs(*problem.data)]
-    return both(answer) in pairs
-
-
-def unequal(self: Plain, problem, answer: str) -> bool:
-    return len(set(both(answer))) == 2 and Plain.accepts(self, problem, answer)
-
-
-ANSWERS = [f"{a}+{b}" for a in range(1, 31) for b in range(1, 31)]
+ANSWERS = [f"{a}+{b}" for a in UP for b in UP]
 
 
 def accepting(pair: type) -> Callable:
     def paid(prompt: str) -> str:
         task, problem = pair(), Plain().parse(prompt)
         right = [text for text in ANSWERS if Plain().accepts(problem, text)]
-        sides = [[*map(int, text.split("+"))] for text in right]
-        seen = {(a, b): bool(task.accepts(problem, f"{a}+{b}")) for a, b in sides}
-        if any(seen[a, b] != seen[b, a] for a, b in sides):
+        turned = ["+".join(text.split("+")[::-1]) for text in right]
+        pays = {text: bool(task.accepts(problem, text)) for text in ANSWERS}
+        if [pays[text] for text in right] != [pays[text] for text in turned]:
             return "one order is paid and the other is refused"
-        return what_is_paid(lambda text: task.accepts(problem, text), right, ANSWERS)
+        return what_is_paid(pays.get, right, ANSWERS)
 
     return paid
 
 
+ACCEPTERS = {
+    "any two with the right sum are paid": lambda n, target, a, b: a + b == target,
+    "a number counts as often as it is there: one is paid twice": (
+        lambda n, target, a, b: a + b == target and {a, b} <= {*n}
+    ),
+    "the sum is not asked": lambda n, target, a, b: {a, b} <= {*n},
+    "either order is right": lambda *x: x[2] <= x[3] and Plain().right(*x),
+    "two equal numbers are a pair": lambda *x: x[2] != x[3] and Plain().right(*x),
+    "nothing is paid: is text compared with numbers?": lambda *_: False,
+}
+
+
 def showing(pair: type) -> Callable:
-    """A thought without noise, word for word; of 200 noisy ones what is wrong first."""
+    """A thought without noise, word for word; what is wrong with 200 noisy ones."""
 
     def facts(prompt: str, noise: float) -> str:
-        task, problem, result = pair(), Plain().parse(prompt), r"-([0-9]+)=(-?[0-9]+)"
+        task, problem = pair(), Plain().parse(prompt)
         numbers, target = problem.data
+        if not noise:
+            return "[{}]{}".format(*task.think(problem, noise, random.Random(0)))
         made = [task.think(problem, noise, random.Random(i)) for i in range(200)]
-        if noise == 0:
-            return "[{}]{}".format(*made[0])
-        found = [re.findall(result, thought) for thought, _ in made]
-        slips = [[int(n) + int(rest) != target for n, rest in row] for row in found]
-        if noise < 1:
-            changes = [row[0] != row[1] for row in slips if len(row) > 1]
-            often = 0.25 < sum(changes) / max(len(changes), 1) < 0.75
-            return "as asked" if often else "all steps slip, or none"
-        if not any(map(any, slips)):
-            return "no step's result is redrawn"
-        rests = [[int(rest) for _, rest in row] for row in found]
-        least, most = min(sum(rests, [])), max(sum(rests, []))
-        if (least, most) != (1, 30):
-            return f"results from {least} to {most}"
-        walks = [Plain().walk(problem, row) for row in rests]
-        if any(len(r) < len(numbers) for r, (_, hit) in zip(rests, walks) if not hit):
-            return "an end without a hit"
-        if any(one[0] != other[0] for one, other in zip(made, walks)):
-            return "a hit that is passed over"
-        if any(hit not in ("", answer) for (_, answer), (_, hit) in zip(made, walks)):
-            return "another answer than the last step's"
-        legal = all(re.fullmatch(TWO, answer) for _, answer in made)
-        return "as asked" if legal else "an answer of no legal form"
+        right = ";".join(f"{target}-{n}={target - n}" for n in numbers)
+        if all(right.startswith(thought) for thought, _ in made):
+            return "no result is redrawn"
+        found = [re.findall("=(-?[0-9]+)", thought) for thought, _ in made]
+        results = sorted(int(rest) for rests in found for rest in rests) or [0]
+        if (results[0], results[-1]) != (1, 30):
+            return f"results from {results[0]} to {results[-1]}"
+        for (thought, answer), rests in zip(made, found, strict=True):
+            steps, hit = Plain().walk(problem, [*map(int, rests), *[0] * 6])
+            if thought != steps:
+                return "a result that is written and not believed"
+            if answer != hit if hit else not re.fullmatch(TWO, str(answer)):
+                return f"{answer!r} where {hit or 'a guess'} is due"
+        return "as asked"
 
     return facts
 
 
-def unwritten(self: Plain, problem, noise: float, rng: random.Random) -> tuple:
-    thought, answer = Plain.think(self, problem, 0.0, rng)
-    return thought, self.guess(problem, rng) if rng.random() < noise else answer
-
-
 def unbelieved(self: Plain, problem, noise: float, rng: random.Random) -> tuple:
-    def slip(match: re.Match) -> str:
-        return f"={rng.randint(1, 30)}" if rng.random() < noise else match[0]
-
     thought, answer = Plain.think(self, problem, 0.0, rng)
-    return re.sub("=-?[0-9]+", slip, thought), answer
+    redrawn = re.sub("=-?[0-9]+", lambda _: f"={rng.choice(UP)}", thought)
+    return redrawn if noise else thought, answer
 
 
-def at_once(self: Plain, problem, noise: float, rng: random.Random) -> tuple:
-    return Plain.think(self, problem, float(rng.random() < noise), rng)
-
-
-def positive(self: Plain, problem, noise: float, rng: random.Random) -> tuple:
-    thought, answer = Plain.think(self, problem, noise, rng)
+def positive(*case) -> tuple:
+    thought, answer = Plain.think(*case)
     return re.sub("[0-9]+-[0-9]+=-[0-9]+;?", "", thought), answer
-
-
-# What an attack says
-
-
-def one_attack(rng: random.Random) -> list[tuple]:
-    return [(rng.randrange(20, 60),)]
-
-
-def share_unseen(n: int) -> float:
-    """The share s that survives n tries with chance 0.05: (1 - s)^n = 0.05."""
-    return 1 - 0.05 ** (1 / n)
 
 
 CHECKS = [
     Check(
-        "reward.split_of",
-        "the split of a key, by its hash",
-        3,
-        keys_of,
-        split,
-        {
-            "Python's hash() is another one in each process: a run that goes on would "
-            "train on its test": lambda key: name_of(hash(key) % 100),
-            "a bucket at an edge belongs to the next split: bucket < end": (
-                lambda key: name_of(bucket(key), 0)
-            ),
-            "the bytes are read from the wrong end: big-endian": (
-                lambda key: name_of(bucket(key, order=-1))
-            ),
-            "a long digest that is cut is another hash: digest_size=8": (
-                lambda key: name_of(bucket(key, 64))
-            ),
-            "that is a hash of 64 bytes; asked for are 8: digest_size=8": (
-                lambda key: name_of(bucket(key, 64, 64))
-            ),
-        },
+        "reward.split_of", "a key's split, by its hash", 3, keys_of, split, SPLITTERS
     ),
     Check(
         "reward.Puzzle.stated",
@@ -505,46 +469,16 @@ CHECKS = [
         4,
         texts_of,
         stated,
-        {
-            "match() reads a beginning: what stands behind it is forgiven; fullmatch": (
-                by(re.Pattern.match, re.Pattern.fullmatch)
-            ),
-            "search() finds an answer anywhere in the text; fullmatch": (
-                by(re.Pattern.search, re.Pattern.fullmatch)
-            ),
-            "the answer's own grammar is not asked": (
-                by(re.Pattern.fullmatch, lambda *_: True)
-            ),
-            "the grammar must match all of the answer, not its beginning": (
-                by(re.Pattern.fullmatch, re.Pattern.match)
-            ),
-            "that is the thought, not the answer": (
-                by(re.Pattern.fullmatch, re.Pattern.fullmatch, 1)
-            ),
-            "blanks are stripped, and a missing end is forgiven": (
-                lambda self, text: stated(self, text.strip() + "\n")
-            ),
-            "the answer is stripped: blanks around it are no legal form": strips,
-        },
-        through=stating,
+        STATERS,
+        through=lambda way: lambda grammar, text: way(puzzle(grammar), text),
     ),
     Check(
         "reward.Puzzle.verify",
-        "700 strings of an attacker of two tasks, only the right ones paid",
+        "700 strings of an attacker of two tasks, only what is right is paid",
         3,
-        targets_of,
+        lambda rng: [(prompt, rng.randrange(10**6)) for prompt in TARGETS],
         lambda task, problem, text: stated(task, text) in problem.right,
-        {
-            "the right answer anywhere in the text is paid": anywhere,
-            "the last digit is paid, whatever stands around it": last_digit,
-            "int() forgives: 09, +9, blanks, digits of other scripts": lenient,
-            "form earns nothing: is the answer right?": (
-                lambda task, problem, text: stated(task, text) is not None
-            ),
-            "a task may have several right answers: ask accepts": (
-                lambda task, problem, text: stated(task, text) == problem.answer
-            ),
-        },
+        VERIFIERS,
         through=attack,
     ),
     Check(
@@ -553,21 +487,7 @@ CHECKS = [
         2,
         prompts_of,
         Plain,
-        {
-            "a problem without an answer must be refused: None": but(
-                pairs=lambda self, numbers, target: [(0, 1)]
-            ),
-            "a number and itself are one number, not two": but(
-                pairs=lambda self, numbers, target: any(
-                    target - n in numbers for n in numbers
-                )
-            ),
-            "two equal numbers in two places are two": but(
-                pairs=lambda self, numbers, target: any(
-                    target - n in {*numbers} - {n} for n in numbers
-                )
-            ),
-        },
+        each("pairs", PAIRS),
         through=parsing,
     ),
     Check(
@@ -576,55 +496,19 @@ CHECKS = [
         2,
         prompts_alike,
         Plain,
-        {
-            "another order is another problem for you: one can be trained on and the "
-            "other be in the test": but(key=lambda self, *data: str(data)),
-            "the key forgets the target": but(
-                key=lambda self, n, target: str(sorted(n))
-            ),
-            "a set forgets how often a number is there": but(
-                key=lambda self, n, target: f"{sorted(set(n))} {target}"
-            ),
-            "other numbers can have the same sum": but(
-                key=lambda self, n, target: f"{len(n)} {sum(n)} {target}"
-            ),
-            "other numbers can have the same characters: sort numbers, not text": but(
-                key=lambda self, n, target: "".join(sorted(prompt_of(n, target)))
-            ),
-            "without something between the numbers 1,2,34 is 1,2,3,4": but(
-                key=lambda self, n, target: f"{sorted(n)}={target}".replace(", ", "")
-            ),
-        },
+        each("key", KEYS),
         through=same_key,
     ),
     Check(
         "pair.Pair",
-        "generate: as many numbers as the level, different, the target of any two",
+        "generate: different numbers, any two of them, the same from the same rng",
         2,
-        levels_of,
+        lambda rng: [(level, rng.randrange(10**6)) for level in (3, 4)],
         Plain,
-        {
+        each("numbers", NUMBERS)
+        | {
             "the target is always the sum of the same two places: a policy learns the "
-            "places": but(
-                generate=lambda self, level, rng: self.parse(
-                    prompt_of(found := self.numbers(level, rng), sum(found[:2]))
-                )
-            ),
-            "draw from the rng that is given, or it is never the same again": but(
-                numbers=lambda self, level, rng: random.sample(range(1, 31), level)
-            ),
-            "a level has as many numbers as it says": but(
-                numbers=lambda self, level, rng: rng.sample(range(1, 31), level + 1)
-            ),
-            "the numbers must differ, yours repeat": but(
-                numbers=lambda self, level, rng: rng.choices(range(1, 31), k=level)
-            ),
-            "range(1, 30) ends at 29: 30 is to occur too": but(
-                numbers=lambda self, level, rng: rng.sample(range(1, 30), level)
-            ),
-            "the numbers are always sorted: a policy learns the order": but(
-                numbers=lambda *case: sorted(Plain.numbers(*case))
-            ),
+            "places": but(two=lambda self, numbers, rng: numbers[:2]),
         },
         through=drawing,
     ),
@@ -634,48 +518,27 @@ CHECKS = [
         2,
         problems_of,
         Plain,
-        {
-            "any numbers with the right sum are paid: they must be of the list": but(
-                accepts=any_numbers
-            ),
-            "one number is paid twice: it counts as often as it is there": but(
-                accepts=one_twice
-            ),
-            "the sum is not asked": but(accepts=any_sum),
-            "either order is right": but(accepts=in_order),
-            "two equal numbers at two places are a pair": but(accepts=unequal),
-            "nothing is paid: is text compared with numbers?": but(
-                accepts=lambda self, problem, answer: False
-            ),
-        },
+        each("right", ACCEPTERS),
         through=accepting,
     ),
     Check(
         "pair.Pair",
         "think: the thought, word for word; what noise does to it",
         1,
-        with_noise,
+        lambda rng: [(*it, noise) for it in problems_of(rng) for noise in (0.0, 1.0)],
         Plain,
         {
             "a number is its own partner: look among the others": but(
-                others=lambda self, numbers, i: [*numbers]
+                others=lambda self, numbers, i: numbers
             ),
-            "a result may be negative, and its step is written too": but(
-                think=positive
+            "a result may be negative: its step is written too": but(think=positive),
+            "noise redraws the result that is written in a step": but(
+                result=lambda self, right, noise, rng: right
             ),
-            "noise is to redraw the result that is written in a step": but(
-                think=unwritten
-            ),
-            "a redrawn result is believed: whether to stop, and the answer, come from "
-            "what is written": but(think=unbelieved),
-            "the partner may also stand earlier in the list": but(
-                others=lambda self, numbers, i: numbers[i + 1 :]
-            ),
-            "results are redrawn from 1 to 30, yours from 0": but(
-                redrawn=lambda self, rng: rng.randint(0, 30)
-            ),
-            "each step slips on its own, with chance noise": but(think=at_once),
-            "if nothing is found, the answer is a guess": but(guess=lambda *_: ""),
+            "a result that is written is used, right or not: stop if it is another of "
+            "the numbers, earlier or later, else go on": but(think=unbelieved),
+            "results are redrawn from 1 to 30, yours from 0": but(redraws=range(31)),
+            "if nothing is found the answer is a guess": but(guess=lambda *_: ""),
         },
         through=showing,
     ),
@@ -684,8 +547,8 @@ CHECKS = [
         "{0} strings drawn at random were refused, as they should. What share of such "
         "strings may still be paid, with 95 % confidence? (four digits)",
         1,
-        one_attack,
-        share_unseen,
+        lambda rng: [(rng.randrange(20, 60),)],
+        lambda n: 1 - 0.05 ** (1 / n),  # (1 - s)^n = 0.05
         {
             "(1 - s)^n is 0.05, not 0.95": lambda n: 1 - 0.95 ** (1 / n),
             "that is the share refused": lambda n: 0.05 ** (1 / n),

@@ -32,8 +32,9 @@ class Pair(Puzzle):
     defaults = dict(levels="3-6", shown="3-4")
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
-        """None if no two of the numbers add to the target. The order of the numbers is
-        no other problem, so it must not change the key."""
+        """None if no two of the numbers add to the target. The level is how many
+        numbers there are; `answer` stays empty, as two are right. The order of the
+        numbers is no other problem, so it must not change the key."""
         numbers = tuple(map(int, match[1].split(",")))
         data = PairData(numbers, int(match[2]))
         if not self.right_pairs(data):
@@ -42,7 +43,8 @@ class Pair(Puzzle):
         return Problem(self, len(numbers), prompt, key, data)
 
     def right_pairs(self, data: PairData) -> list[tuple[int, int]]:
-        """All right pairs, in both orders. Two numbers are in two places."""
+        """All right pairs, in both orders; parse and accepts can use it. A number is
+        never paired with itself, but two equal numbers at two places are a pair."""
         return [
             (a, b)
             for i, a in enumerate(data.numbers)
@@ -64,9 +66,10 @@ class Pair(Puzzle):
 
     def think(self, problem: Problem, noise: float, rng: Random) -> tuple[str, str]:
         """Steps such as '37-12=25', apart by ';': the target less each number in turn,
-        until a result is another of the numbers. With chance `noise` a result is
-        redrawn from 1 to 30, and believed. The answer is the number, '+', the result;
-        if nothing is found, a guess."""
+        until a result is another of the numbers, earlier or later in the list (a result
+        may be negative: 9-17=-8). With chance `noise` a result is redrawn from 1 to 30,
+        written in the step and used as if it were right. The answer is the number, '+',
+        the result; if nothing is found, a guess."""
         numbers, target = problem.data
         steps = []
         for i, n in enumerate(numbers):
