@@ -51,6 +51,13 @@ def test_mistakes_get_their_sentence(check):
         assert said(lambda *_: None) and "raises" in said(lambda *_: 1 / 0)
 
 
+def test_the_contest_by_hand():
+    """After half, three quarters and all of 8; what came beyond is not seen."""
+    truth_of = scaling.load(HERE / "contest.py").truth_of
+    rows = [dict(pretrain_flops=2, rl_flops=x, pass_rate=x / 10) for x in (0, 2, 4, 9)]
+    assert truth_of(rows, 8.0) == pytest.approx([0.2, 0.4, 0.4])
+
+
 ALL = """
 import sys
 from pathlib import Path
