@@ -33,7 +33,6 @@ def make_arms(quick: bool) -> dict[str, dict]:
     constant = {"change": (changed.constant_rate,)}
     found["J = 1, constant rate"] = constant
     found["J = 0.4, constant rate"] = wrong(0.3, 0.3) | constant
-    found["judge of 256 labels"] = {"reward": "learned", "rm_answers": 256}
     found["judge of 2048 labels"] = {"reward": "learned"}
     found["J = 0"], found["J = -0.2"] = wrong(0.5, 0.5), wrong(0.6, 0.6)
     return found
