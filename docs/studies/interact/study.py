@@ -56,18 +56,20 @@ def report(arms: Arms) -> Report:
         text += f"{f:.1f}, above 2.3 by chance in one of ten:\n\n"
         text += scaling.table("paid by | " + " | ".join(algorithms), rows)
         pairs = (f"{b} on {r}" for b, r in zip(best, rewards, strict=True))
-        words.append(f"at {share * whole:.1e} FLOPs the best are {', '.join(pairs)}")
+        words.append(f"at {share * whole:.1e} FLOPs {', '.join(pairs)} (F {f:.1f})")
     figure, axes = scaling.panels(len(rewards))
     for axis, reward in zip(axes, rewards, strict=True):
         for i, algorithm in enumerate(algorithms):
             runs = arms[f"{reward}, {algorithm}"]
             scaling.shade(axis, scaling.pool_runs("", runs).runs, f"C{i}")
             axis.plot(*compare.mean_curve(runs), color=f"C{i}", label=algorithm)
-        axis.set(xscale="log", ylim=(0, 1.02), title=f"paid: {reward}")
+        axis.set(
+            xscale="log", ylim=(0, 1.02), xlim=(3e9, 1e13), title=f"paid: {reward}"
+        )
         axis.set(xlabel="RL compute (FLOPs)", ylabel="true pass rate")
         axis.legend(fontsize=8, loc="upper left")
-    verdict = "; ".join(words)
-    return verdict[0].upper() + verdict[1:], text.strip(), figure
+    verdict = f"Best {'; '.join(words)}; F above 2.3 would show an interaction"
+    return verdict, text.strip(), figure
 
 
 def interaction(rates: np.ndarray) -> float:
