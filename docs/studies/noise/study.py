@@ -45,44 +45,44 @@ def judge_quality(cfg: Config) -> dict[str, float]:
 
 
 def report(arms: Arms) -> Report:
-    """Speed beside gold verdicts over J, and all curves over J times their compute."""
-    rows, gold, ratios = [], arms["J = 1"], []
+    """How fast each arm is beside gold verdicts, where it ends, and that over J."""
+    rows, gold, ends = [], arms["J = 1"], {}
     figure, (left, right) = scaling.panels(2)
     for i, (name, runs) in enumerate(arms.items()):
         config = runs[0].config
         chances = [config.get(f"false_{x}", 0.0) for x in ("positive", "negative")]
         # A wrong answer meets the wrong key by chance.
         j = 1 - sum(chances) - chances[1] / 9 * ("keys" in name)
+        style = dict(color=f"C{i % 10}", marker="os"[i > 9])
+        finals = [r.final() for r in runs]
+        ends[name] = np.mean(finals)
+        low, high = ends[name] - min(finals), max(finals) - ends[name]
         if "auc" in runs[0].measured:
-            j = np.nan
             name += f", AUC {np.mean([r.measured['auc'] for r in runs]):.2f}"
+        else:
+            right.errorbar(j, ends[name], [[low], [high]], **style)
         best = np.mean([max(row["pass_rate"] for row in r.rows) for r in runs])
         cells = [name, f"{best:.3f}", compare.finals(runs)]
         for target in TARGETS:
             low, middle, high = compare.multiplier(gold, runs, target)
             there = np.isfinite(middle)
             cells.append(f"{middle:.2f} [{low:.2f}, {high:.2f}]" if there else "-")
-            if there and target == TARGETS[1]:
-                style = dict(color=f"C{i % 10}", marker="os"[i > 9])
-                right.errorbar(j, middle, [[middle - low], [high - middle]], **style)
-                if i and "," not in name:
-                    ratios.append(f"{middle / j:.2f} J at J = {j:g}")
         rows.append(cells)
         grid, mean = compare.mean_curve(runs)
         left.plot(grid, mean, "-:"[i > 9], color=f"C{i % 10}", label=name)
-    right.plot([0, 1], [0, 1], "--", color="gray", lw=1, label="speed = J")
-    right.set(xlabel="J = TPR - FPR", ylabel=f"speed to {TARGETS[1]}, gold = 1")
+    start = np.mean([r.rows[0]["pass_rate"] for r in gold])
+    right.axhline(start, color="gray", ls="--", lw=1)
+    right.set(xlabel="J = TPR - FPR", ylabel="end, range of seeds; dashed: the base")
     left.set(xscale="log", xlabel="RL compute (FLOPs)", ylabel="true pass rate")
-    left.legend(fontsize=7)
-    right.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside lower center", ncol=5)
     header = "verdicts | best | at the end" + "".join(
         f" | speed to {t}" for t in TARGETS
     )
-    ends = {name: np.mean([r.final() for r in runs]) for name, runs in arms.items()}
-    flat = ", ".join(
-        f"{ends[n]:.2f} at {n}" for n in ("J = 0", "J = -0.2") if n in ends
-    )
-    verdict = f"Speed beside gold: {', '.join(ratios)}; the end is {flat}"
+    plain = [
+        f"{ends[n]:.2f} at {n}" for n in ends if n.startswith("J") and "," not in n
+    ]
+    same = [f"{n[9:]} {ends[n]:.2f}" for n in ends if n.startswith("J = 0.4,")]
+    verdict = f"Ends: {', '.join(plain)}; at J = 0.4 also {', '.join(same)}"
     return verdict, scaling.table(header, rows), figure
 
 
