@@ -271,7 +271,8 @@ def next_levels(times: dict[int, float], count: int = 3) -> dict[int, list[float
         return {}
     x = np.log(np.array(passed) - start)
     y = np.log([times[n] for n in passed])
-    dx, dy = np.diff(x), np.diff(y)
+    dx = np.diff(x)
+    dy = np.diff(y)
     gamma = dx @ dy / (dx @ dx)
     variance = ((dy - gamma * dx) ** 2).sum() / (len(dx) - 1)
     found = {}
@@ -816,7 +817,8 @@ def plan_runs(
         function, *values = fields.pop("change", [None])
         other_base = fields.pop("base_seed", None)
         words = [f"{name} {fields[name]}" for name in settings if name in fields]
-        change, apart = (), ""
+        change: tuple = ()
+        apart = ""
         if function:
             file = Path(function.__code__.co_filename)
             change = (file, function.__name__, *map(str, values))
