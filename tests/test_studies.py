@@ -87,7 +87,7 @@ def test_a_study_of_ones_own(tmp_path):
     assert page.startswith("# mine: Which rate?\n\n**Beside slow, fast: ")
     assert "Missing" not in page and (out / "mine.png").exists()
     results = read_results(out)
-    assert [r.measured["rate"] for r in results] == [1e-4, 3e-4]
+    assert [r.measured["rate"] for r in results] == [1e-4, 7e-4]
     assert results[0].config["dim"] == 16 and len(results[0].rows) > 5
     assert [r.apart for r in results] == ["mine change hand", ""]
     (log,) = out.parent.glob("runs/*-mine-change-hand/0/log.txt")
