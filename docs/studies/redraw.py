@@ -27,8 +27,8 @@ from scaling import (  # noqa: E402
 
 rivals = load(STUDIES / "rivals.py")
 
-ORDER = "curve depth luck tasks pretraining sizes split noise interact alternatives "
-ORDER = (ORDER + "recipes group reuse lag inference").split()
+ORDER = "curve depth luck tasks pretraining sizes split noise rewards interact "
+ORDER = (ORDER + "alternatives recipes group reuse lag inference").split()
 
 ABOUT = """\
 Each run by itself; means over runs. Bias: predicted less true pass rate. Interval
