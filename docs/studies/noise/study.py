@@ -30,9 +30,8 @@ def make_arms(quick: bool) -> dict[str, dict]:
     found["J = 0.4, by problem"] = flips
     keys = wrong(0.0, 0.54) | {"change": (changed.wrong_keys,)}  # J = 0.46 - 0.54 / 9
     found["J = 0.4, wrong keys"] = keys
-    constant = {"change": (changed.constant_rate,)}
-    found["J = 1, constant rate"] = constant
-    found["J = 0.4, constant rate"] = wrong(0.3, 0.3) | constant
+    found["J = 1, constant rate"] = {"change": (changed.constant_rate,)}
+    found["J = 0.4, constant rate"] = wrong(0.3, 0.3) | found["J = 1, constant rate"]
     found["judge of 2048 labels"] = {"reward": "learned"}
     found["J = 0"], found["J = -0.2"] = wrong(0.5, 0.5), wrong(0.6, 0.6)
     return found

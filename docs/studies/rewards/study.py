@@ -72,8 +72,7 @@ def report(arms: Arms) -> Report:
     left.set_ylabel("solid: true pass rate; dotted: what is paid")
     right.set(xlabel="distance from the base, sqrt(KL)", ylabel="true pass rate")
     left.legend(fontsize=8)
-    verdict = f"Gold falls from its best: {', '.join(words) or 'nowhere'}"
-    return verdict, text, figure
+    return f"Gold falls from its best: {', '.join(words) or 'nowhere'}", text, figure
 
 
 def draw(left, right, runs: list[Result], name: str, color: str) -> None:
