@@ -420,7 +420,7 @@ WRONG = [
     ("fit none.csv", "No such file"),
     ("fit none.csv --r0 2", "a pass rate between 0 and 1, got 2.0"),
     ("fit /bin/sh", "/bin/sh is not UTF-8"),
-    ("magic", "there is no study 'magic'; choose from curve, depth"),
+    ("magic", "there is no study 'magic'; choose from alternatives, curve"),
     ("curve --shard 3/3", "--shard must look like 0/4"),
     ("curve --workers 0", "must be at least 1"),
     ("plan", "either --target or --budget"),
