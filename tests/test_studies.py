@@ -377,7 +377,8 @@ def test_the_best_split_by_hand():
     assert (share, low, high) == pytest.approx((4 / 6, 4 / 6, 4 / 6))
     assert rate == pytest.approx(0.9 * np.log10(4))
     assert study.best_share(arms, 3.0) is None  # two bases left: no neighbour
-    assert study.best_share(arms, 13.0) is None  # cheap was not run so far: an edge
+    edge = {"0": base(0.5, 0.1, 0.1), "a": cheap, "b": middle}
+    assert study.best_share(edge, 6.0) is None  # the dearest is the best
     steep = {"0": base(0.5, 0.1, 0.1), "a": base(1, 0.5, 0.99)} | {
         "b": middle,
         "c": dear,
