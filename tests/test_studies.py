@@ -373,6 +373,7 @@ def test_the_best_split_by_hand():
     rates = study.rates_for(arms, 5.0)
     expected = [0.5 * np.log10(4), 0.9 * np.log10(3), 0.0]
     assert rates[:, 0] == pytest.approx(expected)
+    assert np.isnan(study.rates_for(arms, 13.0)[0]).all()  # cheap was not run so far
     share, low, high, rate = study.best_share(arms, 6.0)
     assert (share, low, high) == pytest.approx((4 / 6, 4 / 6, 4 / 6))
     assert rate == pytest.approx(0.9 * np.log10(4))
