@@ -111,13 +111,13 @@ def score_band(predicted: Array, low: Array, high: Array, truth: Array) -> Score
     )
 
 
-def scores(f: Forecast, after: float = 0.0) -> dict[str, Score]:
-    """The forecast and every rival on later points, only those beyond `after`.
+def scores(f: Forecast) -> dict[str, Score]:
+    """The forecast and every rival on later points.
 
     Empty if there are none. A rival's band is made as the forecast's, less the spread
     of fits: noise about its own fit, and the error of its form by its own slope.
     """
-    x, y = f.curve.points(max(f.until, after))
+    x, y = f.curve.points(f.until)
     if not len(x):
         return {}
     x, y = (values[np.argsort(x)] for values in (x, y))
