@@ -4,8 +4,8 @@
     python scaling.py fit curves.csv        the same fits for anybody's runs
     python scaling.py plan --target 0.9     what it would cost, by the fitted studies
 
-Read after train.py, last: a fit, its interval, a forecast and its band; then rivals,
-figures, the runner of studies, fits of anybody's runs. The studies: docs/studies.
+Read after train.py, last: a fit, its interval, a forecast and its band; then figures,
+the runner of studies, fits of anybody's runs. Studies and rivals: docs/studies.
 
     R(C) = R_0 + (A - R_0) / (1 + (C_mid / C)^B)      ScaleRL arXiv:2510.13786, Eq. 1
 
@@ -41,6 +41,10 @@ from pathlib import Path
 from statistics import NormalDist
 from types import ModuleType
 from typing import NamedTuple
+
+if __name__ == "__main__":
+    # Ctrl-C ends the command without a traceback, while torch is imported too.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -609,36 +613,39 @@ def is_owned(folder: Path) -> bool:
         return False  # train.py will say what is wrong
 
 
+def is_mute(cfg: Config, since: float) -> bool:
+    """True if a run has logged nothing for PATIENCE seconds since it was taken up."""
+    rows = cfg.folder() / "metrics.jsonl"
+    heard = rows.stat().st_mtime if rows.is_file() else 0
+    return time.time() - max(heard, since) > PATIENCE
+
+
 def train_run(job: Job, base: Future[str] | None, stop: threading.Event) -> str:
     """Train a run in its own process, from wherever it stands; why it failed, or ""."""
     cfg = job.cfg
     if base and base.result():
         return f"its base {cfg.base} failed"
+    began = time.time()
     while is_owned(cfg.folder()):
         file_forecast(cfg)
-        if stop.wait(0.5):
+        if stop.wait(0.5) or is_mute(cfg, began):
             return "another process is at work on it"
-    command = [sys.executable, ROOT / "train.py"]
-    if job.change:
-        command = [sys.executable, STUDIES / "changed.py", *job.change]
+    changed = [sys.executable, STUDIES / "changed.py", *job.change]
+    command = changed if job.change else [sys.executable, ROOT / "train.py"]
     for name, value in asdict(cfg).items():
         command.append(f"--{name.replace('_', '-')}={value}")
     path = cfg.folder() / "log.txt"
     with open(path, "a") as log:
         one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(command, stdout=log, stderr=log, env=one_thread)
-    began, rows = time.time(), cfg.folder() / "metrics.jsonl"
     while process.poll() is None:
         file_forecast(cfg)
         if stop.wait(0.5):
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(60)
-        # The rows of a run that is taken up again may be old.
-        heard = max(began, rows.stat().st_mtime if rows.is_file() else began)
-        if stop.is_set() or time.time() - heard > PATIENCE:
+        if stop.is_set() or is_mute(cfg, began):
             process.kill()
-    process.wait()
     last = path.read_text().strip().split("\n")[-1]
     return f"exit status {process.returncode}, {last}" if process.returncode else ""
 
@@ -1005,8 +1012,6 @@ def main(argv: list[str]) -> int:
             load(STUDIES / f"{args.study}.py").run(args)
         else:
             run_study(find_study(args.study), args)
-    except KeyboardInterrupt:
-        return 130
     except (ValueError, RuntimeError, OSError) as error:
         print(f"scaling.py: {error}", file=sys.stderr)
         return 1 if isinstance(error, RuntimeError) else 2

@@ -35,6 +35,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 
+if __name__ == "__main__":  # Ctrl-C: no traceback, while torch is imported too
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -734,8 +737,7 @@ def save(run: Run, logged: bool = True) -> None:
 class Stop:
     """Notes SIGINT, SIGTERM and SIGHUP; a run saves and leaves at its next step.
 
-    A second signal does not wait. Without any the run is saved every SAVE_SECONDS. Of
-    several ranks all stop after the same step, even if the signal reached only one.
+    Else it is saved every SAVE_SECONDS. Of several ranks all stop after the same step.
     """
 
     def __init__(self) -> None:
@@ -1162,8 +1164,6 @@ def main(argv: list[str]) -> int:
             interact(Path(flags["interact"]), flags.get("task", ""))
         else:
             raise ValueError("--interact takes a folder, and --task if that is a file")
-    except KeyboardInterrupt:
-        return 130
     except ERRORS as error:
         worked = folder and any(os.path.exists(folder / n) for n in CHECKPOINTS)
         lost = worked and not isinstance(error, ValueError | FloatingPointError)

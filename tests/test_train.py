@@ -377,7 +377,7 @@ def test_guess_is_learned(tmp_path):
 
 @pytest.mark.parametrize("share", [0.005, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_faults_of_every_kind(share, monkeypatch):
-    """2,000 of them, or a few."""
+    """2,060 of them, or a few."""
     faults = runpy.run_path(str(ROOT / "docs/benchmarks/faults.py"))
     for name in ("RECENT", "PASSED"):
         monkeypatch.setattr(train.Relay, name, getattr(train.Relay, name))

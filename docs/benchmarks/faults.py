@@ -1,6 +1,6 @@
 """Faults of every kind, tried on a run: nothing is silent, nothing lost, no traceback.
 
-    python docs/benchmarks/faults.py [0.1]     2,000 of them, or a tenth; 100 kill -9
+    python docs/benchmarks/faults.py [0.1]     2,060 of them, or a tenth; 100 kill -9
 
 Most are planted in this process; what dies is a fork. A fault is survived if the run
 then ends bit-equal to one that nobody disturbed, or if one sentence refuses it and the
@@ -29,6 +29,8 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
 from test_train import rows_of, tiny  # noqa: E402
 
+import model  # noqa: E402
+import scaling  # noqa: E402
 import train  # noqa: E402
 
 # A run in which levels open and a sampler is behind; each step is saved.
@@ -63,19 +65,30 @@ def command(*words: object) -> tuple[int, str, list[str]]:
     return status, out.getvalue(), [line for line in said if "train.py: " in line]
 
 
-def in_a_fork(action, seconds: float = 300.0) -> int:
-    """Exit status of `action` in a fork, which is killed after some seconds."""
+def in_a_fork(action, seconds: float = 300.0, *signals: int) -> int:
+    """Exit status of `action` in a fork, which gets signals after some seconds.
+
+    What has not ended a minute later is killed; without signals, at once.
+    """
 
     def quietly() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
         # Forks share tqdm's lock: one killed while it held it would stop all others.
         tqdm.set_lock(threading.RLock())
+        # Handlers of runs before it, which are not in this fork.
+        for signum in model.SIGNALS:
+            signal.signal(signum, signal.SIG_DFL)
         sys.exit(action())
 
     process = multiprocessing.get_context("fork").Process(target=quietly)
     process.start()
     process.join(seconds)
+    for signum in signals:
+        # One that has ended is not there any more.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signum)
+        process.join(60 if signum == signals[-1] else 0.05)
     process.kill()
     process.join()
     return process.exitcode
@@ -210,9 +223,36 @@ class Faults:
         self.tries["kill"] += tries
         assert alike(outcome(self.try_out), self.whole)
 
+    def told_to_stop(self, rng: random.Random) -> None:
+        """Ctrl-C, kill, a closed terminal, once or twice: saved, and it goes on."""
+        self.begin()
+        signum = rng.choice(model.SIGNALS)
+        times = rng.choice([1, 1, 2])
+        run = lambda: self.go_on()[0]  # noqa: E731
+        status = in_a_fork(run, rng.uniform(0, 0.6), *[signum] * times)
+        # 0: it was at its end; the negative: not begun yet, or told twice.
+        assert status in (0, 128 + signum, -signum), (status, signum)
+        assert self.go_on()[0] == 0 and alike(outcome(self.try_out), self.whole)
+
+    def silent_run(self, _: random.Random) -> None:
+        """A process of a study that logs nothing any more is ended, and said so; one
+        that outlived its runner is not waited for."""
+        place = self.try_out.parent / "silent"
+        place.mkdir(exist_ok=True)
+        (place / "train.py").write_text("import time\nprint('mute')\ntime.sleep(300)\n")
+        kept, owned = (scaling.ROOT, scaling.PATIENCE), scaling.is_owned
+        scaling.ROOT, scaling.PATIENCE = place, 0.5
+        job = scaling.Job(tiny(place))
+        for word in ("exit status", "another process"):
+            assert scaling.train_run(job, None, threading.Event()).startswith(word)
+            scaling.is_owned = lambda _: True
+        scaling.is_owned = owned
+        scaling.ROOT, scaling.PATIENCE = kept
+
 
 COUNTS = {"left_out": 1, "damaged_checkpoint": 1200, "hostile_content": 400}
 COUNTS |= {"damaged_log": 80, "absurd_number": 180, "full_disk": 40, "kill": 100}
+COUNTS |= {"told_to_stop": 60, "silent_run": 1}
 
 
 def main(share: float = 1.0) -> Counter[str]:

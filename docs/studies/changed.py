@@ -5,10 +5,14 @@
 The function runs first, then train.py. An arm names it: {"change": (imitate,)}.
 """
 
+import signal
 import sys
 from itertools import takewhile
 from pathlib import Path
 from random import Random
+
+if __name__ == "__main__":  # Ctrl-C: no traceback, while torch is imported too
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import numpy as np
 import torch
