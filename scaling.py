@@ -42,8 +42,7 @@ from statistics import NormalDist
 from types import ModuleType
 from typing import NamedTuple
 
-if __name__ == "__main__":
-    # Ctrl-C ends the command without a traceback, while torch is imported too.
+if __name__ == "__main__":  # Ctrl-C: no traceback, while torch is imported too
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import numpy as np

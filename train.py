@@ -737,7 +737,8 @@ def save(run: Run, logged: bool = True) -> None:
 class Stop:
     """Notes SIGINT, SIGTERM and SIGHUP; a run saves and leaves at its next step.
 
-    Else it is saved every SAVE_SECONDS. Of several ranks all stop after the same step.
+    A second signal does not wait. Without any the run is saved every SAVE_SECONDS. Of
+    several ranks all stop after the same step, even if the signal reached only one.
     """
 
     def __init__(self) -> None:
