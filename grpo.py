@@ -1,7 +1,7 @@
 """Policy gradients for groups of sampled answers.
 
 Read after rollout.py. Pure functions on tensors. Published recipes differ in five
-places, each one function here whose `kind` names the choice, and in rules about data:
+places, each in the functions named here (`kind` is the choice), and in rules of data:
 
     baseline, normaliser   group_advantages
     importance weight      policy_loss, importance_weights
@@ -43,7 +43,7 @@ RATIO_MAX = 5.0  # for cispo, dual_clip and corrections; ScaleRL finds 4, 5, 8 a
 
 
 def live_groups(rewards: Tensor) -> Tensor:
-    """Which groups (P,) have contrast, rewards (P, G) not all the same; or are flat."""
+    """Which groups (P,) have contrast: rewards (P, G) that are not all the same."""
     # Not by the standard deviation: that of three times 0.1 is not exactly 0.
     return rewards.amax(1) > rewards.amin(1)
 
@@ -56,12 +56,12 @@ def group_advantages(rewards: Tensor, kind: str = "grpo") -> Tensor:
         dr_grpo       R_i - mean                             2503.20783
         rloo          R_i - mean of the others               2402.14740
         grpo          (R_i - mean) / (std + 1e-6)            2402.03300
-        reinforce_pp  (R_i - mean) / std over the batch      2501.03262
+        reinforce_pp  (R_i - mean) / its std over the batch  2501.03262
         scalerl       the same, over groups with contrast    2510.13786
         maxrl         (R_i - mean) / mean                    as in prime-rl
 
     mean and std (by G, not G - 1) are of one group unless said otherwise. A group
-    without contrast gets exact zeros, never 0 / 0 (batch_mean: a whole batch must be).
+    without contrast gets exact zeros (batch_mean: if no group has any; none: never).
     ValueError for G below 2, for a reward that is not finite or, in maxrl, below 0.
     """
     assert kind in BASELINES, kind
@@ -93,7 +93,7 @@ def group_advantages(rewards: Tensor, kind: str = "grpo") -> Tensor:
 
 def token_logprobs(logits: Tensor, tokens: Tensor, at: Tensor | None = None) -> Tensor:
     """Log-probability (B, T) of each of the tokens (B, T) under logits (B, T, V); or
-    (M, V), of which those `at` (B, T) belong to a token: Packed.places.
+    (M, V), of which row at[b, t] follows token t of sequence b: Packed.places.
 
     The logits at t - 1 choose tokens[:, t]. Column 0, which nothing predicts, is 0. Of
     a token that only an environment may write it is -1e9, not -inf: it is masked later,
@@ -161,7 +161,7 @@ def weighted_sum(values: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
 
 def policy_loss(
     logp: Tensor,  # (B, T) log pi, carries the gradient
-    old_logp: Tensor,  # (B, T) log pi_old, recorded while sampling
+    old_logp: Tensor,  # (B, T) log pi_old; usually as recorded while sampling
     advantages: Tensor,  # (B,) or (B, T)
     mask: Tensor,  # (B, T) 1 on answer tokens, 0 elsewhere
     weights: Tensor,  # (B,) from sequence_weights
@@ -215,7 +215,7 @@ def policy_loss(
 
 def micro_loss(
     logits: Tensor,  # (M, V) of the policy, carries the gradient
-    places: Tensor,  # (B, T) whose logits a token's successor is drawn from
+    places: Tensor,  # (B, T) row of the logits from which the next token is drawn
     part: dict[str, Tensor],  # columns (B, T) of train.loss_columns, weights (B,)
     cfg: Config,
 ) -> tuple[Tensor, dict[str, float]]:

@@ -7,7 +7,7 @@ RMSNorm before each sublayer, rotary positions, QK-norm, grouped-query attention
 SwiGLU, tied embeddings. Training and sampling share the blocks: the same arithmetic.
 
 Shapes    B rows, T tokens, S cache positions, L layers, V vocabulary, D head dim,
-          H query heads, K key-value heads, C = `dim` channels; N, M: see Packed
+          H query heads, K key-value heads, C = `dim`; N tokens, M logits of a pack
 Papers    Qwen3 arXiv:2505.09388, RMSNorm 1910.07467, rotary positions 2104.09864,
           grouped-query attention 2305.13245, SwiGLU 2002.05202
 Left out  dropout (sampler and trainer must agree), biases, sliding windows
@@ -97,7 +97,7 @@ class GPTConfig:
     hidden: int = 192  # width of the SwiGLU layer
     context: int = 256  # longest sequence, in tokens
     vocab_size: int = VOCAB_SIZE
-    rope_theta: float = 100.0  # grows with the context; open models of long ones: 1e6
+    rope_theta: float = 100.0  # raise it with `context`; open models of long ones: 1e6
     norm_eps: float = 1e-6
     banned: tuple[int, ...] = BANNED  # ids the policy can never write
 
@@ -163,7 +163,7 @@ class Attention(nn.Module):
         cache: Tensor | None,  # (2, B or more, K, S, D)
         how: Decode | Packed | None,
     ) -> Tensor:
-        """What to add to x, (B, T, C); of a pack (1, N, C), from the last block M."""
+        """To add to x: (B, T, C); of a pack (1, N, C), in the last block (1, M, C)."""
         c = self.config
         B, T, _ = x.shape
         H, K, D = c.heads, c.kv_heads, c.head_dim
@@ -299,8 +299,8 @@ class GPT(nn.Module):
         if live:
             how = self.addresses(cache, positions[:, 0], live)
         x = self.embed(tokens)  # (B, T, C)
-        # Weights, norms and the residual stream stay fp32; without autocast's own cache
-        # of cast weights, a CUDA graph sees them change.
+        # Weights, norms and the residual stream stay fp32. Autocast's cache of cast
+        # weights is off: a CUDA graph would go on with the old ones.
         device = "cuda" if x.is_cuda else "cpu"
         low = self.precision() == torch.bfloat16
         with torch.autocast(device, torch.bfloat16, low, cache_enabled=False):
@@ -316,9 +316,9 @@ class GPT(nn.Module):
 
     def addresses(self, cache: Tensor, positions: Tensor, live: int) -> Decode:
         """Write addresses and attention bias of a decode step, for all layers."""
-        _, _, slots, K, S, _ = cache.shape
+        _, _, rows, K, S, _ = cache.shape
         B = len(positions)
-        heads = torch.arange(2 * slots * K, device=cache.device).view(2, slots, K)
+        heads = torch.arange(2 * rows * K, device=cache.device).view(2, rows, K)
         write = heads[:, :B] * S + positions[:, None]
         places = torch.arange(live, device=cache.device)
         hidden = places > positions[:, None]  # (B, live)

@@ -76,7 +76,7 @@ class Corpus(NamedTuple):
     """How demonstrations are made. Each knob leaves RL something of its own to do."""
 
     think_share: float = 0.65  # share that shows a thought: RL selects the strategy
-    noise: float = 0.0  # chance that a step goes wrong, and stays: RL sharpens
+    noise: float = 0.0  # chance that a step's result is redrawn, and stays: RL sharpens
     weak: float = 0.0  # share by demonstrators who guess: RL must beat its teachers
 
 
@@ -201,7 +201,7 @@ class Puzzle(Task):
     grammar: re.Pattern[str]  # what an answer may look like, ASCII only
 
     def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
-        """The weak guess; the others work it out, a share of them with the thought."""
+        """Weak ones guess; the others work it out, a share of them with the thought."""
         if rng.random() < corpus.weak:
             text = self.guess(problem, rng)
         else:
@@ -245,7 +245,7 @@ class Chain(Puzzle):
     A thought restates its operands, so that a step is one look-up. Operations carry
     letters: a small model finds a letter long before it can count. Which letters is
     random: those of long chains are met in short ones too. No '*': 0 would be the
-    answer to 22 % of all problems, and a guess would pay.
+    answer to 18 % of long problems, and a guess would pay.
     """
 
     name = "chain"

@@ -47,8 +47,8 @@ MIN_ROWS = 8  # with fewer, a CPU's matmul rounds its rows in another way
 
 # `state` (8, W) says what each slot is doing. Its rows:
 #   SAMPLE    which sample the slot works on
-#   TOKEN     the token to feed, which stands at
-#   POSITION  this place of its sequence
+#   TOKEN     the token to feed
+#   POSITION  its place in the sequence
 #   KNOWN     tokens of the sequence written so far, by whomever
 #   DRAWN     random numbers used so far
 #   LEFT      tokens the policy may still write in this turn
@@ -98,10 +98,10 @@ def rollout(
     max_new: int,  # tokens after the prompt, observations included; then truncated
     key: tuple[int, ...],  # seed, step, ...; prompt and sample number complete it
     buffers: Buffers | None = None,  # memory to reuse between calls
-    greedy: int = 0,  # as many answers, the last of a group, take the likeliest tokens
+    greedy: int = 0,  # this many answers, the last of each group, are decoded greedily
     width: int = 512,  # slots decoded side by side
     burst: int = 0,  # decode steps between host reads; 0: 1 on a CPU, 8 on a GPU
-    numbers: list[int] | None = None,  # of problems, in keys; else their places
+    numbers: list[int] | None = None,  # of problems, for the key; None: 0, 1, 2 ...
 ) -> Batch:
     """Sample `group_size` answers to each problem at temperature 1.
 

@@ -133,8 +133,8 @@ def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Si
         SSE(A) - SSE <= t^2 * v,   v = s^2 (1 + rho) / (1 - rho),   s^2 = SSE / (n - p)
 
     The other parameters are free at each value. rho is the correlation of neighbouring
-    residuals; t is Student's for the number of independent points, n (1 - rho) / (1 +
-    rho), less the p parameters. Also returned:
+    residuals; t is Student's 95 % quantile for the number of independent points, n (1 -
+    rho) / (1 + rho), less the p parameters: intervals hold 90 %. Also returned:
     curves drawn by their likelihood, shapes by exp(-SSE / 2v) and A about its best.
     """
     x, y = curve.points()
@@ -146,7 +146,7 @@ def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Si
     sizes = (60, 60, 60)
     b, c, g, a, r0, error = search(x, y, curve.r0, sizes, spare=1, allowed=2 * allowed)
     extra = error - error.min()
-    # How fast the error grows with A while R_0, if it is fitted, follows.
+    # How fast the error grows with A while R_0, if fitted, follows. Below, h = 1 - g.
     gh = (g * (1 - g)).sum(1)
     hh = np.maximum(((1 - g) ** 2).sum(1), 1e-12)
     follow = gh / hh if curve.r0 is None else 0 * gh
@@ -192,8 +192,8 @@ class Forecast:
     def outlook(self, compute: Array) -> tuple[Array, Array, Array]:
         """(low, middle, high), (n,) each: the 90 % band for new points, the forecast.
 
-        Below `until` the middle is the fit. In the band are the spread of likely fits,
-        the noise about each, and form_error, which grows with log C from `until` on.
+        Below `until` the middle is the fit. In the band: the spread of likely fits (and
+        half of it the law, where that counts), noise, and form_error beyond `until`.
         """
         beyond = compute >= self.until
         shift = beyond * self.carried()
@@ -226,13 +226,13 @@ class Forecast:
 
 def forecast(curve: Curve, share: float = 0.5, num_draws: int = 200) -> Forecast:
     """Fit the part of a curve up to `share` of its largest compute."""
-    limit = share * curve.end()
-    part = curve.upto(limit)
+    part = curve.upto(share * curve.end())
     x, y = part.points()
+    p = 3 if curve.r0 is not None else 4
     fit = fit_sigmoid(x, y, curve.r0)
-    noise = float(np.sqrt(((y - fit(x)) ** 2).sum() / max(len(x) - 3, 1)))
+    noise = float(np.sqrt(((y - fit(x)) ** 2).sum() / max(len(x) - p, 1)))
     bounds, draws = profile(part, fit, num_draws)
-    return Forecast(curve, limit, fit, noise, bounds, draws)
+    return Forecast(curve, share * curve.end(), fit, noise, bounds, draws)
 
 
 # ---- second evening ------------------------------------------------------------------

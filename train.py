@@ -306,7 +306,7 @@ class Pay:
 
 
 def pay(run: Run, batch: Batch) -> Pay:
-    """What RL is paid: decided here and nowhere else. It changes nothing.
+    """What RL is paid: decided here and nowhere else. It changes only the ledger.
 
     rewards          gold, noisy verdicts, a rule or a judge: reward.py
     penalties        the KL of whole answers (k1_raw), DAPO's for length
@@ -370,7 +370,7 @@ def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
     """`updates` optimizer steps on one batch; returns columns of the log.
 
     Flat groups, whose advantages (P, G) are all 0, are dropped from the loss and its
-    denominators (ScaleRL): they would add nothing but padding. With --flat keep they
+    denominators (ScaleRL), and so from the entropy bonus. With --flat keep they
     count, and with a KL of tokens, which pulls on them too. If nothing pulls there is
     no step: Adam's momentum would move the weights.
     """
@@ -448,7 +448,7 @@ def loss_columns(
 
 def evaluate(run: Run, samples: int) -> None:
     """Held-out pass rate, sampled at temperature 1 and greedy: logged and printed.
-    `right` and `greedy` are verdicts (problems, samples), 1 or 0."""
+    Verdicts, 1 or 0: `right` (problems, samples), `greedy` (problems, 1)."""
     cfg, problems = run.cfg, test_set(run.cfg)
     key = (cfg.seed, EVAL, run.step)
     batch, verdicts = sample_and_score(run, problems, samples + 1, key, greedy=1)
@@ -987,7 +987,7 @@ class Config:
     # corpus: what the base is pretrained on
     shown: str = ""  # its levels; not given: the task's usual ones, or those of RL
     think_share: float = 0.65  # share of demonstrations that show a thought
-    noise: float = 0.02  # chance that a demonstrated step is wrong
+    noise: float = 0.02  # chance that a demonstrated step is redrawn
     weak: float = 0.0  # share of demonstrators who guess
     stretch: float = 1.0  # share of the context that positions are spread over
     # pretraining
