@@ -12,6 +12,7 @@ import argparse
 import ast
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,18 @@ def tracked() -> list[str]:
     return listed.stdout.splitlines()
 
 
+def mend_links(folder: Path) -> None:
+    """Pages keep the words of a link to what the starter does not have."""
+    for path in folder.rglob("*.md"):
+
+        def words(link: re.Match[str], place: Path = path.parent) -> str:
+            there = "://" in link[2] or (place / link[2].partition("#")[0]).exists()
+            return link[0] if there else link[1]
+
+        text = re.sub(r"!?\[([^]]*)\]\(([^)\s]+)\)", words, path.read_text())
+        path.write_text(text)
+
+
 def make(module: str, out: Path, student: str, solved: bool = False) -> None:
     """Write the starter, or the solution. ValueError if there is something already."""
     if out.exists() and any(out.iterdir()):
@@ -89,6 +102,7 @@ def make(module: str, out: Path, student: str, solved: bool = False) -> None:
         text = blank((ROOT / file).read_text(), names, f"assignment {module}")
         (out / file).write_text(text)
     shutil.copyfile(folder / "README.md", out / "HANDOUT.md")
+    mend_links(out)
     marker = {"module": module, "student": student}
     (out / "starter.json").write_text(json.dumps(marker) + "\n")
     questions, answers = [], {}
