@@ -914,9 +914,9 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
 
 
 CAPTION = """\
-Filled points were fitted, open ones predicted; dotted lines join runs that rise and
-fall. Shades: the range of seeds; about a dashed line the 90 % band of new points. Every
-seed has a base of its own."""
+Where a fit is drawn, filled points were fitted, open ones predicted, and dotted lines
+join runs that rise and fall. Shades: the range of seeds; about a dashed line the 90 %
+band of new points. Every seed has a base of its own."""
 
 
 OLD = """

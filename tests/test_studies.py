@@ -319,13 +319,15 @@ def test_the_plan(tmp_path):
 
 
 def test_against_the_best_by_hand():
-    """0.1 less than b, by 0.07 to 0.13: means of 3 of these, 1 in 27 is -0.13."""
-    values = {"forecast": [0.2] * 3, "a": [0.5] * 3, "b": [0.27, 0.30, 0.33]}
-    runs = [{name: v[i] for name, v in values.items()} for i in range(3)]
+    """Less than b by 0.07, 0.10, and 0.13 twice on one base: of three bases drawn, 1 in
+    27 is three times the last, next (2 * 0.26 + 0.10) / 5; up (0.10 + 2 * 0.07) / 3."""
+    values = {"forecast": [0.2] * 4, "a": [0.5] * 4, "b": [0.27, 0.30, 0.31, 0.35]}
+    runs = [{name: v[i] for name, v in values.items()} for i in range(4)]
     found = [
         {k: redraw.rivals.Score(0, 0, 0, 1, v) for k, v in run.items()} for run in runs
     ]
-    assert "(b): -0.100\n[-0.120, -0.080]" in redraw.against_best(found)
+    text = "(b): -0.107\n[-0.124, -0.080] (90 %, by bootstrap over 3 bases)"
+    assert text in redraw.against_best(found, list("xyzz"))
 
 
 def test_the_demonstrators_own_nats_by_hand():

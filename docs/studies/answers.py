@@ -80,3 +80,13 @@ def majority_at(rows: dict, k: int) -> Array:
         top = draws.max(1)
         rates += [((draws[:, 0] == top) / (draws == top[:, None]).sum(1)).mean()]
     return np.array(rates)
+
+
+def by_level(runs: list, when: str, low: int) -> dict[str, str]:
+    """Reasoned pass@64 at each level from `low` on, of each seed."""
+    found = {}
+    for n in sorted({n for n in runs[0].measured[when]["level"] if n >= low}):
+        rows = [of_levels(r.measured[when], n, n) for r in runs]
+        rates = [pass_at(of, SAMPLES, "reasoned").mean() for of in rows]
+        found[str(n)] = ", ".join(f"{rate:.2f}" for rate in rates)
+    return found

@@ -4,6 +4,7 @@ Studies load it: `compare = load(STUDIES / "compare.py")`, then `compare.compare
 is a whole report.
 """
 
+from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
@@ -19,6 +20,7 @@ from scaling import (
     fit_table,
     forecast,
     panels,
+    pass_times,
     pool_runs,
     refusal,
     student,
@@ -82,6 +84,11 @@ def finals(runs: list[Result]) -> str:
     if len(rates) == 1:
         return f"{rates[0]:.3f}, one seed"
     return f"{np.mean(rates):.3f} ± {np.std(rates, ddof=1):.3f}"
+
+
+def last_three(result: Result) -> float:
+    """The mean of the last three evaluations: single ones dip."""
+    return float(np.mean([row["pass_rate"] for row in result.rows[-3:]]))
 
 
 def multiplier(base: list[Result], arm: list[Result], target: float) -> Array:
@@ -190,3 +197,81 @@ def permutation_test(arms: Arms) -> str:
     chance = np.mean(ranges >= ranges[0] - 1e-9)
     p = f"p = {chance:.2f}" if chance >= 0.005 else "p < 0.005"
     return f"{text}, as wide by chance with {p}"
+
+
+def shared_range(runs: list[Result]) -> tuple[float, float]:
+    """The compute that all runs have in common."""
+    ends = [(r.rows[1]["rl_flops"], r.rows[-1]["rl_flops"]) for r in runs]
+    return max(low for low, _ in ends), min(high for _, high in ends)
+
+
+def rises(runs: list[Result]) -> list[str]:
+    """Factors of compute, lowest to highest of seeds, in which the mean of levels rises
+    from 10 to 90 % of its gain: of those that bases do not pass, and of all."""
+    starts = [r.rows[0]["by_level"] for r in runs]
+    levels = list(starts[0])
+    deep = [n for n in levels if np.mean([s[n]["pass_rate"] for s in starts]) < 0.5]
+    spans = []
+    for kept in (deep, levels):
+        found = []
+        for r in runs:
+            rates = [[row["by_level"][n]["pass_rate"] for n in kept] for row in r.rows]
+            y = np.mean(rates, 1)
+            x = np.array([row["rl_flops"] for row in r.rows[1:]])
+            found.append(81 ** (1 / fit_sigmoid(x, y[1:], y[0]).b))
+        spans.append(f"{min(found):,.0f} to {max(found):,.0f}")
+    return spans
+
+
+def split_variance(values: Array) -> dict[str, float]:
+    """Variances of one run due to its base, its RL seed and the rest; values (B, S).
+
+    Two-way analysis of variance, both factors random: a mean square of rows holds
+    S times the variance of bases and one of the rest. `F` is that of the bases; it is
+    its expectation times an F of chance, so it bounds their share: `low` to `high`.
+    """
+    num_bases, num_seeds = values.shape
+    rows, columns = values.mean(1), values.mean(0)
+    rest = values - rows[:, None] - columns + values.mean()
+    noise = (rest**2).sum() / ((num_bases - 1) * (num_seeds - 1))
+    of_bases = num_seeds * rows.var(ddof=1)
+    of_seeds = num_bases * columns.var(ddof=1)
+    rng, degrees = np.random.default_rng(0), (num_bases - 1) * (num_seeds - 1)
+    chance = rng.f(num_bases - 1, degrees, 100_000)
+    ratios = of_bases / noise / np.quantile(chance, [0.95, 0.05])
+    low, high = np.maximum((ratios - 1) / (ratios - 1 + num_seeds), 0)
+    return {
+        "base": max((of_bases - noise) / num_seeds, 0.0),
+        "seed of RL": max((of_seeds - noise) / num_bases, 0.0),
+        "rest": noise,
+        "F": of_bases / noise,
+        "low": float(low),
+        "high": float(high),
+    }
+
+
+def start_of(times: dict[int, float]) -> int:
+    """The deepest level that the base passes."""
+    return max((n for n, c in times.items() if c == 0), default=0)
+
+
+def exponent(
+    results: list[Result], column: str, first: Callable = start_of
+) -> tuple[float, float, list[float]]:
+    """(gamma, half of its 90 % interval over seeds, gamma of each seed).
+
+    C_d = c (d - d_0)^gamma by least squares in logs, C in `column`: FLOPs or steps.
+    d_0 is `first` of the times; only levels that RL has passed count.
+    """
+    found = []
+    for r in results:
+        times = pass_times([row | {"rl_flops": row[column]} for row in r.rows])
+        start = first(times)
+        passed = [n for n, c in times.items() if c > 0 and n > start]
+        if len(passed) >= 4:
+            x = np.log(np.array(passed) - start)
+            found.append(np.polyfit(x, np.log([times[n] for n in passed]), 1)[0])
+    if len(found) < 2:
+        return np.nan, np.nan, found
+    half = student(len(found) - 1) * np.std(found, ddof=1) / len(found) ** 0.5
+    return float(np.mean(found)), float(half), found

@@ -24,6 +24,7 @@ from scaling import (  # noqa: E402
     table,
     write_report,
 )
+from train import BASE_FIELDS  # noqa: E402
 
 rivals = load(STUDIES / "rivals.py")
 
@@ -36,8 +37,9 @@ score: the width of the 90 % band, and 20 times the distance of each point outsi
 smaller is better. Forecast: the sigmoid, moved by rho times its last error; where the
 fitted points reach 2 C_mid, the mean of that and the power law in 1 - R, last third.
 Last third: fitted to that part of the points only. The others' bands are made as the
-forecast's, less the spread of likely fits. How the forecast was chosen, and what the
-form knew of these runs: [docs/scaling.md](../scaling.md)."""
+forecast's, less the spread of likely fits, with the noise of the last third. How the
+forecast was chosen, and what the form knew of these runs:
+[docs/scaling.md](../scaling.md)."""
 
 LEVELS = """\
 When will the next three levels be passed half of the time? C_d = c (d - d_0)^gamma, d_0
@@ -60,14 +62,16 @@ def redraw(folder: Path = STUDIES) -> None:
         if (folder / name / "runs.jsonl").exists():
             runs[name] = read_results(folder / name)
             verdict = write_report(find_study(name), runs[name], folder / name)
-            rows.append([f"[`{name}`](docs/studies/{name}/{name}.md)", verdict])
+            old = " (first edition)" * (not on_the_relay(runs[name][0]))
+            rows.append([f"[`{name}`](docs/studies/{name}/{name}.md){old}", verdict])
     if not runs:
         raise ValueError(f"{folder} holds none of {', '.join(ORDER)}; run one first")
     # Relative links here, those of the main README in the printed rows.
     text = table("study | verdict", rows)
     print(text)
     text = "# Studies\n\n" + text.replace("docs/studies/", "") + "\n\n"
-    if missing := [f"`{name}`" for name in ORDER if name not in runs]:
+    there = {name for name in runs if on_the_relay(runs[name][0])}
+    if missing := [f"`{name}`" for name in ORDER if name not in there]:
         text += f"Not run on the relay yet: {', '.join(missing)}.\n\n"
     page = text + describe_forecasts(each_once(runs))
     write_file(folder / "README.md", page)
@@ -76,24 +80,39 @@ def redraw(folder: Path = STUDIES) -> None:
 
 def each_once(studies: dict[str, list[Result]]) -> list[Result]:
     """The runs of all studies that had RL, on the relay; some are shared."""
-    runs = (r for results in studies.values() for r in results)
-    found = {json.dumps([r.config, r.rows[-1]]): r for r in runs}.values()
-    return [r for r in found if "by_level" in r.rows[0] and len(r.rows) > 1]
+    runs = [r for results in studies.values() for r in results]
+    runs = [r for r in runs if on_the_relay(r) and len(r.rows) > 1]
+    return list({json.dumps([r.config, r.apart]): r for r in runs}.values())
+
+
+def on_the_relay(result: Result) -> bool:
+    """False for runs of the first edition: see scaling.OLD."""
+    return "frontier" in result.rows[0]
+
+
+def base_of(result: Result) -> str:
+    """What tells bases apart: all that pretraining depends on."""
+    given = {name: result.config.get(name) for name in BASE_FIELDS}
+    _, _, other = result.apart.rpartition("base ")
+    return json.dumps(given | ({"seed": int(other)} if other.isdecimal() else {}))
 
 
 def describe_forecasts(results: list[Result]) -> str:
     """How well each run's end is known from its first parts, in Markdown."""
-    parts = [f"## Forecasts over all {len(results)} runs of all studies", ABOUT]
+    title = f"## Forecasts over all {len(results)} runs of all studies on the relay"
+    parts = [title, ABOUT]
     curves = [pool_runs(r.name, [r]) for r in results]
     for share, word in ((0.5, "half"), (0.25, "a quarter"), (0.1, "a tenth")):
         count = [len(c.points(0, share * c.end())[0]) for c in curves]
         kept = [i for i, points in enumerate(count) if points >= 5]
         found = [rivals.scores(forecast(curves[i], share, 100)) for i in kept]
-        true = [s for i, s in zip(kept, found, strict=True) if is_gold(results[i])]
+        bases = [base_of(results[i]) for i in kept]
+        places = [i for i, k in enumerate(kept) if is_gold(results[k])]
+        true, theirs = [found[i] for i in places], [bases[i] for i in places]
         parts += [f"### Fitted on {word} of the compute, {len(found)} runs"]
-        parts += [rivals.score_table(found), against_best(found)]
+        parts += [rivals.score_table(found), against_best(found, bases)]
         parts += [f"The {len(true)} of them whose reward is the true verifier's:"]
-        parts += [rivals.score_table(true), against_best(true)]
+        parts += [rivals.score_table(true), against_best(true, theirs)]
     parts += ["### Levels to come", LEVELS]
     gold = [r for r in results if is_gold(r)]
     for part, word in ((0.5, "half"), (0.25, "a quarter"), (0.1, "a tenth")):
@@ -110,8 +129,11 @@ def is_gold(result: Result) -> bool:
     return not {"reward", "false_positive", "false_negative"} & set(result.config)
 
 
-def against_best(all_scores: list[dict[str, rivals.Score]]) -> str:
-    """The forecast's interval score less that of the best other, run by run."""
+def against_best(all_scores: list[dict[str, rivals.Score]], bases: list[str]) -> str:
+    """The forecast's interval score less that of the best other, run by run.
+
+    Runs on one base are alike: the bootstrap draws bases, each with all of its runs.
+    """
     if not all_scores:
         return ""
     points = {
@@ -121,12 +143,14 @@ def against_best(all_scores: list[dict[str, rivals.Score]]) -> str:
     ours = points.pop("forecast")
     best = min(points, key=lambda name: points[name].mean())
     less = ours - points[best]
-    rng = np.random.default_rng(0)
-    means = less[rng.integers(len(less), size=(2000, len(less)))].mean(1)
+    _, owner = np.unique(bases, return_inverse=True)
+    sums, counts = np.bincount(owner, less), np.bincount(owner)
+    drawn = np.random.default_rng(0).integers(len(sums), size=(2000, len(sums)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(means, [0.05, 0.95])
     return (
         f"The forecast's score less that of the best other ({best}): {less.mean():+.3f}"
-        f"\n[{low:+.3f}, {high:+.3f}] (90 %, by bootstrap over runs)."
+        f"\n[{low:+.3f}, {high:+.3f}] (90 %, by bootstrap over {len(sums)} bases)."
     )
 
 

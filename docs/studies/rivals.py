@@ -89,13 +89,15 @@ class Score(NamedTuple):
 
     bias: float  # predicted less true
     rmse: float
-    final: float  # distance of the last point from its prediction
+    final: float  # distance of each run's last point from its prediction, their mean
     covered: float  # share of points in the 90 % band
     interval: float  # interval score, smaller is better
 
 
-def score_band(predicted: Array, low: Array, high: Array, truth: Array) -> Score:
-    """The score of a forecast, all (n,).
+def score_band(
+    predicted: Array, low: Array, high: Array, truth: Array, last: Array | None = None
+) -> Score:
+    """The score of a forecast, all (n,); `last`: which points end a run, else the last.
 
     Interval score (Gneiting and Raftery) at 90 %: the band's width, and 20 times the
     distance of each point that lies outside.
@@ -105,7 +107,7 @@ def score_band(predicted: Array, low: Array, high: Array, truth: Array) -> Score
     return Score(
         bias=float(miss.mean()),
         rmse=float(np.sqrt((miss**2).mean())),
-        final=float(abs(miss[-1])),
+        final=float(abs(miss[-1:] if last is None else miss[last]).mean()),
         covered=float((outside == 0).mean()),
         interval=float((high - low + 20 * outside).mean()),
     )
@@ -120,19 +122,20 @@ def scores(f: Forecast) -> dict[str, Score]:
     x, y = f.curve.points(f.until)
     if not len(x):
         return {}
-    x, y = (values[np.argsort(x)] for values in (x, y))
+    last = np.concatenate([run_x == run_x[-1] for run_x, _ in f.curve.runs])
+    last = last[f.curve.points()[0] > f.until]
     low, middle, high = f.outlook(x)
-    found = {"forecast": score_band(middle, low, high, y)}
+    found = {"forecast": score_band(middle, low, high, y, last)}
     early_x, early_y = f.curve.points(0, f.until)
     for name, form in ({"sigmoid": lambda *_: f.fit} | RIVALS).items():
         predict, sd = fit_form(form, early_x, early_y, f.until)
         low, high = (np.clip(predict(x) + z * sd(x), 0, 1) for z in (-1.645, 1.645))
-        found[name] = score_band(predict(x), low, high, y)
+        found[name] = score_band(predict(x), low, high, y, last)
     return found
 
 
 def score_table(all_scores: list[dict[str, Score]]) -> str:
-    """Over many curves: the median error of the last point, and means of the rest."""
+    """Over many curves: the median of the errors at the end, and means of the rest."""
     rows = []
     found = [s for s in all_scores if s]
     for name in found[0] if found else []:
@@ -140,7 +143,8 @@ def score_table(all_scores: list[dict[str, Score]]) -> str:
         final = np.median([s[name].final for s in found])
         cells = f"{final:.3f}", f"{bias:+.3f}", f"{rmse:.3f}", f"{covered:.0%}"
         rows.append([name, *cells, f"{interval:.3f}"])
-    header = "forecaster | median error at the end | bias | RMSE"
+    error = "median error at the end" if len(found) > 1 else "error at the ends"
+    header = f"forecaster | {error} | bias | RMSE"
     return table(f"{header} | points in the 90 % band | interval score", rows)
 
 

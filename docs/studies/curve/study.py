@@ -8,6 +8,7 @@ import numpy as np
 import scaling
 from scaling import STUDIES, Arms, Report, Result, Study, load
 
+compare = load(STUDIES / "compare.py")
 rivals = load(STUDIES / "rivals.py")
 
 
@@ -24,7 +25,6 @@ def report(arms: Arms) -> Report:
         scaling.forecast(replace(whole, name=word), share)
         for share, word in [*parts, (1.0, "all")]
     ]
-    half, *_, all_of_it = found
     tables, ends = scaling.fit_table(found, "FLOPs"), []
     for part, (_, word) in zip(found, parts, strict=False):
         scores = rivals.scores(part)
@@ -32,15 +32,16 @@ def report(arms: Arms) -> Report:
         tables += rivals.score_table([scores])
         ends.append(f"{scores['forecast'].final:.3f} from the {word}")
     figure, (left, right) = scaling.panels(2)
-    scaling.draw_curves(left, [half])
-    left.axvline(half.until, color="gray", lw=0.8, ls=":")
+    scaling.draw_curves(left, found[:1])
+    left.axvline(found[0].until, color="gray", lw=0.8, ls=":")
     widths, text = draw_levels(right, runs)
     tables += text
-    mean = 81 ** (1 / all_of_it.fit.b)
+    deep, everything = compare.rises(runs)
     verdict = (
-        f"The end is missed by {', by '.join(ends)}. The mean takes a factor of "
-        f"{mean:,.0f} of compute from 10 to 90 % of its gain; levels the base does "
-        f"not pass take {min(widths):,.0f} to {max(widths):,.0f}, one after the other"
+        f"The ends are missed by {', by '.join(ends)}. From 10 to 90 % of its gain a "
+        f"level that the base does not pass takes a factor of {min(widths):,.0f} to "
+        f"{max(widths):,.0f} of compute, one after the other; the mean of these levels "
+        f"{deep} by seed, of all levels {everything}"
     )
     return verdict, tables, figure
 
@@ -48,8 +49,8 @@ def report(arms: Arms) -> Report:
 def draw_levels(axes: plt.Axes, runs: list[Result]) -> tuple[list[float], str]:
     """Each level's curve, the mean of seeds; how much compute its rise takes."""
     levels = list(runs[0].rows[0]["by_level"])
-    grid = np.geomspace(*shared_range(runs), 60)
-    rows, widths, means = [], [], []
+    grid = np.geomspace(*compare.shared_range(runs), 60)
+    rows, widths, means, place = [], [], [], [1.1, 1.1]
     for i, level in enumerate(levels):
         rates, fits = [], []
         for r in runs:
@@ -60,7 +61,11 @@ def draw_levels(axes: plt.Axes, runs: list[Result]) -> tuple[list[float], str]:
         means.append(np.mean(rates, 0))
         color = plt.colormaps["viridis"](0.9 * i / len(levels))
         axes.plot(grid, means[-1], color=color, lw=1.5)
-        axes.annotate(level, (grid[-1] * 1.05, means[-1][-1]), color=color, fontsize=8)
+        # Each label at the end where its line stands alone, below the one before.
+        end = 0 if means[-1][0] > 0.5 else -1
+        place[end] = min(means[-1][end], place[end] - 0.045)
+        at = (grid[end] * (1.05 if end else 0.87), place[end])
+        axes.annotate(level, at, color=color, fontsize=8)
         start = np.mean([fit.r0 for fit in fits])
         width = float(np.median([81 ** (1 / fit.b) for fit in fits]))
         middle = np.exp(np.mean([np.log(fit.c_mid) for fit in fits]))
@@ -73,15 +78,10 @@ def draw_levels(axes: plt.Axes, runs: list[Result]) -> tuple[list[float], str]:
     axes.set(xscale="log", xlabel="RL compute (FLOPs)", ylim=(0, 1.02))
     axes.set_ylabel("held-out pass rate, each level by itself")
     axes.legend(fontsize=8, loc="upper left")
-    header = "level | base | end | C_mid (FLOPs) | factor of compute from 10 to 90 %"
-    text = "\n\nEach level by itself, a sigmoid for each seed (median of seeds):\n\n"
+    header = f"level | base | at {grid[-1]:.1e} FLOPs | C_mid (FLOPs) | factor of C"
+    text = "\n\nEach level by itself, means of seeds; the factor from 10 to 90 % by a "
+    text += "sigmoid for each seed, their median:\n\n"
     return widths, text + scaling.table(header, rows)
-
-
-def shared_range(runs: list[Result]) -> tuple[float, float]:
-    """The compute that all runs have in common."""
-    ends = [(r.rows[1]["rl_flops"], r.rows[-1]["rl_flops"]) for r in runs]
-    return max(low for low, _ in ends), min(high for _, high in ends)
 
 
 STUDY = Study(

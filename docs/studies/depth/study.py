@@ -5,10 +5,12 @@ import numpy as np
 import scaling
 from scaling import STUDIES, Arms, Report, Result, Study, load
 
+compare = load(STUDIES / "compare.py")
 rivals = load(STUDIES / "rivals.py")
 
 FAR = {"levels": "1-20", "steps": 920, "evals": 48, "eval_problems": 400}
 FAR |= {"pretrain_steps": 10_000}
+OTHERS = [lambda t: compare.start_of(t) + 1, lambda t: compare.start_of(t) - 1]
 PARTS = (0.25, 0.5)  # of the steps, after which the next levels are forecast
 
 
@@ -16,45 +18,26 @@ def make_arms(quick: bool) -> dict[str, dict]:
     return {"chain": {"levels": "1-12"} if quick else FAR}
 
 
-def start_of(times: dict[int, float]) -> int:
-    """The deepest level that the base passes."""
-    return max((n for n, c in times.items() if c == 0), default=0)
-
-
-def exponent(results: list[Result], column: str) -> tuple[float, float, list[float]]:
-    """(gamma, half of its 90 % interval over seeds, gamma of each seed).
-
-    C_d = c (d - d_0)^gamma by least squares in logs, C in `column`: FLOPs or steps.
-    """
-    found = []
-    for r in results:
-        times = scaling.pass_times([row | {"rl_flops": row[column]} for row in r.rows])
-        start = start_of(times)
-        passed = [n for n, c in times.items() if n > start]
-        if len(passed) >= 4:
-            x = np.log(np.array(passed) - start)
-            found.append(np.polyfit(x, np.log([times[n] for n in passed]), 1)[0])
-    if len(found) < 2:
-        return np.nan, np.nan, found
-    half = scaling.student(len(found) - 1) * np.std(found, ddof=1) / len(found) ** 0.5
-    return float(np.mean(found)), float(half), found
-
-
 def report(arms: Arms) -> Report:
     """When each level was passed, gamma, and how the next levels were forecast."""
     rows, words, scored = [], [], ""
     figure, (left, right) = scaling.panels(2)
     for i, (name, results) in enumerate(arms.items()):
-        flops, steps = (exponent(results, c) for c in ("rl_flops", "step"))
+        flops, steps = (compare.exponent(results, c) for c in ("rl_flops", "step"))
         for k, r in enumerate(results):
             times = scaling.pass_times(r.rows)
             draw(left, right, r, f"C{i + k}", f"{name}, seed {k}")
             passed = [n for n, c in times.items() if c > 0]
-            cells = [f"{name}/{k}", start_of(times), max(times, default=0)]
+            cells = [f"{name}/{k}", compare.start_of(times), max(times, default=0)]
             each = f"{flops[2][k]:.2f}" if k < len(flops[2]) else "-"
             rows.append([*cells, each, ", ".join(f"{times[n]:.1e}" for n in passed)])
         law = f"{flops[0]:.2f} ± {flops[1]:.2f} in FLOPs, {steps[0]:.2f} in steps"
         words.append(f"{name}: gamma {law}")
+        zero = compare.exponent(results, "step", lambda times: 0)[0]
+        deeper, less = (compare.exponent(results, "rl_flops", f)[0] for f in OTHERS)
+        scored += f"\n\n{name}: with depth counted from zero gamma is {zero:.2f} in "
+        scored += f"steps; with d_0 one deeper {deeper:.2f} in FLOPs, one less deep "
+        scored += f"{less:.2f}."
         for part in PARTS:
             table, inside, count = rivals.score_levels(results, part)
             if count:
@@ -74,7 +57,8 @@ def report(arms: Arms) -> Report:
 
 def draw(left, right, r: Result, color: str, label: str) -> None:
     """Pass times of one run, and what its first half says of the next three levels."""
-    times, start = scaling.pass_times(r.rows), start_of(scaling.pass_times(r.rows))
+    times = scaling.pass_times(r.rows)
+    start = compare.start_of(times)
     half = [row for row in r.rows if 2 * row["step"] <= r.rows[-1]["step"]]
     passed = [n for n, c in times.items() if c > 0]
     costs = [times[n] for n in passed]

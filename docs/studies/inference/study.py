@@ -39,14 +39,16 @@ def report(arms: Arms) -> Report:
             rows.append([f"{label}: {name}", *(f"{v:.3f}" for v in rates.mean(0))])
             if name != "majority@k":
                 line = "-" if "reasoned" in name else ":"
-                text = (
-                    f"{label}, {'every step right' if line == '-' else 'guesses too'}"
-                )
+                text = label if line == "-" else None
                 left.plot(KS, rates.mean(0), line, color=f"C{i}", label=text)
                 low, high = rates.min(0), rates.max(0)
                 left.fill_between(KS, low, high, color=f"C{i}", alpha=0.15, lw=0)
     table = scaling.table("policy | k = " + " | ".join(map(str, KS)), rows)
     text = f"Levels {DEEP} and deeper, means over seeds:\n\n{table}"
+    text += "\n\nEvery step right in one of 64, each level by itself (each seed):\n\n"
+    rows = [[p, *answers.by_level(*of, DEEP).values()] for p, of in policies.items()]
+    levels = answers.by_level(*policies["base"], DEEP)
+    text += scaling.table("policy | level " + " | level ".join(levels), rows)
     text += "\n\nThoughts closed early, levels from 5 on (mean tokens: pass rate):\n\n"
     rows = []
     for i, (label, (runs, when)) in enumerate(policies.items()):
@@ -60,11 +62,10 @@ def report(arms: Arms) -> Report:
     header = "policy | " + " | ".join(f"closed after {b}" for b in answers.BUDGETS)
     text += scaling.table(header, rows)
     left.set(xscale="log", xticks=KS, xticklabels=KS, ylim=(0, 1.02))
-    left.set(
-        xlabel="answers to a problem, k", ylabel=f"pass@k, levels {DEEP} and deeper"
-    )
+    left.set_xlabel("answers to a problem, k; solid: every step right, dotted: guesses")
+    left.set_ylabel(f"pass@k, levels {DEEP} and deeper")
     left.minorticks_off()
-    left.legend(fontsize=8)
+    left.legend(fontsize=8, loc="center left")
     right.axhline(0.1, color="gray", lw=0.8, ls=":")
     right.set(xlabel="tokens of an answer, its thought closed early", ylim=(0, 1.02))
     right.set_ylabel("held-out pass rate, levels 5 and deeper")

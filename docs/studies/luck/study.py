@@ -3,7 +3,7 @@
 import numpy as np
 
 import scaling
-from scaling import STUDIES, Arms, Array, Report, Study, load
+from scaling import STUDIES, Arms, Report, Study, load, student
 
 compare = load(STUDIES / "compare.py")
 
@@ -14,51 +14,36 @@ def make_arms(quick: bool) -> dict[str, dict]:
     return {f"base {n}": {"base_seed": n} for n in range(2 if quick else 4)}
 
 
-def split_variance(values: Array) -> dict[str, float]:
-    """Variances of one run due to its base, its RL seed and the rest; values (B, S).
-
-    Two-way analysis of variance, both factors random: a mean square of rows holds
-    S times the variance of bases and one of the rest. `F` is that of the bases.
-    """
-    num_bases, num_seeds = values.shape
-    rows, columns = values.mean(1), values.mean(0)
-    rest = values - rows[:, None] - columns + values.mean()
-    noise = (rest**2).sum() / ((num_bases - 1) * (num_seeds - 1))
-    of_bases = num_seeds * rows.var(ddof=1)
-    of_seeds = num_bases * columns.var(ddof=1)
-    return {
-        "base": max((of_bases - noise) / num_seeds, 0.0),
-        "seed of RL": max((of_seeds - noise) / num_bases, 0.0),
-        "rest": noise,
-        "F": of_bases / noise,
-    }
-
-
 def report(arms: Arms) -> Report:
     """Ends and speeds of every pair, and how their variance splits."""
     ends = np.array([[r.final() for r in runs] for runs in arms.values()])
     costs = [[compare.compute_to_reach(r, TARGET) for r in a] for a in arms.values()]
+    lasts = [[compare.last_three(r) for r in a] for a in arms.values()]
     what = {
         "pass rate at the end": ends,
+        "mean of the last three evaluations": np.array(lasts),
         f"log of the compute to {TARGET}": np.log(np.array(costs)),
     }
     rows, words = [], []
     for name, values in what.items():
-        parts = split_variance(values)
-        f = parts.pop("F")
+        parts = compare.split_variance(values)
+        f, low, high = (parts.pop(key) for key in ("F", "low", "high"))
         sds = {part: variance**0.5 for part, variance in parts.items()}
         total = sum(parts.values())
         shares = [f"{sds[p]:.3f} ({parts[p] / total:.0%})" for p in parts]
-        one, three = total**0.5, (total / 3) ** 0.5
+        one, apart = total**0.5, student(4) * (2 * total / 3) ** 0.5
         rows.append(
-            [name, f"{values.mean():.3f}", *shares, f"{one:.3f}", f"{three:.3f}"]
+            [name, f"{values.mean():.3f}", *shares, f"{one:.3f}", f"{apart:.3f}"]
         )
-        words.append(f"{parts['base'] / total:.0%} of the variance of the {name}")
-        rows[-1].append(f"{f:.1f}")
+        share = f"{parts['base'] / total:.0%} [{low:.0%}, {high:.0%}]"
+        words.append(f"{share} of the variance of the {name}")
+        rows[-1] += [f"{f:.1f}", f"{low:.0%} to {high:.0%}"]
     header = "of a run | mean | sd by base | by seed of RL | by the rest | sd in all"
     text = "Two-way analysis of variance, base x seed of RL; F of the bases is above "
-    text += "2.8 by chance in 10 % of such tables.\n\n"
-    text += scaling.table(f"{header} | of a mean of three | F", rows)
+    text += "2.8 by chance in 10 % of such tables, the share of the base beside the "
+    text += "rest has a 90 % interval. Told apart: how far two settings of three runs "
+    text += "each, on bases of their own, must differ for that (90 %).\n\n"
+    text += scaling.table(f"{header} | told apart | F | share of the base", rows)
     seeds = [r.name.rpartition("/")[2] for r in next(iter(arms.values()))]
     rows = []
     for (name, runs), rates in zip(arms.items(), ends, strict=True):
@@ -77,7 +62,7 @@ def report(arms: Arms) -> Report:
     left.legend(fontsize=8)
     right.set(xticks=range(len(arms)), xticklabels=list(arms), ylim=(0.3, 1))
     right.set_ylabel("pass rate: before RL (squares), at the end (dots)")
-    verdict = f"The base decides {' and '.join(words)}"
+    verdict = f"The base decides {', '.join(words)} (90 % intervals)"
     return verdict, text, figure
 
 

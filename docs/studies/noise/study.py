@@ -1,5 +1,6 @@
 """Verdicts that are wrong: is RL only slowed down by them, by J = TPR - FPR?"""
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 import scaling
@@ -27,9 +28,8 @@ def make_arms(quick: bool) -> dict[str, dict]:
     found["J = 0.4, only false positives"] = wrong(0.6, 0.0)
     found["J = 0.4, only false negatives"] = wrong(0.0, 0.6)
     flips = wrong(0.3, 0.3) | {"change": (changed.flip_by_problem,)}
-    found["J = 0.4, by problem"] = flips
     keys = wrong(0.0, 0.54) | {"change": (changed.wrong_keys,)}  # J = 0.46 - 0.54 / 9
-    found["J = 0.4, wrong keys"] = keys
+    found |= {"J = 0.4, by problem": flips, "J = 0.4, wrong keys": keys}
     found["J = 1, constant rate"] = {"change": (changed.constant_rate,)}
     found["J = 0.4, constant rate"] = wrong(0.3, 0.3) | found["J = 1, constant rate"]
     found["judge of 2048 labels"] = {"reward": "learned"}
@@ -45,21 +45,22 @@ def judge_quality(cfg: Config) -> dict[str, float]:
 
 def report(arms: Arms) -> Report:
     """How fast each arm is beside gold verdicts, where it ends, and that over J."""
-    rows, gold, ends = [], arms["J = 1"], {}
+    rows, places, gold, ends = [], [], arms["J = 1"], {}
     figure, (left, right) = scaling.panels(2)
     for i, (name, runs) in enumerate(arms.items()):
         config = runs[0].config
         chances = [config.get(f"false_{x}", 0.0) for x in ("positive", "negative")]
         # A wrong answer meets the wrong key by chance.
         j = 1 - sum(chances) - chances[1] / 9 * ("keys" in name)
-        style = dict(color=f"C{i % 10}", marker="os"[i > 9])
-        finals = [r.final() for r in runs]
-        ends[name] = np.mean(finals)
-        low, high = ends[name] - min(finals), max(finals) - ends[name]
+        color = plt.colormaps["tab20"](i)
+        rates = [r.final() for r in runs]
+        ends[name] = np.mean(rates)
         if "auc" in runs[0].measured:
             name += f", AUC {np.mean([r.measured['auc'] for r in runs]):.2f}"
         else:
-            right.errorbar(j, ends[name], [[low], [high]], **style)
+            places.append(round(j, 2))  # arms of the same J stand beside each other
+            place = j + 0.02 * (places.count(places[-1]) - 1)
+            right.plot([place] * len(rates), rates, "_-", color=color, ms=8)
         best = np.mean([max(row["pass_rate"] for row in r.rows) for r in runs])
         cells = [name, f"{best:.3f}", compare.finals(runs)]
         for target in TARGETS:
@@ -68,15 +69,14 @@ def report(arms: Arms) -> Report:
             cells.append(f"{middle:.2f} [{low:.2f}, {high:.2f}]" if there else "-")
         rows.append(cells)
         grid, mean = compare.mean_curve(runs)
-        left.plot(grid, mean, "-:"[i > 9], color=f"C{i % 10}", label=name)
+        left.plot(grid, mean, "-:"[i > 9], color=color, label=name)
     start = np.mean([r.rows[0]["pass_rate"] for r in gold])
     right.axhline(start, color="gray", ls="--", lw=1)
-    right.set(xlabel="J = TPR - FPR", ylabel="end, range of seeds; dashed: the base")
+    right.set(xlabel="J = TPR - FPR", ylabel="end of each seed; dashed: the base")
     left.set(xscale="log", xlabel="RL compute (FLOPs)", ylabel="true pass rate")
     figure.legend(fontsize=8, loc="outside lower center", ncol=5)
-    header = "verdicts | best | at the end" + "".join(
-        f" | speed to {t}" for t in TARGETS
-    )
+    columns = "".join(f" | speed to {target}" for target in TARGETS)
+    header = f"verdicts | best | at the end{columns}"
     plain = [
         f"{ends[n]:.2f} at {n}" for n in ends if n.startswith("J") and "," not in n
     ]
