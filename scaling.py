@@ -929,6 +929,7 @@ def write_report(study: Study, runs: list[Result], out: Path, missing: str = "")
     arms = arms_of(runs)
     verdict, tables, figure = study.report(arms)
     rl = sum(r.rows[-1]["rl_flops"] for r in runs)
+    ours = study.folder.parent == STUDIES
     bases = {r.rows[0]["pretrain_flops"] for r in runs}
     parts = [
         f"# {study.name}: {study.question}" + OLD * ("frontier" not in runs[0].rows[0]),
@@ -938,7 +939,7 @@ def write_report(study: Study, runs: list[Result], out: Path, missing: str = "")
         f"Fixed: {max(r.rows[-1]['step'] for r in runs)} RL steps, {study.fixed}. "
         f"{len(runs)} runs, {max(map(len, arms.values()))} seeds an arm, {rl:.1e} "
         f"FLOPs of RL; bases: {len(bases)}, {sum(bases):.1e} FLOPs. `python scaling.py "
-        f"{study.name}`.",
+        f"{study.name if ours else os.path.relpath(study.folder)}`.",
         tables,
         f"At scale: {study.literature}",
     ]

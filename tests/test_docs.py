@@ -121,15 +121,16 @@ def test_the_forecasts_in_the_readme(monkeypatch):
 
 
 TOLD = re.split("^## ", (DOCS / "scaling.md").read_text(), flags=re.M)[1:]
+TOLD.append("museum " + (DOCS / "museum/README.md").read_text())
 
 
 @pytest.mark.parametrize("section", TOLD, ids=lambda section: section.split()[0])
 def test_numbers_of_the_findings(section):
-    """Every decimal of a section is one of its study's page, or of ScaleRL's margin."""
+    """Every decimal of a section is one of its page, or of pages of studies."""
     name, number = section.split()[0], r"\d+\.\d+(?:e[+-]\d+)?"
     numbers = set(re.findall(number, section)) - {"0.02"}
-    page = "README.md" if name == "forecasts" else f"{name}/{name}.md"
-    there = set(re.findall(number, (DOCS / "studies" / page).read_text()))
+    pages = [*DOCS.rglob(f"{name}/{name}.md")] or [*DOCS.rglob("studies/**/*.md")]
+    there = set(re.findall(number, "".join(page.read_text() for page in pages)))
     assert numbers and numbers <= there, numbers - there
 
 

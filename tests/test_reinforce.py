@@ -519,8 +519,9 @@ def test_random_numbers_go_by_the_number_of_a_prompt(tmp_path):
 def test_prompts_repeat_in_neighbours(tmp_path):
     run = new_run(tmp_path)
     batch = train.sample(run, train.draw_prompts(run))
-    keys = [env.problem.key for env in batch.envs]
-    assert keys[::4] == [p.key for p in train.draw_prompts(run)]
+    keys, problems = [e.problem.key for e in batch.envs], train.draw_prompts(run)
+    assert keys[::4] == [p.key for p in problems]
+    assert all(p.task.read(p.prompt) == p for p in problems)  # no answer in a prompt
     assert all(len(set(keys[i : i + 4])) == 1 for i in range(0, 16, 4))
     for env in batch.envs:
         env.solved = env is batch.envs[6]

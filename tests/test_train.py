@@ -180,8 +180,7 @@ def test_wilson_interval():
 def test_the_test_set_is_the_same_for_everybody():
     """Whatever the seed, size or recipe; and held out."""
     a, b = (train.test_set(train.make_config(seed=s, dim=32 + 32 * s)) for s in (0, 1))
-    assert a == b and len(a) == 288
-    assert {problem.level for problem in a} == set(range(1, 10))
+    assert a == b and len(a) == 288 and {p.level for p in a} == set(range(1, 10))
     assert {split_of(problem.key) for problem in a} == {"test"}
 
 

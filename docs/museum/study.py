@@ -12,6 +12,7 @@ from train import Config, read_checkpoint
 bugs = load(Path(__file__).parent / "bugs.py")
 compare = load(STUDIES / "compare.py")
 
+TARGET = 0.75  # pass rate to reach
 COLUMNS = "reward gold live_groups identical mismatch truncated entropy kl_base".split()
 
 
@@ -52,7 +53,7 @@ def look(cfg: Config) -> dict:
 
 def report(arms: Arms) -> Report:
     """Each bug's curve beside the healthy one; the log's columns; the alarms."""
-    rows, words = [], []
+    rows, lost, slower = [], [], []
     healthy = np.mean([r.final() for r in arms["healthy"]])
     names = [name for name in arms if name != "healthy"]
     figure, _ = scaling.panels(1)
@@ -70,18 +71,21 @@ def report(arms: Arms) -> Report:
     for name, runs in arms.items():
         ends = [[r.measured["last"][c] for r in runs] for c in COLUMNS]
         cells = [f"{np.mean(v):.3g}" if None not in v else "-" for v in ends]
-        steps = []
-        for alarm in sorted({a for r in runs for a in r.measured["alarms"]}):
-            first = [str(r.measured["alarms"].get(alarm, "-")) for r in runs]
-            steps.append(f"{alarm} {', '.join(first)}")
-        rows.append([name, compare.finals(runs), *cells, "; ".join(steps) or "none"])
-        if name != "healthy" and np.mean([r.final() for r in runs]) < healthy - 0.1:
-            words.append(name)
-    header = "bug | end | " + " | ".join(COLUMNS) + " | alarms, at step of each seed"
-    text = "Columns of metrics.jsonl are means over the last ten steps and seeds.\n\n"
-    quiet = [name for name in names if name not in words]
-    verdict = f"Lose over 0.1 of {healthy:.2f}: {', '.join(words) or 'none'}"
-    verdict += f"; show in the log or not at all: {', '.join(quiet) or 'none'}"
+        speed = compare.multiplier(arms["healthy"], runs, TARGET)
+        ends = [name, compare.finals(runs), compare.with_interval(speed)]
+        rows.append([*ends, *cells, compare.alarms_of(runs)])
+        if np.mean([r.final() for r in runs]) < healthy - 0.1:
+            lost.append(name)
+        elif speed[2] < 1:
+            slower.append(name)
+    header = f"bug | end | speed to {TARGET} | " + " | ".join(COLUMNS)
+    header += " | alarms, at step of each seed"
+    text = "Speed: how many times less RL compute than healthy (90 % interval). "
+    text += "Columns of metrics.jsonl: means over the last ten steps and seeds.\n\n"
+    quiet = [name for name in names if name not in lost + slower]
+    verdict = f"End more than 0.1 below {healthy:.2f}: {', '.join(lost) or 'none'}"
+    verdict += f"; slower: {', '.join(slower) or 'none'}"
+    verdict += f"; no curve shows {', '.join(quiet) or 'none'}"
     return verdict, text + scaling.table(header, rows), figure
 
 

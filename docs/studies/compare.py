@@ -56,9 +56,7 @@ def compare_tables(arms: Arms) -> tuple[str, str, list[Forecast]]:
             rows.append([*cells, "1", "1", "1", "", ""])
             continue
         speeds = [multiplier(base, runs, target) for target in targets]
-        for low, middle, high in speeds:
-            text = f"{middle:.2f} [{low:.2f}, {high:.2f}]"
-            cells.append("-" if np.isnan(middle) else text)
+        cells += map(with_interval, speeds)
         odds = odds_of_a(fits[name], fits[reference])
         change = what_changes(fits[name], fits[reference], speeds[1])
         changes.setdefault(change, []).append(name)
@@ -106,6 +104,21 @@ def multiplier(base: list[Result], arm: list[Result], target: float) -> Array:
         return np.full(3, np.nan)
     half = student(len(logs) - 1) * logs.std(ddof=1) / len(logs) ** 0.5
     return np.exp(logs.mean() + half * np.array([-1, 0, 1]))
+
+
+def with_interval(found: Array) -> str:
+    """low, middle, high (3,) as `middle [low, high]`; - if it is not there."""
+    low, middle, high = found
+    return "-" if np.isnan(middle) else f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def alarms_of(runs: list[Result]) -> str:
+    """The step at which each alarm rang in each run, as the study measured them."""
+    rang = [r.measured["alarms"] for r in runs]
+    told = []
+    for alarm in sorted({name for steps in rang for name in steps}):
+        told.append(f"{alarm} {', '.join(str(s.get(alarm, '-')) for s in rang)}")
+    return "; ".join(told) or "none"
 
 
 def compute_to_reach(result: Result, target: float) -> float:

@@ -66,10 +66,15 @@ def redraw(folder: Path = STUDIES) -> None:
             rows.append([f"[`{name}`](docs/studies/{name}/{name}.md){old}", verdict])
     if not runs:
         raise ValueError(f"{folder} holds none of {', '.join(ORDER)}; run one first")
+    museum = folder.parent / "museum"
+    if (museum / "runs.jsonl").exists():
+        verdict = write_report(find_study(str(museum)), read_results(museum), museum)
+        rows.append(["[`museum`](docs/museum/museum.md)", verdict])
     # Relative links here, those of the main README in the printed rows.
     text = table("study | verdict", rows)
     print(text)
-    text = "# Studies\n\n" + text.replace("docs/studies/", "") + "\n\n"
+    text = text.replace("docs/studies/", "").replace("docs/museum", "../museum")
+    text = "# Studies\n\n" + text + "\n\n"
     there = {name for name in runs if on_the_relay(runs[name][0])}
     if missing := [f"`{name}`" for name in ORDER if name not in there]:
         text += f"Not run on the relay yet: {', '.join(missing)}.\n\n"

@@ -64,9 +64,8 @@ def report(arms: Arms) -> Report:
         best = np.mean([max(row["pass_rate"] for row in r.rows) for r in runs])
         cells = [name, f"{best:.3f}", compare.finals(runs)]
         for target in TARGETS:
-            low, middle, high = compare.multiplier(gold, runs, target)
-            there = np.isfinite(middle)
-            cells.append(f"{middle:.2f} [{low:.2f}, {high:.2f}]" if there else "-")
+            speed = compare.multiplier(gold, runs, target)
+            cells.append(compare.with_interval(speed))
         rows.append(cells)
         grid, mean = compare.mean_curve(runs)
         left.plot(grid, mean, "-:"[i > 9], color=color, label=name)

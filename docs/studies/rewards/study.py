@@ -57,11 +57,7 @@ def report(arms: Arms) -> Report:
         far = np.mean([away(r.rows[-1]) for r in runs])
         quality = [r.measured["auc"] for r in runs if "auc" in r.measured]
         cells += [f"{far:.1f}", f"{np.mean(quality):.2f}" if quality else "-"]
-        steps = []
-        for alarm in sorted({name for r in runs for name in r.measured["alarms"]}):
-            first = [str(r.measured["alarms"].get(alarm, "-")) for r in runs]
-            steps.append(f"{alarm} {', '.join(first)}")
-        rows.append([*cells, "; ".join(steps) or "none"])
+        rows.append([*cells, compare.alarms_of(runs)])
         answers.append(f"    {name:16} {runs[0].measured['answer']}")
         best, end = gold.max(1).mean(), gold[:, -1].mean()
         words += [f"{name} from {best:.2f} to {end:.2f}"] * (best - end > 0.1)
