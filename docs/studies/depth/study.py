@@ -5,6 +5,7 @@ import numpy as np
 import scaling
 from scaling import STUDIES, Arms, Report, Result, Study, load
 
+changed = load(STUDIES / "changed.py")
 compare = load(STUDIES / "compare.py")
 rivals = load(STUDIES / "rivals.py")
 
@@ -15,7 +16,11 @@ PARTS = (0.25, 0.5)  # of the steps, after which the next levels are forecast
 
 
 def make_arms(quick: bool) -> dict[str, dict]:
-    return {"chain": {"levels": "1-12"} if quick else FAR}
+    found = {"chain": {"levels": "1-12"} if quick else FAR}
+    if not quick:
+        found["chain to level 9"] = {}
+        found["all levels open"] = {"change": (changed.all_levels,)}
+    return found
 
 
 def report(arms: Arms) -> Report:
@@ -26,13 +31,18 @@ def report(arms: Arms) -> Report:
         flops, steps = (compare.exponent(results, c) for c in ("rl_flops", "step"))
         for k, r in enumerate(results):
             times = scaling.pass_times(r.rows)
-            draw(left, right, r, f"C{i + k}", f"{name}, seed {k}")
+            color = f"C{k + 3 * i}"
+            draw(left, r, color, f"{name}, seed {k}")
+            if not i:
+                draw_ahead(right, r, color)
             passed = [n for n, c in times.items() if c > 0]
             cells = [f"{name}/{k}", compare.start_of(times), max(times, default=0)]
             each = f"{flops[2][k]:.2f}" if k < len(flops[2]) else "-"
             rows.append([*cells, each, ", ".join(f"{times[n]:.1e}" for n in passed)])
         law = f"{flops[0]:.2f} ± {flops[1]:.2f} in FLOPs, {steps[0]:.2f} in steps"
         words.append(f"{name}: gamma {law}")
+        if i:
+            continue
         zero = compare.exponent(results, "step", lambda times: 0)[0]
         deeper, less = (compare.exponent(results, "rl_flops", f)[0] for f in OTHERS)
         scored += f"\n\n{name}: with depth counted from zero gamma is {zero:.2f} in "
@@ -44,26 +54,32 @@ def report(arms: Arms) -> Report:
                 scored += f"\n\n{name}, from {part:.0%} of the steps, the next three "
                 scored += f"levels ({inside} of {count} in the 90 % band):\n\n{table}"
                 words.append(f"{inside} of {count} levels from {part:.0%} in the band")
+    scored = "\n\nThe dotted lines are at half of the steps.\n\n" + scored.strip()
     header = "run | base passes | RL passes | gamma | RL FLOPs of each level passed"
     left.set(xscale="log", yscale="log", xlabel="levels beyond the base, d - d_0")
     left.set(ylabel="RL FLOPs until the level is passed half of the time")
     right.set(xscale="log", xlabel="RL compute (FLOPs)", ylabel="deepest level passed")
-    ends = [r.rows[-1]["rl_flops"] for results in arms.values() for r in results]
+    ends = [r.rows[-1]["rl_flops"] for r in next(iter(arms.values()))]
     right.set_xlim(max(ends) / 300, max(ends) * 3)
-    left.legend(fontsize=8)
+    left.legend(fontsize=7)
     verdict = "C_d = c (d - d_0)^gamma; " + "; ".join(words)
     return verdict, scaling.table(header, rows) + scored, figure
 
 
-def draw(left, right, r: Result, color: str, label: str) -> None:
-    """Pass times of one run, and what its first half says of the next three levels."""
+def draw(axes, r: Result, color: str, label: str) -> None:
+    """Compute until each level, over its distance from the base."""
     times = scaling.pass_times(r.rows)
     start = compare.start_of(times)
-    half = [row for row in r.rows if 2 * row["step"] <= r.rows[-1]["step"]]
-    passed = [n for n, c in times.items() if c > 0]
+    passed = [n for n, c in times.items() if c > 0 and n > start]
     costs = [times[n] for n in passed]
-    left.plot(np.array(passed) - start, costs, "o-", color=color, ms=4, label=label)
-    right.step(costs, passed, where="post", color=color)
+    axes.plot(np.array(passed) - start, costs, "o-", color=color, ms=4, label=label)
+
+
+def draw_ahead(right, r: Result, color: str) -> None:
+    """Levels over compute, and what the first half says of the next three."""
+    times = {n: c for n, c in scaling.pass_times(r.rows).items() if c > 0}
+    half = [row for row in r.rows if 2 * row["step"] <= r.rows[-1]["step"]]
+    right.step(list(times.values()), list(times), where="post", color=color)
     right.axvline(half[-1]["rl_flops"], color=color, lw=0.8, ls=":")
     for n, (low, middle, high) in scaling.next_levels(scaling.pass_times(half)).items():
         gaps = [[middle - low], [high - middle]]
