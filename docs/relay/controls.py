@@ -81,6 +81,11 @@ def long_run() -> dict:
     return {"levels": "1-16", "steps": 920, "evals": 20, "pretrain_steps": 10_000}
 
 
+def large() -> dict:
+    """README's model for a GPU, with 45 times the parameters; a table of its own."""
+    return {"dim": 256, "layers": 6, "heads": 8, "kv_heads": 4}
+
+
 CONTROLS: dict[str, Callable[[], dict]] = {
     function.__name__.replace("_", " "): function
     for function in (
@@ -91,10 +96,12 @@ CONTROLS: dict[str, Callable[[], dict]] = {
         more_demonstrations,
         expert_iteration,
         long_run,
+        large,
     )
 }
 # These begin at the base of the relay's run with the same seed.
 SAME_BASE = ("fixed levels", "expert iteration")
+NO_CONTROL = ("long run", "large")
 
 
 def run(name: str, seed: int) -> None:
@@ -133,26 +140,16 @@ def read_runs() -> dict[str, list[scaling.Result]]:
 
 def span(rates: list[float]) -> str:
     """Mean over seeds, lowest and highest."""
+    if len(rates) == 1:
+        return f"{rates[0]:.2f}"
     return f"{np.mean(rates):.2f} ({min(rates):.2f} to {max(rates):.2f})"
 
 
 def tables(runs: dict[str, list[scaling.Result]]) -> list[str]:
     """The Markdown tables of README.md: the main job by level, then all controls."""
-    main = []
-    for level in runs["relay"][0].rows[-1]["by_level"]:
-        row = [level]
-        for key in ("pass_rate", "pass_rate_greedy"):
-            for stage in (0, -1):
-                ends = [run.rows[stage]["by_level"][level] for run in runs["relay"]]
-                row.append(span([end[key] for end in ends]))
-        for key in ("pass_at", "reasoned_at"):
-            for stage in (0, -1):
-                ends = [run.rows[stage]["by_level"][level] for run in runs["relay"]]
-                row.append(f"{np.mean([end[key]['8'] for end in ends]):.2f}")
-        main.append([*row[:5], " to ".join(row[5:7]), " to ".join(row[7:])])
     controls, deep = [], ["7", "8", "9"]
     for name, group in runs.items():
-        if name == "long run":
+        if name in NO_CONTROL:
             continue
         line = [f"**{name}**: {CONTROLS[name].__doc__}"]
         for levels in (["4"], ["5", "6"], deep):
@@ -161,11 +158,7 @@ def tables(runs: dict[str, list[scaling.Result]]) -> list[str]:
         reasoned = [at_levels(run, deep, "reasoned_at", "8") for run in group]
         controls.append([*line, f"{np.mean(greedy):.2f}", f"{np.mean(reasoned):.2f}"])
     made = [
-        scaling.table(
-            "level | base, sampled | after RL | base, greedy | after RL | pass@8 | "
-            "reasoned pass@8",
-            main,
-        ),
+        level_table(runs["relay"]),
         scaling.table(
             "what was taken away | level 4 | levels 5, 6 | levels 7 to 9 | greedy, 7 "
             "to 9 | reasoned pass@8, 7 to 9",
@@ -174,7 +167,27 @@ def tables(runs: dict[str, list[scaling.Result]]) -> list[str]:
     ]
     if "long run" in runs:
         made.append(long_table(runs["long run"]))
+    if "large" in runs:
+        made.append(level_table(runs["large"], "large, level"))
     return made
+
+
+def level_table(runs: list[scaling.Result], what: str = "level") -> str:
+    """Base and end of runs, level by level."""
+    rows = []
+    for level in runs[0].rows[-1]["by_level"]:
+        row = [level]
+        for key in ("pass_rate", "pass_rate_greedy"):
+            for stage in (0, -1):
+                ends = [run.rows[stage]["by_level"][level] for run in runs]
+                row.append(span([end[key] for end in ends]))
+        for key in ("pass_at", "reasoned_at"):
+            for stage in (0, -1):
+                ends = [run.rows[stage]["by_level"][level] for run in runs]
+                row.append(f"{np.mean([end[key]['8'] for end in ends]):.2f}")
+        rows.append([*row[:5], " to ".join(row[5:7]), " to ".join(row[7:])])
+    header = f"{what} | base, sampled | after RL | base, greedy | after RL | pass@8"
+    return scaling.table(header + " | reasoned pass@8", rows)
 
 
 def long_table(runs: list[scaling.Result]) -> str:
@@ -202,7 +215,7 @@ def long_table(runs: list[scaling.Result]) -> str:
 def draw(runs: dict[str, list[scaling.Result]], path: Path) -> None:
     """Levels 7 to 9 over all FLOPs spent, a line each seed."""
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    shown = [(name, group) for name, group in runs.items() if name != "long run"]
+    shown = [(name, group) for name, group in runs.items() if name not in NO_CONTROL]
     for i, (name, group) in enumerate(shown):
         for run in group:
             rates = [

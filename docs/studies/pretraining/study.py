@@ -46,7 +46,9 @@ def report(arms: Arms) -> Report:
     # The lowest loss for each compute: no cheaper base is better.
     order = np.argsort(x)
     front = [i for i in order if above[i] < min(above[x < x[i]], default=np.inf)]
-    slope, start = np.polyfit(np.log(x[front]), np.log(above[front]), 1)
+    logs = np.log(x[front]), np.log(above[front])
+    slope, start = np.polyfit(*logs, 1)
+    fitted = np.corrcoef(*logs)[0, 1] ** 2
     figure, (left, middle, right) = scaling.panels(3)
     left.plot(x, above, "o", ms=4)
     grid = np.geomspace(x.min(), x.max(), 50)
@@ -64,10 +66,13 @@ def report(arms: Arms) -> Report:
     right.set(xlabel="steps of 16 demonstrations")
     for axes in (left, middle, right):
         axes.set(xscale="log", yscale="log")
+    right.set_xticks(COUNTS, map(str, COUNTS))
+    right.minorticks_off()
     middle.legend(fontsize=8)
     right.legend(fontsize=8, title="parameters")
-    verdict = f"On the frontier the loss above its floor falls as C^{slope:.2f}, from "
-    verdict += f"{above[front].max():.3f} to {above[front].min():.3f} nats a token"
+    verdict = f"On the frontier the loss above its floor falls as C^{slope:.2f} (R^2 "
+    verdict += f"{fitted:.2f}) over a factor of {x[front].max() / x[front].min():.0f}, "
+    verdict += f"from {above[front].max():.3f} to {above[front].min():.3f} nats a token"
     return verdict, text, figure
 
 
