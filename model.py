@@ -51,7 +51,7 @@ CHARS = (
     " +-*/%=<>()[]{}.,:;?!#@&|^~_\n"
 )
 PAD = len(CHARS)  # 91, fills the right of short rows; never sampled, never trained on
-VOCAB_SIZE = 96  # a multiple of 32; a learned judge uses the first spare id above PAD
+VOCAB_SIZE = 96  # a multiple of 32; a learned judge uses the last spare id above PAD
 END = CHARS.index("\n")  # ends a turn
 ENV_ONLY = "{}<>"  # only an environment may write these, so a policy cannot fake them
 BANNED = tuple(CHARS.index(c) for c in ENV_ONLY) + tuple(range(PAD, VOCAB_SIZE))
@@ -523,7 +523,7 @@ def join_ranks() -> None:
     if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("cpu:gloo" + ",cuda:nccl" * torch.cuda.is_available())
 
 
 def gather(mine: list) -> list:
@@ -590,8 +590,8 @@ def append(path: Path, text: str) -> None:
 
 
 def cut_log(path: Path, size: int, crc: int) -> bool:
-    """Cut off what was written after a log had a size and checksum. If it is not as it
-    was then, it is said, False comes back, and whole lines are kept."""
+    """Cut off what was written after a log had a size and checksum. If what is left
+    has changed, it says so, keeps whole lines and returns False."""
     text = path.read_bytes()[:size] if path.exists() else b""
     intact = zlib.crc32(text) == crc
     if not intact:

@@ -374,9 +374,9 @@ def choose_levels(task: Task, text: str, tested: bool = True) -> list[int]:
     """The levels that a text such as 1-6 or 2,4 names, all for "". ValueError if there
     is no such level, or not enough problems for a split or, if `tested`, a test."""
     everything, levels = f"{task.levels[0]}-{task.levels[-1]}", set()
-    for part in (text or everything).split(","):
+    for part in (text or ",".join(map(str, task.levels))).split(","):
         match = re.fullmatch("([0-9]+)(?:-([0-9]+))?", part)
-        if match is None:
+        if not (match and int(match[1]) <= int(match[2] or match[1])):
             raise ValueError(f"levels must look like 1-6 or 2,4; got {text!r}")
         for level in range(int(match[1]), int(match[2] or match[1]) + 1):
             if level not in task.levels:
@@ -458,7 +458,7 @@ def require_memory(cfg: Config, device: str) -> float:
     if needed > have:
         raise ValueError(
             f"this run needs about {needed / 1e9:,.0f} GB of memory, {device} has "
-            f"{have / 1e9:,.0f}; lower --dim, --layers, --context or --group-size"
+            f"{have / 1e9:,.0f}; lower --dim, --layers, --eval-problems, --lag or such"
         )
     return needed
 
@@ -578,7 +578,7 @@ RULES: dict[str, Callable[[Problem, str, float], float]] = {
     "contains": lambda problem, text, verdict: float(problem.answer in text),
     # Has the answer the right form? Hack: the shortest legal guess.
     "format": lambda problem, text, verdict: float(bool(problem.task.stated(text))),
-    # The truth plus 0.03 a token. Hack: padding, as soon as a wrong answer pays.
+    # The truth plus 0.03 a token. Hack: padding, which pays wrong answers too.
     "length": lambda problem, text, verdict: verdict + 0.03 * len(text),
 }
 REWARDS = ("gold", *RULES, "learned")

@@ -334,13 +334,14 @@ def rollouts(
             numbers=[first + p for p in places],
         )
         parts = [batch]
-    if WORLD == 1:
-        return batch
-    whole, *others = gather(parts)
+    parts = gather(parts)
+    for part in parts:  # another GPU's tensors come back on that GPU
+        for name in ("tokens", "mask", "logp"):
+            setattr(part, name, getattr(part, name).to(run.device))
+    whole, *others = parts
     for part in others:
         whole = join(whole, part)
-    columns = {name: getattr(whole, name) for name in ("tokens", "mask", "logp")}
-    return replace(whole, **{n: x.to(run.device) for n, x in columns.items()})
+    return whole
 
 
 def describe_answers(batch: Batch) -> dict[str, float]:

@@ -492,7 +492,7 @@ def fit_table(forecasts: list[Forecast], unit: str) -> str:
 
 
 def panels(columns: int) -> tuple[Figure, list[Axes]]:
-    """A figure of one or two panels, side by side."""
+    """A figure of panels, side by side."""
     figure = Figure((7.5 if columns == 1 else 11.5, 5), layout="constrained")
     return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
@@ -555,7 +555,7 @@ def is_finished(cfg: Config) -> bool:
     state = read_checkpoint(cfg.folder())
     theirs = state["config"] | {"out": cfg.out, "base": cfg.base}
     if theirs != asdict(cfg):
-        raise ValueError(f"{cfg.folder()} holds another config; delete it or use --out")
+        raise ValueError(f"{cfg.folder()} holds another config; delete it")
     begun = state["phase"] != "pretrain" and bool(state["recent"])
     return begun and state["step"] >= cfg.steps
 
@@ -606,10 +606,8 @@ def is_owned(folder: Path) -> bool:
     try:
         with own(folder):
             return False
-    except ValueError:
-        return True
-    except OSError:
-        return False  # train.py will say what is wrong
+    except (ValueError, OSError) as error:
+        return isinstance(error, ValueError)  # train.py will say what else is wrong
 
 
 def is_mute(cfg: Config, since: float) -> bool:
@@ -775,7 +773,7 @@ class Study:
     literature: str
     seeds: int = 3
     measure: Callable[[Config], dict] | None = None  # of each finished run, once
-    folder: Path = Path()  # it lies in
+    folder: Path = Path()  # that it lies in
 
     @property
     def name(self) -> str:
@@ -875,7 +873,7 @@ def to_file_name(text: str) -> str:
 def run_study(study: Study, args: argparse.Namespace) -> None:
     """Run what is missing of a study, and say what it found.
 
-    RuntimeError, once all there is has been written, if runs are missing.
+    RuntimeError, once all there is has been written, if a run failed.
     """
     out = Path(args.out or f"{'out/quick' if args.quick else 'out'}/{study.name}")
     part, parts = args.shard
@@ -899,8 +897,8 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
             done[name] = collect(name, job, study)
     results = [done[name] for name in jobs if name in done]
     out.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(asdict(r), separators=(",", ":")) for r in results]
-    write_file(out / "runs.jsonl", "\n".join(lines) + "\n")
+    lines = [json.dumps(asdict(r), separators=(",", ":")) + "\n" for r in results]
+    write_file(out / "runs.jsonl", "".join(lines))
     missing = "; ".join(
         f"{name} ({failed.get(job.cfg.out, 'not run')})"
         for name, job in jobs.items()
@@ -916,7 +914,7 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
 CAPTION = """\
 Where a fit is drawn, filled points were fitted, open ones predicted, and dotted lines
 join runs that rise and fall. Shades: the range of seeds; about a dashed line the 90 %
-band of new points. Every seed has a base of its own."""
+band of new points."""
 
 
 OLD = """

@@ -305,7 +305,7 @@ class Pay:
     base_logp: Tensor  # (B, T) under the base; equal to logp if nobody asked
 
 
-def pay(run: Run, batch: Batch) -> Pay:
+def pay(run: Run, batch: Batch, first: int = 0) -> Pay:
     """What RL is paid: decided here and nowhere else. It changes only the ledger.
 
     rewards          gold, noisy verdicts, a rule or a judge: reward.py
@@ -313,7 +313,7 @@ def pay(run: Run, batch: Batch) -> Pay:
     token_penalties  the KL from each token on (k1_reward); after normalising, so
                      that a group's std does not scale it up
     """
-    cfg, rewards = run.cfg, grade(run, batch)
+    cfg, rewards = run.cfg, grade(run, batch, first=first)
     penalties, token_penalties = torch.zeros_like(rewards), torch.zeros_like(batch.logp)
     base_logp = batch.logp
     if cfg.kl_coef:
@@ -332,8 +332,8 @@ def pay(run: Run, batch: Batch) -> Pay:
     return Pay(rewards, penalties, token_penalties, base_logp)
 
 
-def grade(run: Run, batch: Batch, phase: str = "reward") -> Tensor:
-    """Rewards (B,) by --reward, before any penalty; a judge's cost goes to `phase`.
+def grade(run: Run, batch: Batch, phase: str = "reward", first: int = 0) -> Tensor:
+    """Rewards (B,) by --reward before penalties, cost to `phase`; `first`: see sample.
 
     The truth, batch.verdicts(), was reached in Env.step, when `rollout` handed it the
     last token of an answer.
@@ -349,7 +349,7 @@ def grade(run: Run, batch: Batch, phase: str = "reward") -> Tensor:
             tokens=batch.tokens,
             lengths=batch.lengths,
             verdicts=batch.verdicts().double().numpy(),
-            key=(cfg.seed, NOISE, run.step),
+            key=(cfg.seed, NOISE, run.step, first),
             false_positive=cfg.false_positive,
             false_negative=cfg.false_negative,
             judge=run.judge,
@@ -579,7 +579,7 @@ def resample(run: Run, batch: Batch, paid: Pay) -> tuple[Batch, Pay]:
             break
         first = attempt * num_prompts
         more = sample(run, draw_prompts(run, first, int((~live).sum())), first)
-        paid_more = pay(run, more)
+        paid_more = pay(run, more, first)
         rows = live.repeat_interleave(group).nonzero()[:, 0].tolist()
         batch = join(pick(batch, rows), more)
         paid = join(pick(paid, rows), paid_more)
@@ -623,10 +623,11 @@ def speak_up(run: Run) -> None:
     """Say when a level opens; note what is wrong, and say it when it first shows. An
     alarm that rings again is only counted."""
     edge = run.rows[-1]["edge"]
+    off = run.cfg.lag or run.device.startswith("cuda")  # bf16: the ratio is not quite 1
     before = run.rows[-2]["edge"] if run.rows[:-1] else max(run.cfg.first_levels)
     if before < edge:
         tqdm.write(f"step {run.step}: level {before} is passed, {edge} opens")
-    for name, sentence in grpo.alarms_ringing(run.rows, run.cfg.lag).items():
+    for name, sentence in grpo.alarms_ringing(run.rows, off).items():
         first, count, _ = run.alarms.get(name, (run.step, 0, ""))
         run.alarms[name] = (first, count + 1, sentence)
         if not count:
@@ -654,7 +655,7 @@ def report(run: Run) -> None:
         shown = run.cfg.shown_list
         reward.plot_levels(rows, task, shown, title, run.folder / "curve.png")
     print(f"\n{reward.level_table(before, after, task)}")
-    print(f"({after['problems']} problems never seen, {after['samples']} samples each)")
+    print(f"({after['problems']} problems, {after['samples']} samples each)")
     print(f"\n{'phase':12}{'FLOPs':>10}{'tokens':>12}{'seconds':>10}")
     for phase in PHASES:
         flops, tokens, seconds = (total[phase] for total in vars(run.ledger).values())
@@ -737,7 +738,7 @@ def save(run: Run, logged: bool = True) -> None:
 class Stop:
     """Notes SIGINT, SIGTERM and SIGHUP; a run saves and leaves at its next step.
 
-    A second signal does not wait. Without any the run is saved every SAVE_SECONDS. Of
+    The same again does not wait. Without any the run is saved every SAVE_SECONDS. Of
     several ranks all stop after the same step, even if the signal reached only one.
     """
 
@@ -748,7 +749,7 @@ class Stop:
             signal.signal(signum, self.note)
 
     def note(self, signum: int, frame: object) -> None:
-        """Remember the signal; the next one ends the process at once."""
+        """Remember the signal; the same again ends the process at once."""
         self.signum = signum
         signal.signal(signum, signal.SIG_DFL)
         # Not print: a handler may have interrupted one.
@@ -823,8 +824,8 @@ def open_folder(run: Run, overwrite: bool) -> None:
     """There are three ways in:
 
         the folder holds this very config, or one of fewer steps     it goes on
-        --base lends a base that fits (or, with --overwrite, what
-        was in the folder has one)                                   RL begins anew
+        --base lends a base that fits, or with --overwrite the run
+        in the folder does                                           RL begins anew
         neither                                                      all begins anew
 
     ValueError if the folder holds another run, OSError if it cannot be written.
@@ -832,15 +833,16 @@ def open_folder(run: Run, overwrite: bool) -> None:
     cfg, folder = run.cfg, run.folder
     for part in folder.glob("checkpoint.pt.*.tmp"):
         part.unlink()  # of a process that was killed in a save
-    begun = any((folder / name).exists() for name in CHECKPOINTS)
+    begun = any(folder.glob("checkpoint*.pt")) and not (overwrite and cfg.base)
     lender = folder if begun else Path(cfg.base)
     state = read_checkpoint(lender, run.device) if begun or cfg.base else {}
     ours, theirs = asdict(cfg), state.get("config", {})
-    changed = [n for n in theirs if ours[n] != theirs[n]]
+    # Where a run lies, and what once lent it a base, is no part of what it does.
+    parts = [n for n in theirs if n not in ("out", "base")]
+    changed = [n for n in parts if ours[n] != theirs[n]]
     detail = ", ".join(f"{n} {theirs[n]!r} there, {ours[n]!r} here" for n in changed)
-    # More steps may be asked for; where a run lies, and what once lent it a base, is no
-    # part of what it does.
-    other = set(changed) - {"steps", "out", "base"}
+    # More steps may be asked for.
+    other = set(changed) - {"steps"}
     if begun and other and not overwrite:
         base = "" if other & set(BASE_FIELDS) else f"--base {folder} "
         raise ValueError(
@@ -902,7 +904,7 @@ def start_afresh(run: Run, state: dict, lender: Path, detail: str) -> None:
         print(f"base: taken from {lender}{there}")
         run.model.load_state_dict(state["base"])
         for name, total in vars(run.ledger).items():
-            total["pretrain"] = state["ledger"][name]["pretrain"]
+            total["pretrain"] = state["ledger"][name].get("pretrain", 0)
         begin_rl(run)
     for name in LOGS:
         (run.folder / name).touch()
@@ -921,7 +923,7 @@ def finished_run(folder: Path, named: str = "") -> Run:
     context has room for harder problems. `named` is the task that the command names."""
     state = read_checkpoint(folder)
     require_same_code(folder, state["config"]["task"], named)
-    cfg = replace(Config(**state["config"]), out=str(folder), device="cpu")
+    cfg = Config(**state["config"] | dict(out=str(folder), device="cpu", threads=1))
     run = new_run(replace(cfg, context=4 * cfg.gpt().context))
     load(run, state)
     return run
@@ -964,7 +966,7 @@ def require_same_code(folder: Path, saved: str, named: str) -> None:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides a run. An empty string means: the task's own choice.
+    """Everything that decides a run. What an empty string means stands at its field.
 
     The words behind a field are also the help of its flag; what a task sets differently
     stands in its `defaults`, what a paper does in grpo.RECIPES.
@@ -1032,7 +1034,7 @@ class Config:
         if self.reward in reward.RULES and (self.false_positive or self.false_negative):
             raise ValueError(f"reward {self.reward} is a rule: no verdicts to flip")
         room = self.longest[0] + self.max_new
-        if self.context and self.context < room:
+        if self.gpt().context < room:
             raise ValueError(f"context must be at least {room} for this task's lengths")
 
     @cached_property
@@ -1129,20 +1131,20 @@ def parse_flags(argv: list[str]) -> dict:
 def parse_config(argv: list[str]) -> Config:
     """Config from flags. ValueError for what cannot run."""
     given = parse_flags(argv)
-    given.pop("overwrite", None)
     if "resume" not in given:
+        given.pop("overwrite", None)
         return make_config(**given)
     folder = Path(given.pop("resume"))
     saved = read_checkpoint(folder)["config"]
     # A flag that repeats what the run was made with is no contradiction.
     for name, value in given.items():
-        if name != "steps" and value != saved[name]:
+        if name != "steps" and value != saved.get(name):
             raise ValueError(
-                f"{folder} was made with {name} {saved[name]!r}, not {value!r}; only "
-                "--steps can change on resume"
+                f"{folder} was made with {name} {saved.get(name)!r}, not {value!r}; "
+                "only --steps can change on resume"
             )
     require_same_code(folder, saved["task"], given.get("task", ""))
-    return replace(Config(**saved), out=str(folder), **given)
+    return replace(Config(**saved), **given | {"out": str(folder)})
 
 
 # What ends a run with a sentence; with several ranks also that another has ended.

@@ -352,7 +352,7 @@ def test_resample_fills_the_batch(tmp_path, monkeypatch):
     same; live ones stay."""
     run = new_run(tmp_path, flat="resample")
     later = iter([pay_of([REWARDS[0], REWARDS[3]]), pay_of(REWARDS[:1])])
-    monkeypatch.setattr(train, "pay", lambda run, batch: next(later))
+    monkeypatch.setattr(train, "pay", lambda run, batch, first: next(later))
     batch = train.sample(run, train.draw_prompts(run))
     spent = run.ledger.tokens["decode"]
     first = pay_of([REWARDS[3], REWARDS[1], REWARDS[3], REWARDS[2]])
