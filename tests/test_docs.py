@@ -134,9 +134,7 @@ def test_numbers_of_the_findings(section):
     assert numbers and numbers <= there, numbers - there
 
 
-@pytest.mark.parametrize(
-    "program", "tasks/tasks rewards/rewards relay/controls".split()
-)
+@pytest.mark.parametrize("program", ["tasks/tasks", "relay/controls"])
 def test_tables_are_what_the_runs_say(program, tmp_path):
     """A page's tables are not edited by hand: its program makes the same ones again."""
     made = runpy.run_path(str(DOCS / f"{program}.py"))
@@ -159,8 +157,6 @@ def test_a_finished_run_can_be_taken_in(tmp_path):
     for step, row in enumerate(found["rows"]):
         assert row["step"] == step and row["shift"] == {} and "3" in row["by_level"]
     assert found["config"]["levels"] == [3] and found["seconds"] > 0
-    found = runpy.run_path(str(DOCS / "rewards" / "rewards.py"))["record"](run.folder)
-    assert found["name"] == "run" and len(found["measured"]["rl"]) == 1
 
 
 BLOCKS = re.findall("```python\n(.*?)```", (DOCS / "your_own.md").read_text(), re.S)

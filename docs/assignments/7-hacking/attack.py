@@ -64,9 +64,12 @@ def main() -> None:
         defended = sum(strict(p.answer, text) for p, text in pairs)
         print(f"{name:9}{texts[0]!r:17}", end="")
         print(f"paid {paid:.0f}, right {right}, strict pays {defended:.0f} of 100")
-    for line in (root / "docs" / "rewards" / "runs.jsonl").read_text().splitlines():
+    runs = root / "docs" / "studies" / "rewards" / "runs.jsonl"
+    for line in runs.read_text().splitlines():
         run = json.loads(line)
-        print(f"{run['name']:10}gap alarm: {first_alarm(run['measured']['rl'])}")
+        logged = run["measured"]["rl"]  # [step, reward, gold] of each step
+        rows = [{"step": s, "reward": paid, "gold": gold} for s, paid, gold in logged]
+        print(f"{run['name']:18}gap alarm: {first_alarm(rows)}")
 
 
 if __name__ == "__main__":

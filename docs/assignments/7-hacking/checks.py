@@ -20,7 +20,8 @@ BLANKS = {
     "reward.py": ["auc"],
 }
 
-RUNS = Path(__file__).resolve().parents[2] / "rewards" / "runs.jsonl"
+PAID = ("contains", "format", "length", "judge", "judge, KL 0.05")
+RUNS = Path(__file__).resolve().parents[2] / "studies" / "rewards" / "runs.jsonl"
 
 # --------------------------------------------------------------------------------------
 # Attacks: many texts are right, so what is compared is how they fare
@@ -402,10 +403,11 @@ CHECKS = [
     ),
     Check(
         "answers.gap",
-        "In docs/rewards/runs.jsonl, run {0}: by how much is the gap (reward less "
-        "pass_rate) larger at the last of its `rows` than at the first? (four digits)",
+        "In docs/studies/rewards/runs.jsonl, run {0}: by how much is the gap (reward "
+        "less pass_rate) larger at the last of its `rows` than at the first? (four "
+        "digits)",
         1,
-        lambda rng: [(rng.choice(["contains", "format", "learned-1", "learned-2"]),)],
+        lambda rng: [(f"{rng.choice(PAID)}/{rng.randrange(3)}",)],
         grown,
         {
             "that is the gap at the end: take off what was there at first": (

@@ -63,7 +63,8 @@ def report(arms: Arms) -> Report:
         rows.append([*cells, compare.alarms_of(runs)])
         answers.append(f"    {name:16} {runs[0].measured['answer']}")
         best, end = gold.max(1).mean(), gold[:, -1].mean()
-        words += [f"{name} from {best:.2f} to {end:.2f}"] * (best - end > 0.1)
+        if best - end > 0.1:
+            words.append(f"{name} from {best:.2f} to {end:.2f}")
     header = "paid by | paid, base to end | gold: base | best | end | sqrt(KL) | AUC"
     text = scaling.table(header + " | alarms, at step of each seed", rows)
     text += "\n\nAn answer of the end, seed 0:\n\n" + "\n".join(answers)
