@@ -271,7 +271,7 @@ def start_of(times: dict[int, float]) -> int:
 def exponent(
     results: list[Result], column: str, first: Callable = start_of
 ) -> tuple[float, float, list[float]]:
-    """(gamma, half of its 90 % interval over seeds, gamma of each seed).
+    """(gamma, half of its 90 % interval over seeds, gamma of each seed or NaN).
 
     C_d = c (d - d_0)^gamma by least squares in logs, C in `column`: FLOPs or steps.
     d_0 is `first` of the times; only levels that RL has passed count.
@@ -281,10 +281,23 @@ def exponent(
         times = pass_times([row | {"rl_flops": row[column]} for row in r.rows])
         start = first(times)
         passed = [n for n, c in times.items() if c > 0 and n > start]
-        if len(passed) >= 4:
-            x = np.log(np.array(passed) - start)
-            found.append(np.polyfit(x, np.log([times[n] for n in passed]), 1)[0])
-    if len(found) < 2:
+        x = np.log(np.array(passed) - start)
+        y = np.log([times[n] for n in passed])
+        found.append(np.polyfit(x, y, 1)[0] if len(passed) >= 4 else np.nan)
+    there = [gamma for gamma in found if np.isfinite(gamma)]
+    if len(there) < 2:
         return np.nan, np.nan, found
-    half = student(len(found) - 1) * np.std(found, ddof=1) / len(found) ** 0.5
-    return float(np.mean(found)), float(half), found
+    half = student(len(there) - 1) * np.std(there, ddof=1) / len(there) ** 0.5
+    return float(np.mean(there)), float(half), found
+
+
+def times_as_much(arm: list[Result], base: list[Result]) -> str:
+    """A table: how many times the compute of `base` an arm took to each level."""
+    rows: dict[int, list[str]] = {}
+    for one, other in zip(arm, base, strict=True):
+        ours, theirs = pass_times(one.rows), pass_times(other.rows)
+        for n in sorted(n for n, c in theirs.items() if c > 0):
+            told = f"{ours[n] / theirs[n]:.1f}" if n in ours else "not passed"
+            rows.setdefault(n, []).append(told)
+    cells = [[n, ", ".join(rows[n])] for n in sorted(rows)]
+    return table("level | times the compute, each seed that had not passed it", cells)
