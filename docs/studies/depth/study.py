@@ -49,10 +49,9 @@ def report(arms: Arms) -> Report:
         scored += f"{less:.2f}."
         for part in PARTS:
             table, inside, count = rivals.score_levels(results, part)
-            if count:
-                scored += f"\n\n{name}, from {part:.0%} of the steps, the next three "
-                scored += f"levels ({inside} of {count} in the 90 % band):\n\n{table}"
-                words.append(f"{inside} of {count} levels from {part:.0%} in the band")
+            scored += f"\n\n{name}, from {part:.0%} of the steps, the next three "
+            scored += f"levels ({inside} of {count} in the 90 % band):\n\n{table}"
+            words.append(f"{inside} of {count} levels from {part:.0%} in the band")
     if OPEN in arms:
         scored += f"\n\n{OPEN} from the first step on, beside the relay to level 9:\n\n"
         scored += compare.times_as_much(arms[OPEN], arms["chain to level 9"])
