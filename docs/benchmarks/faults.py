@@ -101,6 +101,7 @@ class Faults:
         train.SAVE_SECONDS = 0.0
         train.Relay.RECENT, train.Relay.PASSED = 4, 0.0
         self.tries: Counter[str] = Counter()
+        self.obeyed: Counter[int] = Counter()  # signals after which a run saved itself
         self.half, self.try_out = place / "half", place / "try"
         save_sometimes = train.Stop.save_sometimes
 
@@ -226,12 +227,13 @@ class Faults:
     def told_to_stop(self, rng: random.Random) -> None:
         """Ctrl-C, kill, a closed terminal, once or twice: saved, and it goes on."""
         self.begin()
-        signum = rng.choice(model.SIGNALS)
+        signum = rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
         times = rng.choice([1, 1, 2])
         run = lambda: self.go_on()[0]  # noqa: E731
         status = in_a_fork(run, rng.uniform(0, 0.6), *[signum] * times)
         # 0: it was at its end; the negative: not begun yet, or told twice.
         assert status in (0, 128 + signum, -signum), (status, signum)
+        self.obeyed[signum] += status == 128 + signum
         assert self.go_on()[0] == 0 and alike(outcome(self.try_out), self.whole)
 
     def silent_run(self, _: random.Random) -> None:
@@ -263,6 +265,7 @@ def main(share: float = 1.0) -> Counter[str]:
             while faults.tries[name] < count * share:
                 getattr(faults, name)(rng)
                 faults.tries[name] += name != "kill"
+    assert share < 1 or min(faults.obeyed.values()) > 0, faults.obeyed
     return faults.tries
 
 
