@@ -7,7 +7,7 @@ import numpy as np
 import scaling
 from model import read_rows
 from scaling import STUDIES, Arms, Report, Study, load
-from train import Config, read_checkpoint
+from train import Config
 
 bugs = load(Path(__file__).parent / "bugs.py")
 compare = load(STUDIES / "compare.py")
@@ -40,8 +40,7 @@ def make_arms(quick: bool) -> dict[str, dict]:
 def look(cfg: Config) -> dict:
     """First step of each alarm; columns of the log, first and last ten steps."""
     rows = read_rows(cfg.folder(), "rl")
-    alarms = read_checkpoint(cfg.folder())["alarms"]
-    found = {"alarms": {name: ring[0] for name, ring in alarms.items()}}
+    found = {"alarms": compare.first_alarms(cfg)}
     for when, part in (("first", rows[:10]), ("last", rows[-10:])):
         means = {}
         for name in COLUMNS:

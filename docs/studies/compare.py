@@ -26,6 +26,7 @@ from scaling import (
     student,
     table,
 )
+from train import Config, read_checkpoint
 
 EXPLAINED = """\
 Multiplier: how many times less RL compute than `{reference}` to the same pass rate
@@ -112,6 +113,12 @@ def with_interval(found: Array) -> str:
     return "-" if np.isnan(middle) else f"{middle:.2f} [{low:.2f}, {high:.2f}]"
 
 
+def first_alarms(cfg: Config) -> dict[str, int]:
+    """The step at which each alarm of a finished run first rang."""
+    alarms = read_checkpoint(cfg.folder())["alarms"]
+    return {name: ring[0] for name, ring in alarms.items()}
+
+
 def alarms_of(runs: list[Result]) -> str:
     """The step at which each alarm rang in each run, as the study measured them."""
     rang = [r.measured["alarms"] for r in runs]
@@ -140,8 +147,7 @@ def compute_to_reach(result: Result, target: float) -> float:
 def mean_curve(runs: list[Result]) -> tuple[Array, Array]:
     """(compute, mean pass rate of the runs) where all of them were measured."""
     curves = pool_runs("", runs).runs
-    low, high = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
-    grid = np.geomspace(low, high, 60)
+    grid = np.geomspace(*shared_range(runs), 60)
     rates = [np.interp(np.log(grid), np.log(x), y) for x, y in curves]
     return grid, np.mean(rates, 0)
 

@@ -5,7 +5,7 @@ import numpy as np
 import scaling
 from model import read_rows
 from scaling import STUDIES, Arms, Report, Result, Study, load
-from train import Config, read_checkpoint
+from train import Config
 
 compare = load(STUDIES / "compare.py")
 
@@ -25,9 +25,8 @@ def make_arms(quick: bool) -> dict[str, dict]:
 def look(cfg: Config) -> dict:
     """First step of each alarm, the judge's AUC, an answer of the last stage, and what
     every step was paid beside what it was worth."""
-    alarms = read_checkpoint(cfg.folder())["alarms"]
     text = (cfg.folder() / "samples.txt").read_text().rsplit("\nstep ", 1)[-1]
-    found = {"alarms": {name: ring[0] for name, ring in alarms.items()}}
+    found = {"alarms": compare.first_alarms(cfg)}
     steps = read_rows(cfg.folder(), "rl")
     found["rl"] = [[row["step"], row["reward"], row["gold"]] for row in steps]
     found["answer"] = text.splitlines()[4].strip()  # of level 4
