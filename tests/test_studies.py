@@ -249,7 +249,7 @@ def made_up(arm: str, curve: Sigmoid, cost: float = 2e11, noise: float = 0.0) ->
 
 
 def test_what_an_arm_changes():
-    """Its ceiling if that is certain, else its speed, else nothing that can be seen."""
+    """Its ceiling if that is certain, else its speed, or its end if no ceiling is."""
     truth = Sigmoid(0.8, 2.0, 5e10, 0.2)
     for curve, change in (
         (Sigmoid(0.9, 2.0, 5e10, 0.2), "a higher ceiling"),
@@ -258,7 +258,7 @@ def test_what_an_arm_changes():
         (Sigmoid(0.8, 2.0, 8e10, 0.2), "slower"),
         (Sigmoid(0.8, 2.0, 5e10, 0.2), "no change seen"),
         (Sigmoid(0.2, 2.0, 5e10, 0.2), "gains nothing"),
-        (Sigmoid(0.8, 2.0, 9e11, 0.2), "cannot be told"),
+        (Sigmoid(0.8, 2.0, 9e11, 0.2), "ends lower"),
     ):
         arms = {"old": made_up("old", truth, noise=0.01)}
         arms["new"] = made_up("new", curve, noise=0.0101)

@@ -31,7 +31,8 @@ from train import Config, read_checkpoint
 EXPLAINED = """\
 Multiplier: how many times less RL compute than `{reference}` to the same pass rate
 (90 % interval over paired seeds; - where one does not get there). P: its ceiling is
-higher. What changes is decided by two tests at 90 %: one in six arms or so is called
+higher. What changes is decided at 90 % by the ceiling, or by the mean of the last three
+evaluations if no ceiling can be told, and by the speed: one in six arms or so is called
 different where nothing is."""
 
 
@@ -59,7 +60,8 @@ def compare_tables(arms: Arms) -> tuple[str, str, list[Forecast]]:
         speeds = [multiplier(base, runs, target) for target in targets]
         cells += map(with_interval, speeds)
         odds = odds_of_a(fits[name], fits[reference])
-        change = what_changes(fits[name], fits[reference], speeds[1])
+        end = difference(runs, base, last_three)
+        change = what_changes(fits[name], fits[reference], speeds[1], end)
         changes.setdefault(change, []).append(name)
         rows.append([*cells, "-" if np.isnan(odds) else f"{odds:.2f}", change])
     columns = "".join(f" | multiplier at {target}" for target in targets)
@@ -93,18 +95,28 @@ def last_three(result: Result) -> float:
 def multiplier(base: list[Result], arm: list[Result], target: float) -> Array:
     """How many times less compute the arm needs than the base: (3,) low, middle, high.
 
-    Geometric mean over paired seeds and its 90 % interval from Student's t; NaN if a
-    run does not get there, or for fewer than 3 seeds.
+    Geometric mean over paired seeds and its 90 % interval; NaN if a run does not get
+    there, or for fewer than 3 seeds.
     """
-    one, other = (
-        {r.name.rpartition("/")[2]: compute_to_reach(r, target) for r in runs}
-        for runs in (base, arm)
+    return np.exp(difference(base, arm, lambda r: np.log(compute_to_reach(r, target))))
+
+
+def difference(
+    one: list[Result], other: list[Result], value: Callable[[Result], float]
+) -> Array:
+    """A value of one arm's runs less that of the other's: (3,) low, mean, high.
+
+    By paired seeds, which share a base, and their 90 % interval from Student's t; NaN
+    if a value is, or for fewer than 3 seeds.
+    """
+    ours, theirs = (
+        {r.name.rpartition("/")[2]: value(r) for r in runs} for runs in (one, other)
     )
-    logs = np.array([np.log(one[seed] / other[seed]) for seed in one if seed in other])
-    if len(logs) < 3 or not np.isfinite(logs).all():
+    found = np.array([ours[seed] - theirs[seed] for seed in ours if seed in theirs])
+    if len(found) < 3 or not np.isfinite(found).all():
         return np.full(3, np.nan)
-    half = student(len(logs) - 1) * logs.std(ddof=1) / len(logs) ** 0.5
-    return np.exp(logs.mean() + half * np.array([-1, 0, 1]))
+    half = student(len(found) - 1) * found.std(ddof=1) / len(found) ** 0.5
+    return found.mean() + half * np.array([-1, 0, 1])
 
 
 def with_interval(found: Array) -> str:
@@ -180,21 +192,24 @@ def ceiling_sd(f: Forecast) -> float:
     return float(max(np.diff(f.bounds["a"])[0] / 3.29, by_seeds))
 
 
-def what_changes(arm: Forecast, reference: Forecast, speed: Array) -> str:
-    """What an arm does to the ceiling or, if nothing, to the speed, in words.
+def what_changes(arm: Forecast, reference: Forecast, speed: Array, end: Array) -> str:
+    """What an arm does to the ceiling, if nothing to the speed, else to the end.
 
-    Two tests at 90 %: about one arm in six is called different when nothing is.
+    Two tests at 90 %, since the end counts only if no ceiling can be told: about one
+    arm in six is called different when nothing is.
     """
-    odds, (low, _, high) = odds_of_a(arm, reference), speed
+    odds = odds_of_a(arm, reference)
     if refusal(arm) in ("falls", "flat"):
         return "gains nothing" if refusal(arm) == "flat" else "rises, then falls"
     if min(len(f.curve.runs) for f in (arm, reference)) < 3:
         return "too few seeds to tell"
     if odds < 0.05 or odds > 0.95:
         return "a higher ceiling" if odds > 0.5 else "a lower ceiling"
-    if low > 1 or high < 1:
-        return "faster" if low > 1 else "slower"
-    return "no change seen" if np.isfinite(odds) else "cannot be told"
+    if speed[0] > 1 or speed[2] < 1:
+        return "faster" if speed[0] > 1 else "slower"
+    if np.isnan(odds) and (end[0] > 0 or end[2] < 0):
+        return "ends higher" if end[0] > 0 else "ends lower"
+    return "no change seen"
 
 
 def permutation_test(arms: Arms) -> str:

@@ -25,11 +25,17 @@ def count_parameters(result: Result) -> int:
     return sum(w.numel() for w in model.parameters())
 
 
+def by_step(runs: list[Result]) -> tuple[Array, Array]:
+    """(steps, mean pass rate of the runs), (n,) each; all sizes take the same steps."""
+    rates = [[row["pass_rate"] for row in r.rows[1:]] for r in runs]
+    return np.array([row["step"] for row in runs[0].rows[1:]]), np.mean(rates, 0)
+
+
 def tell(sizes: Array, rates: Array, size: float) -> Array:
     """Pass rates (n,) of another size, from those of known sizes, (sizes, n).
 
-    At each compute logit(R) is a straight line in log N: Hilton et al.'s odds of
-    failing are a power of compute, and of N if that is what compute buys.
+    After each step logit(R) is a straight line in log N: the odds of failing are a
+    power of N.
     """
     logits = np.log(rates / (1 - rates))
     slope, start = np.polyfit(np.log(sizes), logits, 1)
@@ -40,43 +46,37 @@ def report(arms: Arms) -> Report:
     """End and speed over parameters; curves of large models told from small ones."""
     fits, rows, told, words = compare.fit_arms(arms), [], [], []
     sizes = np.array([count_parameters(runs[0]) for runs in arms.values()])
-    curves = {name: compare.mean_curve(runs) for name, runs in arms.items()}
-    low = max(x[0] for x, _ in curves.values())
-    high = min(x[-1] for x, _ in curves.values())
-    grid = np.geomspace(low, high, 40)
-    rates = np.array(
-        [np.interp(np.log(grid), np.log(x), y) for x, y in curves.values()]
+    rates = np.array([by_step(runs)[1] for runs in arms.values()])
+    losses = np.array(
+        [np.mean([r.measured["base_loss"] for r in a]) for a in arms.values()]
     )
+    least = min(r.rows[-1]["rl_flops"] for runs in arms.values() for r in runs)
     figure, (left, right) = scaling.panels(2)
     for i, (name, runs) in enumerate(arms.items()):
-        loss = np.mean([r.measured["base_loss"] for r in runs])
-        cells = [name, f"{sizes[i]:,}", f"{loss:.3f}", f"{fits[name].fit.r0:.3f}"]
-        rows.append([*cells, compare.finals(runs), f"{rates[i, -1]:.3f}"])
+        cells = [name, f"{sizes[i]:,}", f"{losses[i]:.3f}", f"{fits[name].fit.r0:.3f}"]
+        at_least = np.mean(compare.rates_at(runs, least))
+        rows.append([*cells, compare.finals(runs), f"{at_least:.3f}"])
         scaling.shade(left, scaling.pool_runs("", runs).runs, f"C{i}")
-        left.plot(*curves[name], color=f"C{i}", label=f"{name}: {sizes[i]:,}")
-        right.plot(grid, rates[i], color=f"C{i}", label=f"{name}, run")
+        left.plot(*compare.mean_curve(runs), color=f"C{i}", label=name)
+        steps = by_step(runs)[0]
+        right.plot(steps, rates[i], color=f"C{i}", label=f"{sizes[i]:,} parameters")
         if i >= KNOWN:
             guess = tell(sizes[:KNOWN], rates[:KNOWN], sizes[i])
             same = rates[KNOWN - 1]
             off = [np.sqrt(((x - rates[i]) ** 2).mean()) for x in (guess, same)]
             ends = f"{guess[-1]:.3f}", f"{rates[i, -1]:.3f}"
             told.append([name, *ends, *(f"{x:.3f}" for x in off)])
-            words.append(
-                f"{name} is told to {off[0]:.3f} (as the third size: {off[1]:.3f})"
-            )
-            right.plot(grid, guess, "--", color=f"C{i}", label=f"{name}, told")
-    header = "model | parameters | loss of the base | R_0 | end | at equal RL compute"
-    text = scaling.table(header, rows)
+            words.append(f"{name} is told to {off[0]:.3f} (as the third: {off[1]:.3f})")
+            right.plot(steps, guess, "--", color=f"C{i}", label=f"{name}, told")
+    header = "model | parameters | loss of the base | R_0 | end"
+    text = scaling.table(f"{header} | after {least:.1e} FLOPs of RL", rows)
     header = "model | told end | run | RMSE told | RMSE of 'as the third size'"
-    text += "\n\nTold from the three smallest, over RL compute that all have:\n\n"
+    text += "\n\nTold from the three smallest, after each step:\n\n"
     text += scaling.table(header, told)
     text += "\n\n" + scaling.fit_table(list(fits.values()), "FLOPs")
-    losses = np.array(
-        [np.mean([r.measured["base_loss"] for r in a]) for a in arms.values()]
-    )
     text += bases.loss_law("parameters", sizes, losses)
-    for axes, what in ((left, "all runs"), (right, "at equal RL compute")):
-        axes.set(xscale="log", xlabel=f"RL compute (FLOPs), {what}", ylim=(0, 1.02))
+    for axes, what in ((left, "RL compute (FLOPs)"), (right, "RL steps")):
+        axes.set(xscale="log", xlabel=what, ylim=(0, 1.02))
         axes.set_ylabel("held-out pass rate")
         axes.legend(fontsize=8)
     ends = [np.mean([r.final() for r in runs]) for runs in arms.values()]
