@@ -51,8 +51,5 @@ def problems():
     """Prompts of many lengths, of one turn and of several."""
     rng = random.Random(0)
     levels = {"chain": (3, 1, 4), "guess": (3, 1, 4), "add": (3, 2, 4)}
-    return [
-        reward.find_task(task).draw(level, "rl", rng)
-        for task in levels
-        for level in levels[task]
-    ]
+    pairs = [(reward.find_task(task), n) for task in levels for n in levels[task]]
+    return [task.draw(level, "rl", rng) for task, level in pairs]

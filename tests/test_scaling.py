@@ -1,6 +1,7 @@
 """Fits and forecasts: known curves come back, unknown ones are not made up."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -182,6 +183,18 @@ def test_intervals_hold_the_truth():
     assert told[ratio < 1].sum() <= 1 and told[ratio > 4].mean() >= 0.8
 
 
+def test_the_wider_band_by_hand():
+    """Late noise^2 4 * 0.02^2 / 2, of all 0.01^2; slope 0.3, so 0.6 ln 1.1 more."""
+    x, fit = np.geomspace(1e9, 1e10, 12), Sigmoid(0.8, 2.0, 1e10, 0.2)
+    run = x, fit(x) + 0.02 * (np.arange(12) >= 8)
+    known = dict(fit=fit, noise=0.01, until=1e10, curve=Curve("", [run]))
+    band = np.array([[0.5], [0.7], [0.7]])
+    f = SimpleNamespace(outlook=lambda at: band, **known)
+    sd = 1.645 * np.sqrt(7e-4 + (0.6 * np.log(1.1)) ** 2)
+    found = rivals.widen(f, x[-1:] * 1.1)
+    assert np.ravel(found) == pytest.approx([0.7 - np.hypot(0.2, sd), 0.7 + sd])
+
+
 KINDS = [(1, "independent"), (1, "alike"), (3, "independent"), (3, "seeds")]
 
 
@@ -235,6 +248,7 @@ def test_forecasts_of_simulated_curves_beat_the_rivals():
     print(np.round(covered, 2), {name: round(v, 3) for name, v in points.items()})
     assert np.mean(covered) >= 0.82 and min(covered) >= 0.75
     ours = points.pop("forecast")
+    del points[rivals.WIDER]
     assert ours < 0.9 * min(points.values())
 
 
@@ -271,7 +285,7 @@ def test_rivals_do_not_see_what_they_forecast():
     """0.2 all along, then 0.8: what was fitted before is 0.6 too low."""
     y = np.where(COMPUTE <= 50, 0.2, 0.8)
     found = rivals.scores(forecast(Curve("x", [(COMPUTE, y)], 0.2), 0.5, 2))
-    assert len(found) == 2 + len(rivals.RIVALS)
+    assert len(found) == 3 + len(rivals.RIVALS)
     for name in rivals.RIVALS:
         assert found[name].bias == pytest.approx(-0.6, abs=0.001)
 
@@ -368,10 +382,8 @@ def test_the_tail_has_half_of_the_weight(monkeypatch):
         low, _, high = result.outlook(far)
         assert low < result.fit(far) < high
         assert (high > 1 - 1e3**-0.25) == (reach == 2)
-    result.bounds["a"] = (
-        0.0,
-        0.7,
-    )  # however far, the law stops where A's interval does
+    # However far, the law stops where A's interval does.
+    result.bounds["a"] = (0.0, 0.7)
     assert result.outlook(np.array([1e9]))[1] <= (result.fit.a + 0.7) / 2
 
 

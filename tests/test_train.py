@@ -23,21 +23,9 @@ from rollout import replay, rollout
 
 ROOT = Path(train.__file__).parent
 
-TINY = dict(
-    dim=16,
-    heads=2,
-    kv_heads=1,
-    levels="1-3",
-    think_share=0.0,
-    pretrain_steps=60,
-    pretrain_lr=1e-2,
-    steps=4,
-    prompts_per_step=4,
-    group_size=4,
-    evals=2,
-    eval_problems=8,
-    eval_samples=1,
-)
+TINY = dict(dim=16, heads=2, kv_heads=1, levels="1-3", think_share=0.0, steps=4)
+TINY |= dict(pretrain_steps=60, pretrain_lr=1e-2, prompts_per_step=4, group_size=4)
+TINY |= dict(evals=2, eval_problems=8, eval_samples=1)
 
 
 def tiny(out, **changes):

@@ -3,7 +3,7 @@
 import numpy as np
 
 import scaling
-from scaling import STUDIES, Arms, Report, Study, load
+from scaling import STUDIES, Arms, Report, Result, Study, load
 
 compare = load(STUDIES / "compare.py")
 rivals = load(STUDIES / "rivals.py")
@@ -22,6 +22,16 @@ def make_arms(quick: bool) -> dict[str, dict]:
 def error_of(form, x: np.ndarray, y: np.ndarray) -> float:
     """RMSE of a form through all points."""
     return float(np.sqrt(((form(x, y)(x) - y) ** 2).mean()))
+
+
+def depth_of(runs: list[Result]) -> tuple[str, str, str]:
+    """The deepest level that each seed's base passes and that it passes after RL, and
+    gamma of C_d = c (d - d_0)^gamma if there are levels enough to fit it."""
+    times = [scaling.pass_times(r.rows) for r in runs]
+    starts = ", ".join(str(compare.start_of(t)) for t in times)
+    ends = ", ".join(str(max(t, default=0)) for t in times)
+    gamma, half, _ = compare.exponent(runs, "rl_flops")
+    return starts, ends, "-" if np.isnan(gamma) else f"{gamma:.2f} ± {half:.2f}"
 
 
 def report(arms: Arms) -> Report:
@@ -50,9 +60,10 @@ def report(arms: Arms) -> Report:
         cells = [name, f"{f.fit.r0:.2f}", compare.finals(runs), f"{gain:+.2f}"]
         cells += [f"{means['sigmoid']:.3f}", f"{best} ({means[best]:.3f})"]
         cells += [f"{f.fit.b:.2f}", f"{missed[-1]:.3f}"]
-        rows.append(cells)
+        rows.append([*cells, *depth_of(runs)])
     header = "task | R_0 | end | gain | RMSE of the sigmoid | closest form | B"
-    text = scaling.table(header + " | end missed from half", rows)
+    header += " | end missed from half | base passes | then passed | gamma"
+    text = scaling.table(header, rows)
     text += "\n\n" + scaling.fit_table(list(fits.values()), "FLOPs")
     figure, (axes,) = scaling.panels(1)
     scaling.draw_curves(axes, list(fits.values()))
@@ -72,6 +83,7 @@ STUDY = Study(
     report=report,
     literature=(
         "ScaleRL: sigmoids on mathematics and code, of other A, B and C_mid. Tan et "
-        "al.: power laws in 1 - R."
+        "al.: power laws in 1 - R. ScaleLogic (arXiv:2605.06638): gamma of steps to 90 "
+        "%, counted from zero, 1.04 to 2.60 by the task."
     ),
 )
