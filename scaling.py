@@ -395,7 +395,7 @@ def fit_tail(f: Forecast) -> tuple[Law, Law]:
 # Why the data may not say where a curve ends.
 REFUSALS = {
     "falls": "it rises and then falls",
-    "flat": "the curve is flat or falls: there is no gain to extrapolate",
+    "flat": "no gain is certain: it is flat or falls, or its runs differ as much",
     "early": "the fitted points may end at {reach:.1f} C_mid, 2 are needed",
     "open": "a ceiling of 1 fits as well",
 }

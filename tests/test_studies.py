@@ -318,6 +318,17 @@ def test_the_plan(tmp_path):
     assert "further than 4 times what was measured" in planner.plan(tmp_path, 0, 1e15)
 
 
+def test_sizes_were_told_from_the_smaller_ones():
+    """sizes/told.json, committed before the larger ones were run, is from `tell`."""
+    study = scaling.load(STUDIES / "sizes" / "study.py")
+    arms = scaling.arms_of(read_results(STUDIES / "sizes"))
+    rates = np.array([study.by_step(runs)[1] for runs in arms.values()])
+    sizes = np.array([study.count_parameters(runs[0]) for runs in arms.values()])
+    told = json.loads((STUDIES / "sizes" / "told.json").read_text())
+    for size, name in zip(sizes[3:], ("width 112", "width 192"), strict=True):
+        assert told[name] == pytest.approx(study.tell(sizes[:3], rates[:3], size), 1e-3)
+
+
 def test_against_the_best_by_hand():
     """Less than b by 0.07, 0.10; 0.11 and 0.15 on one base: (2 * 0.26 + 0.1) / 5."""
     values = {"forecast": [0.2] * 4, redraw.rivals.WIDER: [0.1] * 4}

@@ -5,7 +5,6 @@ python scaling.py plan --budget 1e12
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -79,10 +78,10 @@ def settings_of(folder: Path) -> dict[str, list[Result]]:
     for study in ("split", "sizes", "curve"):
         if (folder / study / "runs.jsonl").exists():
             for name, runs in arms_of(read_results(folder / study)).items():
-                last = json.dumps(runs[0].rows[-1])
-                if last not in seen:
+                spent = runs[0].rows[-1]["rl_flops"]
+                if spent not in seen:
                     settings[name] = runs
-                seen.add(last)
+                seen.add(spent)
     if not settings:
         raise ValueError(f"{folder} holds none of split, sizes, curve; run one first")
     return settings

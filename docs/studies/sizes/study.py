@@ -47,9 +47,8 @@ def report(arms: Arms) -> Report:
     fits, rows, told, words = compare.fit_arms(arms), [], [], []
     sizes = np.array([count_parameters(runs[0]) for runs in arms.values()])
     rates = np.array([by_step(runs)[1] for runs in arms.values()])
-    losses = np.array(
-        [np.mean([r.measured["base_loss"] for r in a]) for a in arms.values()]
-    )
+    steps, _ = by_step(next(iter(arms.values())))
+    losses = np.mean([[r.measured["base_loss"] for r in a] for a in arms.values()], 1)
     least = min(r.rows[-1]["rl_flops"] for runs in arms.values() for r in runs)
     figure, (left, right) = scaling.panels(2)
     for i, (name, runs) in enumerate(arms.items()):
@@ -57,16 +56,16 @@ def report(arms: Arms) -> Report:
         at_least = np.mean(compare.rates_at(runs, least))
         rows.append([*cells, compare.finals(runs), f"{at_least:.3f}"])
         scaling.shade(left, scaling.pool_runs("", runs).runs, f"C{i}")
-        left.plot(*compare.mean_curve(runs), color=f"C{i}", label=name)
-        steps = by_step(runs)[0]
-        right.plot(steps, rates[i], color=f"C{i}", label=f"{sizes[i]:,} parameters")
+        x, mean = compare.mean_curve(runs)
+        left.plot(x, mean, color=f"C{i}", label=f"{name}: {sizes[i]:,}")
+        right.plot(steps, rates[i], color=f"C{i}")
         if i >= KNOWN:
             guess = tell(sizes[:KNOWN], rates[:KNOWN], sizes[i])
             same = rates[KNOWN - 1]
             off = [np.sqrt(((x - rates[i]) ** 2).mean()) for x in (guess, same)]
             ends = f"{guess[-1]:.3f}", f"{rates[i, -1]:.3f}"
             told.append([name, *ends, *(f"{x:.3f}" for x in off)])
-            words.append(f"{name} is told to {off[0]:.3f} (as the third: {off[1]:.3f})")
+            words.append(f"{name} is told to within {off[0]:.3f} (third: {off[1]:.3f})")
             right.plot(steps, guess, "--", color=f"C{i}", label=f"{name}, told")
     header = "model | parameters | loss of the base | R_0 | end"
     text = scaling.table(f"{header} | after {least:.1e} FLOPs of RL", rows)
