@@ -917,11 +917,6 @@ join runs that rise and fall. Shades: the range of seeds; about a dashed line th
 band of new points."""
 
 
-OLD = """
-
-Measured on the chain as of commit b6342c1: without the relay, all seeds on one base."""
-
-
 def write_report(study: Study, runs: list[Result], out: Path, missing: str = "") -> str:
     """NAME.md and NAME.png from a study's runs; returns the verdict."""
     arms = arms_of(runs)
@@ -930,7 +925,7 @@ def write_report(study: Study, runs: list[Result], out: Path, missing: str = "")
     ours = study.folder.parent == STUDIES
     bases = {r.rows[0]["pretrain_flops"] for r in runs}
     parts = [
-        f"# {study.name}: {study.question}" + OLD * ("frontier" not in runs[0].rows[0]),
+        f"# {study.name}: {study.question}",
         f"**{verdict}.**" + (f"\n\nMissing: {missing}." if missing else ""),
         f"![{study.name}]({study.name}.png)",
         CAPTION,

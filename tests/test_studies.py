@@ -258,7 +258,8 @@ def test_what_an_arm_changes():
         (Sigmoid(0.8, 2.0, 8e10, 0.2), "slower"),
         (Sigmoid(0.8, 2.0, 5e10, 0.2), "no change seen"),
         (Sigmoid(0.2, 2.0, 5e10, 0.2), "gains nothing"),
-        (Sigmoid(0.8, 2.0, 9e11, 0.2), "ends lower"),
+        (Sigmoid(0.8, 2.0, 9e11, 0.2), "slower"),  # by the first pass rate
+        (Sigmoid(0.8, 2.0, 2e12, 0.2), "ends lower"),
     ):
         arms = {"old": made_up("old", truth, noise=0.01)}
         arms["new"] = made_up("new", curve, noise=0.0101)

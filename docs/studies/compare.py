@@ -32,8 +32,8 @@ EXPLAINED = """\
 Multiplier: how many times less RL compute than `{reference}` to the same pass rate
 (90 % interval over paired seeds; - where one does not get there). P: its ceiling is
 higher. What changes is decided at 90 % by the ceiling, or by the mean of the last three
-evaluations if no ceiling can be told, and by the speed: one in six arms or so is called
-different where nothing is."""
+evaluations if no ceiling can be told, and by the multiplier at the second pass rate, or
+at the first: one in six arms or so is called different where nothing is."""
 
 
 def compare_arms(arms: Arms) -> Report:
@@ -61,7 +61,8 @@ def compare_tables(arms: Arms) -> tuple[str, str, list[Forecast]]:
         cells += map(with_interval, speeds)
         odds = odds_of_a(fits[name], fits[reference])
         end = difference(runs, base, last_three)
-        change = what_changes(fits[name], fits[reference], speeds[1], end)
+        speed = speeds[0] if np.isnan(speeds[1]).any() else speeds[1]
+        change = what_changes(fits[name], fits[reference], speed, end)
         changes.setdefault(change, []).append(name)
         rows.append([*cells, "-" if np.isnan(odds) else f"{odds:.2f}", change])
     columns = "".join(f" | multiplier at {target}" for target in targets)

@@ -66,8 +66,7 @@ def redraw(folder: Path = STUDIES) -> None:
         if (folder / name / "runs.jsonl").exists():
             runs[name] = read_results(folder / name)
             verdict = write_report(find_study(name), runs[name], folder / name)
-            old = " (first edition)" * (not on_the_relay(runs[name][0]))
-            rows.append([f"[`{name}`](docs/studies/{name}/{name}.md){old}", verdict])
+            rows.append([f"[`{name}`](docs/studies/{name}/{name}.md)", verdict])
     if not runs:
         raise ValueError(f"{folder} holds none of {', '.join(ORDER)}; run one first")
     museum = folder.parent / "museum"
@@ -79,24 +78,17 @@ def redraw(folder: Path = STUDIES) -> None:
     print(text)
     text = text.replace("docs/studies/", "").replace("docs/museum", "../museum")
     text = "# Studies\n\n" + text + "\n\n"
-    there = {name for name in runs if on_the_relay(runs[name][0])}
-    if missing := [f"`{name}`" for name in ORDER if name not in there]:
-        text += f"Not run on the relay yet: {', '.join(missing)}.\n\n"
+    if missing := [f"`{name}`" for name in ORDER if name not in runs]:
+        text += f"Not run yet: {', '.join(missing)}.\n\n"
     page = text + describe_forecasts(runs)
     write_file(folder / "README.md", page)
     print(f"\nwrote {folder}/README.md")
 
 
 def each_once(studies: dict[str, list[Result]]) -> list[Result]:
-    """The runs of all studies that had RL, on the relay; some are shared."""
-    runs = [r for results in studies.values() for r in results]
-    runs = [r for r in runs if on_the_relay(r) and len(r.rows) > 1]
+    """The runs of all studies that had RL; some are shared."""
+    runs = [r for results in studies.values() for r in results if len(r.rows) > 1]
     return list({json.dumps([r.config, r.apart]): r for r in runs}.values())
-
-
-def on_the_relay(result: Result) -> bool:
-    """False for runs of the first edition: see scaling.OLD."""
-    return "frontier" in result.rows[0]
 
 
 def base_of(result: Result) -> str:
@@ -111,7 +103,7 @@ def describe_forecasts(studies: dict[str, list[Result]]) -> str:
     before = {name: studies[name] for name in studies if name not in SINCE}
     results = each_once(before | studies)
     num_before = len(each_once(before))
-    title = f"## Forecasts over all {len(results)} runs of all studies on the relay"
+    title = f"## Forecasts over all {len(results)} runs of all studies"
     parts = [title, ABOUT]
     curves = [pool_runs(r.name, [r]) for r in results]
     for share, word in ((0.5, "half"), (0.25, "a quarter"), (0.1, "a tenth")):

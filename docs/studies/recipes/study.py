@@ -1,6 +1,7 @@
 """Published choices of the loss beside ours, and ours with one part left out."""
 
-from scaling import STUDIES, Study, load
+import scaling
+from scaling import STUDIES, Arms, Report, Study, load
 
 changed = load(STUDIES / "changed.py")
 compare = load(STUDIES / "compare.py")
@@ -25,11 +26,33 @@ def make_arms(quick: bool) -> dict[str, dict]:
     }
 
 
+def report(arms: Arms) -> Report:
+    """Choices of papers beside the default, and the default less one part."""
+    less = {name: runs for name, runs in arms.items() if name.startswith("without")}
+    kinds = {"papers": {n: arms[n] for n in arms if n not in less}}
+    if less:
+        kinds["less one part"] = {"default": arms["default"]} | less
+    figure, panels = scaling.panels(len(kinds))
+    verdicts, text = [], ""
+    for axes, (kind, part) in zip(panels, kinds.items(), strict=True):
+        verdict, tables, _ = compare.compare_tables(part)
+        changes, _, ends = verdict.partition(". ")
+        verdicts.append(f"{kind}: {changes[0].lower()}{changes[1:]}")
+        text += f"\n\n## {kind}\n\n{ends}.\n\n{tables}"
+        for i, (name, runs) in enumerate(part.items()):
+            x, mean = compare.mean_curve(runs)
+            axes.plot(x, mean, color=f"C{i}", lw=1 + 2 * (i == 0), label=name)
+        axes.set(title=kind, xscale="log", ylim=(0, 1.02), xlabel="RL compute (FLOPs)")
+        axes.set_ylabel("held-out pass rate, mean of seeds")
+        axes.legend(fontsize=8, loc="lower left")
+    return ". ".join(verdicts), text.strip(), figure
+
+
 STUDY = Study(
     question="Which choice of loss moves the ceiling A and which only the efficiency?",
     fixed="256 answers a step",
     arms=make_arms,
-    report=compare.compare_arms,
+    report=report,
     literature=(
         "ScaleRL: loss family and FP32 logits move A, aggregation and normalisation "
         "mostly B and C_mid; nine leave-one-out variants end within 0.02 of each other."
