@@ -46,6 +46,12 @@ def imitate() -> None:
     grpo.group_advantages = lambda rewards, kind: rewards
 
 
+def imitate_all_levels() -> None:
+    """The same on all levels from the first step on: the base would open few."""
+    imitate()
+    all_levels()
+
+
 def distil(teacher: str) -> None:
     """On-policy distillation: each token is paid its log-probability under the last
     policy of a finished run, less its own. Verdicts only open levels. `teacher` is that
