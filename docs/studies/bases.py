@@ -1,4 +1,4 @@
-"""How good a base is before RL: its loss, the law of it, and what RL adds to it."""
+"""How good a base is before RL: its loss, and what RL adds to it."""
 
 import re
 from dataclasses import replace
@@ -8,11 +8,10 @@ import torch
 
 from grpo import token_logprobs
 from model import decode, pack
-from scaling import STUDIES, Arms, Array, Result, load
+from scaling import STUDIES, Arms, Result, load
 from train import Config, demo_batch, new_run, read_checkpoint
 
 compare = load(STUDIES / "compare.py")
-rivals = load(STUDIES / "rivals.py")
 
 
 CHAIN = re.compile(r"C\d(?:[a-z][+-]\d)+:(?:\[([^\]]*)\])?(\d)\n")
@@ -71,17 +70,6 @@ def base_loss(cfg: Config) -> dict[str, float]:
 def cost_of(runs: list[Result]) -> float:
     """FLOPs of the base."""
     return float(runs[0].rows[0]["pretrain_flops"])
-
-
-def loss_law(what: str, x: Array, losses: Array) -> str:
-    """The base's loss as a power law of x, in words; nothing for fewer than 4 bases."""
-    if len(x) < 4:
-        return ""
-    law = "no law is fitted, since it does not always fall"
-    if (np.diff(losses) < 0).all():
-        a, scale, exponent = rivals.fit_power_law(x.astype(float), 1 - losses)
-        law = f"{1 - a:.3f} + {scale:.3g} x^-{exponent:.2f}"
-    return f"\n\nLoss of the base over x {what}: {law}."
 
 
 def cliff(arms: Arms) -> tuple[list[list], str]:

@@ -30,10 +30,11 @@ from train import Config, read_checkpoint
 
 EXPLAINED = """\
 Multiplier: how many times less RL compute than `{reference}` to the same pass rate
-(90 % interval over paired seeds; - where one does not get there). P: its ceiling is
-higher. What changes is decided at 90 % by the ceiling, or by the mean of the last three
-evaluations if no ceiling can be told, and by the multiplier at the second pass rate, or
-at the first: one in six arms or so is called different where nothing is."""
+(90 % interval over paired seeds; - where one does not get there). Last three: the mean
+of the last three evaluations, less that of `{reference}`, and its interval. What
+changes, at 90 %: a ceiling if two are told and differ; else the last three, if no
+ceiling is told, and the multiplier at the second pass rate (at the first, if one does
+not get to the second). Up to one arm in five is called different where nothing is."""
 
 
 def compare_arms(arms: Arms) -> Report:
@@ -58,17 +59,16 @@ def compare_tables(arms: Arms) -> tuple[str, str, list[Forecast]]:
             rows.append([*cells, "1", "1", "1", "", ""])
             continue
         speeds = [multiplier(base, runs, target) for target in targets]
-        cells += map(with_interval, speeds)
-        odds = odds_of_a(fits[name], fits[reference])
         end = difference(runs, base, last_three)
         speed = speeds[0] if np.isnan(speeds[1]).any() else speeds[1]
         change = what_changes(fits[name], fits[reference], speed, end)
         changes.setdefault(change, []).append(name)
-        rows.append([*cells, "-" if np.isnan(odds) else f"{odds:.2f}", change])
+        cells += [*map(with_interval, speeds), with_interval(end, "+.3f"), change]
+        rows.append(cells)
     columns = "".join(f" | multiplier at {target}" for target in targets)
     header = f"arm | final pass rate, mean ± sd | RL FLOPs{columns}"
     tables = f"{EXPLAINED.format(reference=reference)}\n\n"
-    tables += table(f"{header} | P(A higher) | what changes", rows)
+    tables += table(f"{header} | last three | what changes", rows)
     tables += f"\n\n{fit_table(list(fits.values()), 'FLOPs')}"
     words = "; ".join(f"{', '.join(names)}: {what}" for what, names in changes.items())
     verdict = f"Beside {reference}, {words or 'nothing'}. {permutation_test(arms)}"
@@ -120,10 +120,10 @@ def difference(
     return found.mean() + half * np.array([-1, 0, 1])
 
 
-def with_interval(found: Array) -> str:
+def with_interval(found: Array, style: str = ".2f") -> str:
     """low, middle, high (3,) as `middle [low, high]`; - if it is not there."""
-    low, middle, high = found
-    return "-" if np.isnan(middle) else f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+    low, middle, high = (f"{value:{style}}" for value in found)
+    return "-" if np.isnan(found[1]) else f"{middle} [{low}, {high}]"
 
 
 def first_alarms(cfg: Config) -> dict[str, int]:
@@ -194,10 +194,10 @@ def ceiling_sd(f: Forecast) -> float:
 
 
 def what_changes(arm: Forecast, reference: Forecast, speed: Array, end: Array) -> str:
-    """What an arm does to the ceiling, if nothing to the speed, else to the end.
+    """In words: a ceiling that differs; else the end, if no ceiling is told, and the
+    speed. Both (3,) are low, middle, high of the arm beside the reference.
 
-    Two tests at 90 %, since the end counts only if no ceiling can be told: about one
-    arm in six is called different when nothing is.
+    Two tests at 90 %: up to one arm in five is called different when nothing is.
     """
     odds = odds_of_a(arm, reference)
     if refusal(arm) in ("falls", "flat"):
@@ -206,11 +206,12 @@ def what_changes(arm: Forecast, reference: Forecast, speed: Array, end: Array) -
         return "too few seeds to tell"
     if odds < 0.05 or odds > 0.95:
         return "a higher ceiling" if odds > 0.5 else "a lower ceiling"
+    found = []
     if speed[0] > 1 or speed[2] < 1:
-        return "faster" if speed[0] > 1 else "slower"
+        found.append("faster" if speed[0] > 1 else "slower")
     if np.isnan(odds) and (end[0] > 0 or end[2] < 0):
-        return "ends higher" if end[0] > 0 else "ends lower"
-    return "no change seen"
+        found.append("ends higher" if end[0] > 0 else "ends lower")
+    return " and ".join(found) or "no change seen"
 
 
 def permutation_test(arms: Arms) -> str:

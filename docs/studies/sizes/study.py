@@ -73,7 +73,6 @@ def report(arms: Arms) -> Report:
     text += "\n\nTold from the three smallest, after each step:\n\n"
     text += scaling.table(header, told)
     text += "\n\n" + scaling.fit_table(list(fits.values()), "FLOPs")
-    text += bases.loss_law("parameters", sizes, losses)
     for axes, what in ((left, "RL compute (FLOPs)"), (right, "RL steps")):
         axes.set(xscale="log", xlabel=what, ylim=(0, 1.02))
         axes.set_ylabel("held-out pass rate")

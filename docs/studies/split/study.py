@@ -51,8 +51,6 @@ def report(arms: Arms) -> Report:
     text = scaling.table(header + " | a third | all | gain", rows)
     text += f"\n\nOver all runs, p_0 being that of level 5, the first not shown: {law}."
     costs = [bases.cost_of(runs) for runs in arms.values()]
-    losses = [np.mean([r.measured["base_loss"] for r in a]) for a in arms.values()]
-    text += bases.loss_law("pretraining FLOPs", np.array(costs), np.array(losses))
     most = max(costs) + max(r.rows[-1]["rl_flops"] for a in arms.values() for r in a)
     totals = np.geomspace(min(costs) * 1.2, most, 40)
     found = {t: best for t in totals if (best := best_share(arms, t))}
