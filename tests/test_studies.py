@@ -382,19 +382,16 @@ def test_the_best_split_by_hand():
     rates = study.rates_for(arms, 5.0)
     expected = [0.5 * np.log10(4), 0.9 * np.log10(3), 0.0]
     assert rates[:, 0] == pytest.approx(expected)
-    assert np.isnan(study.rates_for(arms, 13.0)[0]).all()  # cheap was not run so far
+    assert np.isnan(study.rates_for(arms, 25.0)[0]).all()  # not run half as far
     share, low, high, rate = study.best_share(arms, 6.0)
-    assert (share, low, high) == pytest.approx((4 / 6, 4 / 6, 4 / 6))
+    assert (share, low, high) == pytest.approx((4 / 6, 2 / 6, 5 / 6))
     assert rate == pytest.approx(0.9 * np.log10(4))
-    assert study.best_share(arms, 3.0) is None  # two bases left: no neighbour
+    assert study.best_share(arms, 3.0) is None  # the cheapest is the best
     edge = {"0": base(0.5, 0.1, 0.1), "a": cheap, "b": middle}
     assert study.best_share(edge, 6.0) is None  # the dearest is the best
-    steep = {"0": base(0.5, 0.1, 0.1), "a": base(1, 0.5, 0.99)} | {
-        "b": middle,
-        "c": dear,
-    }
+    steep = edge | {"a": base(1, 0.5, 0.99), "c": dear}
     share, low, high, _ = study.best_share(steep, 6.0)
-    assert (share, low, high) == pytest.approx((4 / 6, 4 / 6, 5 / 6))
+    assert (share, low, high) == pytest.approx((4 / 6, 2 / 6, 5.5 / 6))
 
 
 @pytest.mark.parametrize("name", RUN)

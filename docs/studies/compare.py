@@ -15,6 +15,7 @@ from scaling import (
     Forecast,
     Report,
     Result,
+    Sigmoid,
     draw_curves,
     fit_sigmoid,
     fit_table,
@@ -149,12 +150,18 @@ def compute_to_reach(result: Result, target: float) -> float:
     rates = sorted(row["pass_rate"] for row in result.rows[1:])
     if len(rates) < 4 or rates[-2] < target:
         return np.nan
-    x, y = pool_runs("", [result]).points()
-    fit = fit_sigmoid(x, y, result.rows[0]["pass_rate"])
+    fit = fit_of(result)
     if not fit.r0 < target < fit.a:
         return np.nan
     found = fit.c_mid * ((target - fit.r0) / (fit.a - target)) ** (1 / fit.b)
-    return found if found < 2 * x.max() else np.nan
+    return found if found < 2 * result.rows[-1]["rl_flops"] else np.nan
+
+
+def fit_of(result: Result) -> Sigmoid:
+    """A run's own sigmoid, through all of its points, from its measured R_0."""
+    x = np.array([row["rl_flops"] for row in result.rows[1:]], float)
+    y = np.array([row["pass_rate"] for row in result.rows[1:]])
+    return fit_sigmoid(x, y, result.rows[0]["pass_rate"])
 
 
 def mean_curve(runs: list[Result]) -> tuple[Array, Array]:
