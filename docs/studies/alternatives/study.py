@@ -90,8 +90,8 @@ STUDY = Study(
     measure=answers.many,
     literature=(
         "on-policy distillation took a tenth of RL's GPU hours (Qwen3, as told by "
-        "Thinking Machines, 2025), and 9 to 30 times less compute than imitation of the "
-        "teacher's answers; at large k distillation adds to pass@k, RL does not (Yue et "
-        "al., arXiv:2504.13837)."
+        "Thinking Machines, 2025), and 9 to 30 times less compute than imitation of "
+        "the teacher's answers; at large k distillation adds to pass@k, RL does not "
+        "(Yue et al., arXiv:2504.13837)."
     ),
 )
