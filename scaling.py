@@ -924,12 +924,13 @@ def write_report(study: Study, runs: list[Result], out: Path, missing: str = "")
     rl = sum(r.rows[-1]["rl_flops"] for r in runs)
     ours = study.folder.parent == STUDIES
     bases = {r.rows[0]["pretrain_flops"] for r in runs}
+    steps = sorted({r.rows[-1]["step"] for r in runs})
     parts = [
         f"# {study.name}: {study.question}",
         f"**{verdict}.**" + (f"\n\nMissing: {missing}." if missing else ""),
         f"![{study.name}]({study.name}.png)",
         CAPTION,
-        f"Fixed: {max(r.rows[-1]['step'] for r in runs)} RL steps, {study.fixed}. "
+        f"Fixed: {'/'.join(map(str, steps))} RL steps, {study.fixed}. "
         f"{len(runs)} runs, {max(map(len, arms.values()))} seeds an arm, {rl:.1e} "
         f"FLOPs of RL; bases: {len(bases)}, {sum(bases):.1e} FLOPs. `python scaling.py "
         f"{study.name if ours else os.path.relpath(study.folder)}`.",

@@ -340,6 +340,8 @@ def test_against_the_best_by_hand():
     ]
     text = "(b): -0.107\n[-0.124, -0.080] (90 %, by bootstrap over 3 bases)"
     assert text in redraw.against_best(found, list("xyzz"))
+    wider = redraw.against_best(found, list("xyzz"), redraw.rivals.WIDER)
+    assert "(b): -0.207\n[-0.224, -0.180]" in wider  # 0.1 less than above
 
 
 def test_the_demonstrators_own_nats_by_hand():

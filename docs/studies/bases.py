@@ -8,7 +8,7 @@ import torch
 
 from grpo import token_logprobs
 from model import decode, pack
-from scaling import STUDIES, Arms, Result, load
+from scaling import STUDIES, Arms, Result, load, table
 from train import Config, demo_batch, new_run, read_checkpoint
 
 compare = load(STUDIES / "compare.py")
@@ -72,8 +72,8 @@ def cost_of(runs: list[Result]) -> float:
     return float(runs[0].rows[0]["pretrain_flops"])
 
 
-def cliff(arms: Arms) -> tuple[list[list], str]:
-    """Rows of what RL adds to each base, and the gain's regression on log(1 / p_0).
+def cliff(arms: Arms) -> tuple[str, str]:
+    """A table of what RL adds to each base, and the gain's regression on ln(1 / p_0).
 
     p_0 is a base's pass rate at level 5, the first that no demonstration shows.
     """
@@ -84,13 +84,17 @@ def cliff(arms: Arms) -> tuple[list[list], str]:
         rises = np.array([r.final() for r in runs]) - starts
         skill += np.log(1 / np.maximum(edges, 0.01)).tolist()
         gains += rises.tolist()
-        loss = np.mean([r.measured["base_loss"] for r in runs])
-        cells = [name, f"{cost_of(runs):.1e}", f"{loss:.3f}"]
-        cells += [f"{edges.mean():.2f}", f"{starts.mean():.3f}"]
+        cells = [name, f"{cost_of(runs):.1e}"]
+        cells += [", ".join(f"{r.measured['base_loss']:.3f}" for r in runs)]
+        cells += [", ".join(f"{edge:.2f}" for edge in edges), f"{starts.mean():.3f}"]
         end = min(r.rows[-1]["rl_flops"] for r in runs)
         for part in (0.1, 1 / 3, 1.0):
             cells.append(f"{np.mean(compare.rates_at(runs, part * end)):.3f}")
-        rows.append([*cells, f"{rises.mean():+.3f}"])
+        rows.append([*cells, ", ".join(f"{rise:+.3f}" for rise in rises)])
+    header = "base | pretraining FLOPs | loss, each seed | p_0, each seed | R_0"
+    header += " | after a tenth of RL | a third | all | gain, each seed"
     slope, start = np.polyfit(skill, gains, 1)
     r = np.corrcoef(skill, gains)[0, 1]
-    return rows, f"gain = {start:.2f} {slope:+.2f} log(1 / p_0), R^2 {r * r:.2f}"
+    law = f"gain = {start:.2f} {slope:+.2f} ln(1 / p_0), R^2 {r * r:.2f}"
+    about = f"p_0 is that of level 5, the first not shown. Over all runs {law}."
+    return f"{table(header, rows)}\n\n{about}", law

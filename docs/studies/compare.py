@@ -185,6 +185,14 @@ def rates_at(runs: list[Result], compute: float) -> list[float]:
     return found
 
 
+def rate_at(run: Result, compute: float) -> float:
+    """Pass rate at an RL compute: measured or, up to twice as far, by its sigmoid."""
+    end = run.rows[-1]["rl_flops"]
+    if not end < compute <= 2 * end:
+        return rates_at([run], compute)[0]
+    return float(fit_of(run)(np.array([compute]))[0])
+
+
 def odds_of_a(one: Forecast, other: Forecast) -> float:
     """P(A of one > A of the other); NaN if the data cannot tell one of them."""
     if refusal(one) or refusal(other):

@@ -31,7 +31,7 @@ rivals = load(STUDIES / "rivals.py")
 ORDER = "curve depth luck tasks pretraining sizes split noise rewards interact "
 ORDER = (ORDER + "alternatives recipes group reuse lag inference").split()
 # Studies that were run after the wider band of rivals.widen was fixed, but for some
-# runs that were done by then, though nobody had looked at them.
+# runs that were done by then, whose forecasts had not been scored.
 SINCE = "tasks sizes split alternatives recipes".split()
 DONE = (
     "width 32/",
@@ -121,16 +121,18 @@ def describe_forecasts(studies: dict[str, list[Result]]) -> str:
         found = [rivals.scores(forecast(curves[i], share, 100)) for i in kept]
         bases = [base_of(results[i]) for i in kept]
         places = [i for i, k in enumerate(kept) if is_gold(results[k])]
-        true, theirs = [found[i] for i in places], [bases[i] for i in places]
-        parts += [f"### Fitted on {word} of the compute, {len(found)} runs"]
-        parts += [rivals.score_table(found), against_best(found, bases)]
-        parts += [f"The {len(true)} of them whose reward is the true verifier's:"]
-        parts += [rivals.score_table(true), against_best(true, theirs)]
         since = [i for i in places if kept[i] >= num_before]
-        since = [found[i] for i in since if not results[kept[i]].name.startswith(DONE)]
-        if since:
-            parts += [f"The {len(since)} of these made after the wider band was fixed:"]
-            parts += [rivals.score_table(since)]
+        since = [i for i in since if not results[kept[i]].name.startswith(DONE)]
+        everything = list(range(len(found)))
+        for picked, ours, title in (
+            (everything, "forecast", f"### Fitted on {word} of the compute, {{}} runs"),
+            (places, "forecast", "The {} of them whose reward is the true verifier's:"),
+            (since, rivals.WIDER, "The {} of these made after that band was fixed:"),
+        ):
+            if picked:
+                told, theirs = [found[i] for i in picked], [bases[i] for i in picked]
+                parts += [title.format(len(picked)), rivals.score_table(told)]
+                parts += [against_best(told, theirs, ours)]
     parts += ["### Levels to come", LEVELS]
     gold = [r for r in results if is_gold(r)]
     for part, word in ((0.5, "half"), (0.25, "a quarter"), (0.1, "a tenth")):
@@ -148,30 +150,28 @@ def is_gold(result: Result) -> bool:
     return not paid and "distil" not in result.apart
 
 
-def against_best(all_scores: list[dict[str, rivals.Score]], bases: list[str]) -> str:
-    """The forecast's interval score less that of the best other, run by run.
+def against_best(
+    all_scores: list[dict[str, rivals.Score]], bases: list[str], ours: str = "forecast"
+) -> str:
+    """Our interval score less that of the best other, run by run.
 
     Runs on one base are alike: the bootstrap draws bases, each with all of its runs.
     """
-    if not all_scores:
-        return ""
     points = {
         name: np.array([found[name].interval for found in all_scores])
         for name in all_scores[0]
     }
-    ours = points.pop("forecast")
-    del points[rivals.WIDER]
-    best = min(points, key=lambda name: points[name].mean())
-    less = ours - points[best]
+    others = set(points) - {"forecast", rivals.WIDER}
+    best = min(others, key=lambda name: points[name].mean())
+    less = points[ours] - points[best]
     _, owner = np.unique(bases, return_inverse=True)
     sums, counts = np.bincount(owner, less), np.bincount(owner)
     drawn = np.random.default_rng(0).integers(len(sums), size=(2000, len(sums)))
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(means, [0.05, 0.95])
-    return (
-        f"The forecast's score less that of the best other ({best}): {less.mean():+.3f}"
-        f"\n[{low:+.3f}, {high:+.3f}] (90 %, by bootstrap over {len(sums)} bases)."
-    )
+    text = f"{ours.capitalize()}: its score less that of the best other ({best}): "
+    text += f"{less.mean():+.3f}\n[{low:+.3f}, {high:+.3f}] "
+    return text + f"(90 %, by bootstrap over {len(sums)} bases)."
 
 
 def describe_filed(results: list[Result]) -> list[str]:

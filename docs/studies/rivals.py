@@ -17,6 +17,7 @@ from scaling import (
     failure_law,
     fit_form,
     fit_last_third,
+    fit_sigmoid,
     last_third,
     next_levels,
     pass_times,
@@ -169,6 +170,35 @@ def score_table(all_scores: list[dict[str, Score]]) -> str:
     error = "median error at the end" if len(found) > 1 else "error at the ends"
     header = f"forecaster | {error} | bias | RMSE"
     return table(f"{header} | points in the 90 % band | interval score", rows)
+
+
+# --------------------------------------------------------------------------------------
+# Which form is closest?
+
+# Each form and its parameters.
+FORMS = {
+    "sigmoid": (fit_sigmoid, 4),
+    "exponential": (exponential, 3),
+    "power law": (power_law, 3),
+    "power law in 1 - R": (failure_law, 2),
+    "log-linear": (log_linear, 2),
+}
+
+
+def fit_all(runs: list[tuple[Array, Array]]) -> dict[str, tuple[float, float]]:
+    """(AICc summed over runs, mean RMSE) of each form through all points.
+
+    AICc = n ln(SSE / n) + 2 k + 2 k (k + 1) / (n - k - 1), k with the noise: what a
+    form gains by a parameter that fits noise only it loses again (Hurvich and Tsai).
+    """
+    found = {}
+    for name, (form, count) in FORMS.items():
+        squares = np.array([((form(x, y)(x) - y) ** 2).mean() for x, y in runs])
+        n, k = np.array([len(x) for x, _ in runs]), count + 1
+        price = 2 * k + 2 * k * (k + 1) / (n - k - 1)
+        criterion = float((n * np.log(squares) + price).sum())
+        found[name] = criterion, float(np.sqrt(squares).mean())
+    return found
 
 
 # --------------------------------------------------------------------------------------

@@ -37,7 +37,9 @@ def report(arms: Arms) -> Report:
     for i, (name, runs) in enumerate(arms.items()):
         cost = runs[0].rows[0]["pretrain_flops"]
         spent = cost + np.mean([r.rows[-1]["rl_flops"] for r in runs])
+        less = compare.difference(runs, arms["RL"], compare.last_three)
         cells = [name, f"{spent:.1e}", compare.finals(runs)]
+        cells.append(compare.with_interval(less, "+.3f"))
         rates = []
         for low, high in GROUPS.values():
             for k, what in ((1, "right"), (64, "reasoned")):
@@ -65,7 +67,7 @@ def report(arms: Arms) -> Report:
                 label=name,
             )
         right.plot(range(len(rates)), rates, "o-", color=f"C{i}", label=name)
-    header = "way | FLOPs | pass rate at the end"
+    header = "way | FLOPs | pass rate at the end | last three less RL's"
     labels = [
         f"{what}, level {g}" for g in GROUPS for what in ("pass@1", "reasoned pass@64")
     ]

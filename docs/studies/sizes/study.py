@@ -54,7 +54,9 @@ def report(arms: Arms) -> Report:
     for i, (name, runs) in enumerate(arms.items()):
         cells = [name, f"{sizes[i]:,}", f"{losses[i]:.3f}", f"{fits[name].fit.r0:.3f}"]
         at_least = np.mean(compare.rates_at(runs, least))
-        rows.append([*cells, compare.finals(runs), f"{at_least:.3f}"])
+        more = compare.difference(runs, arms["width 64"], compare.last_three)
+        cells += [compare.finals(runs), compare.with_interval(more, "+.3f")]
+        rows.append([*cells, f"{at_least:.3f}"])
         scaling.shade(left, scaling.pool_runs("", runs).runs, f"C{i}")
         x, mean = compare.mean_curve(runs)
         left.plot(x, mean, color=f"C{i}", label=f"{name}: {sizes[i]:,}")
@@ -67,7 +69,7 @@ def report(arms: Arms) -> Report:
             told.append([name, *ends, *(f"{x:.3f}" for x in off)])
             words.append(f"{name} is told to within {off[0]:.3f} (third: {off[1]:.3f})")
             right.plot(steps, guess, "--", color=f"C{i}", label=f"{name}, told")
-    header = "model | parameters | loss of the base | R_0 | end"
+    header = "model | parameters | loss of the base | R_0 | end | last three less 64's"
     text = scaling.table(f"{header} | after {least:.1e} FLOPs of RL", rows)
     header = "model | told end | run | RMSE told | RMSE of 'as the third size'"
     text += "\n\nTold from the three smallest, after each step:\n\n"

@@ -3,11 +3,16 @@
 import numpy as np
 
 import scaling
-from scaling import STUDIES, Arms, Array, Report, Result, Study, load
+from scaling import STUDIES, Arms, Array, Report, Study, load
 
 COUNTS = (1500, 2500, 3500, 5000, 7000, 10_000, 14_000)
 TOTALS = np.geomspace(7e11, 5e12, 12)  # FLOPs
+ABOUT = """\n
+Rates for a total are read between evaluations or, up to twice as far, from a run's own
+sigmoid. Range: from the base dearer than every seed's best (0 %: it leaves none) to the
+cheaper one. Out are totals where a seed's best is the cheapest known, or the dearest.
 
+"""
 bases = load(STUDIES / "bases.py")
 compare = load(STUDIES / "compare.py")
 
@@ -18,14 +23,6 @@ def make_arms(quick: bool) -> dict[str, dict]:
     return found | {"5000 pretraining steps": {}}
 
 
-def rate_at(run: Result, compute: float) -> float:
-    """Pass rate at an RL compute: measured or, up to twice as far, by its sigmoid."""
-    end = run.rows[-1]["rl_flops"]
-    if not end < compute <= 2 * end:
-        return compare.rates_at([run], compute)[0]
-    return float(compare.fit_of(run)(np.array([compute]))[0])
-
-
 def rates_for(arms: Arms, total: float) -> Array:
     """Pass rate of every base and seed for one total of compute, (bases, seeds).
 
@@ -33,7 +30,9 @@ def rates_for(arms: Arms, total: float) -> Array:
     """
     seeds = min(map(len, arms.values()))
     left = {name: total - bases.cost_of(runs) for name, runs in arms.items()}
-    return np.array([[rate_at(r, left[n]) for r in arms[n][:seeds]] for n in arms])
+    return np.array(
+        [[compare.rate_at(r, left[n]) for r in arms[n][:seeds]] for n in arms]
+    )
 
 
 def best_share(arms: Arms, total: float) -> tuple[float, float, float, float] | None:
@@ -55,18 +54,15 @@ def best_share(arms: Arms, total: float) -> tuple[float, float, float, float] | 
 
 def report(arms: Arms) -> Report:
     """The best share of RL over the budget, and the bases on which RL fails."""
-    rows, law = bases.cliff(arms)
-    header = "base | pretraining FLOPs | its loss | p_0 | R_0 | after a tenth of RL"
-    text = scaling.table(header + " | a third | all | gain", rows)
-    text += f"\n\np_0 is that of level 5, the first not shown. Over all runs {law}."
+    text, law = bases.cliff(arms)
     costs = [bases.cost_of(runs) for runs in arms.values()]
     found = {t: best for t in TOTALS if (best := best_share(arms, t))}
     rows = [
         [f"{t:.1e}", f"{share:.0%}", f"{low:.0%} to {high:.0%}", f"{rate:.3f}"]
         for t, (share, low, high, rate) in found.items()
     ]
-    header = "total FLOPs | best share of RL | between its neighbours | pass rate"
-    text += "\n\n" + scaling.table(header, rows)
+    header = "total FLOPs | best share of RL | range | pass rate"
+    text += ABOUT + scaling.table(header, rows)
     figure, (left, right) = scaling.panels(2)
     for i, (name, runs) in enumerate(arms.items()):
         grid, mean = compare.mean_curve(runs)
@@ -78,11 +74,14 @@ def report(arms: Arms) -> Report:
     right.plot(list(found), share, "o-")
     right.fill_between(list(found), least, most, alpha=0.2, lw=0)
     right.set(xscale="log", ylim=(0, 1), xlabel="total FLOPs")
-    right.set_ylabel("best share of RL; shade: between neighbours")
+    right.set_ylabel("best share of RL; shade: its range")
+    verdict = "No total has a best base"
     if found:
-        law = f"to {share[-1]:.0%} at {max(found):.1e}; {law}"
-        law = f"The best share of RL goes from {share[0]:.0%} at {min(found):.1e} {law}"
-    return law, text, figure
+        verdict = (
+            f"A share of RL of {max(least):.0%} to {min(most):.0%} may be the best "
+        )
+        verdict += f"at all of {len(found)} totals"
+    return f"{verdict}; {law}", text, figure
 
 
 STUDY = Study(

@@ -1,5 +1,7 @@
 """One law for all? Each task by its own settings: which form fits, and forecasts."""
 
+from collections import Counter
+
 import numpy as np
 
 import scaling
@@ -19,37 +21,26 @@ def make_arms(quick: bool) -> dict[str, dict]:
     return found
 
 
-def error_of(form, x: np.ndarray, y: np.ndarray) -> float:
-    """RMSE of a form through all points."""
-    return float(np.sqrt(((form(x, y)(x) - y) ** 2).mean()))
-
-
 def depth_of(runs: list[Result]) -> tuple[str, str, str]:
     """The deepest level that each seed's base passes and that it passes after RL, and
     gamma of C_d = c (d - d_0)^gamma if there are levels enough to fit it."""
     times = [scaling.pass_times(r.rows) for r in runs]
     starts = ", ".join(str(compare.start_of(t)) for t in times)
     ends = ", ".join(str(max(t, default=0)) for t in times)
-    gamma, half, _ = compare.exponent(runs, "rl_flops")
-    return starts, ends, "-" if np.isnan(gamma) else f"{gamma:.2f} ± {half:.2f}"
+    gamma, half, each = compare.exponent(runs, "rl_flops")
+    count = np.isfinite(each).sum()
+    told = f"{gamma:.2f} ± {half:.2f} ({count} seeds)"
+    return starts, ends, "-" if np.isnan(gamma) else told
 
 
 def report(arms: Arms) -> Report:
     """A, B and C_mid of each task, which form lies closest, how the end is forecast."""
     fits, rows, missed = compare.fit_arms(arms), [], []
-    forms = {"sigmoid": lambda x, y: scaling.fit_sigmoid(x, y)} | {
-        name: form for name, form in rivals.RIVALS.items() if "third" not in name
-    }
-    forms |= {"power law": rivals.power_law, "power law in 1 - R": scaling.failure_law}
-    del forms["last value"]
     for name, runs in arms.items():
         f = fits[name]
-        errors = {form: [] for form in forms}
-        for x, y in f.curve.runs:
-            for form, made in forms.items():
-                errors[form].append(error_of(made, x, y))
-        means = {form: np.mean(found) for form, found in errors.items()}
-        best = min(means, key=means.get)
+        found = rivals.fit_all(f.curve.runs)
+        first, second = sorted(found, key=found.get)[:2]
+        lead = found[second][0] - found[first][0]
         off = []
         for x, y in f.curve.runs:
             half = scaling.forecast(scaling.Curve("", [(x, y)], f.fit.r0), 0.5)
@@ -58,21 +49,22 @@ def report(arms: Arms) -> Report:
         missed.append(np.mean(off))
         gain = np.mean([r.final() - r.rows[0]["pass_rate"] for r in runs])
         cells = [name, f"{f.fit.r0:.2f}", compare.finals(runs), f"{gain:+.2f}"]
-        cells += [f"{means['sigmoid']:.3f}", f"{best} ({means[best]:.3f})"]
-        cells += [f"{f.fit.b:.2f}", f"{missed[-1]:.3f}"]
+        cells += [f"{found['sigmoid'][1]:.3f}", first, f"{lead:.1f} ({second})"]
+        b = np.array([f.bounds["b"][0], f.fit.b, f.bounds["b"][1]])
+        cells += [compare.with_interval(b), f"{missed[-1]:.3f}"]
         rows.append([*cells, *depth_of(runs)])
-    header = "task | R_0 | end | gain | RMSE of the sigmoid | closest form | B"
-    header += " | end missed from half | base passes | then passed | gamma"
+    header = (
+        "task | R_0 | end | gain | RMSE of the sigmoid | best by AICc | lead (second)"
+    )
+    header += " | B | end missed from half | base passes | then passed | gamma"
     text = scaling.table(header, rows)
     text += "\n\n" + scaling.fit_table(list(fits.values()), "FLOPs")
     figure, (axes,) = scaling.panels(1)
     scaling.draw_curves(axes, list(fits.values()))
-    closest = [row[5].split(" (")[0] for row in rows]
-    count = closest.count("sigmoid")
-    verdict = (
-        f"Of {len(rows)} tasks the sigmoid lies closest on {count}; from half of the "
-        f"compute the end is missed by {min(missed):.3f} to {max(missed):.3f}"
-    )
+    best = Counter(row[5] for row in rows).most_common()
+    told = ", ".join(f"{form} on {count}" for form, count in best)
+    verdict = f"Best by AICc, of {len(rows)} tasks: {told}; from half of the compute "
+    verdict += f"the end is missed by {min(missed):.3f} to {max(missed):.3f}"
     return verdict, text, figure
 
 
