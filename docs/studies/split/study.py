@@ -70,6 +70,7 @@ def report(arms: Arms) -> Report:
     left.set(xscale="log", ylim=(0, 1.02), xlabel="FLOPs of pretraining and RL")
     left.set_ylabel("held-out pass rate")
     left.legend(fontsize=8)
+    left.tick_params(axis="x", which="minor", labelsize=6)
     share, least, most, _ = np.array(list(found.values())).reshape(-1, 4).T
     right.plot(list(found), share, "o-")
     right.fill_between(list(found), least, most, alpha=0.2, lw=0)
