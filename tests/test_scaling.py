@@ -314,6 +314,8 @@ def test_rivals_by_hand():
     assert power(np.array([1e4, 1e12])) == pytest.approx([0.795, 0.8], abs=0.001)
     failure = failure(x, np.where(early, 0.0, 1 - 0.9 * x**-0.25))
     assert failure(np.array([1e4])) == pytest.approx([0.91], abs=0.001)
+    fits = rivals.fit_all([(x, 0.7 - 0.5 * np.exp(-x / 20))])
+    assert min(fits, key=fits.get) == "exponential"
 
 
 def test_a_line_that_may_not_pass_1():

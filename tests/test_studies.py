@@ -292,6 +292,9 @@ def test_compute_multipliers_by_hand():
     assert np.isnan(compare.compute_to_reach(short, 0.6))
     reached = compare.compute_to_reach(short, 0.45)
     assert reached == pytest.approx(10e10 * (5 / 7) ** 0.5, rel=1e-3)
+    end = short.rows[-1]["rl_flops"]  # up to twice as far by the run's own sigmoid
+    further = Sigmoid(0.8, 2.0, 10e10, 0.2)(1.9 * end)
+    assert compare.rate_at(short, 1.9 * end) == pytest.approx(further, abs=1e-3)
     # one seed at 0.4, two at 0.5 times: mean and sd of logs, t of 2 degrees 2.92
     slow[0] = made_up("slow", Sigmoid(0.8, 2.0, 12.5e10, 0.2))[0]
     half = 2.92 * np.log(0.5 / 0.4) / 3  # sd is ln(1.25) / sqrt(3), over sqrt(3)

@@ -161,7 +161,7 @@ def against_best(
         name: np.array([found[name].interval for found in all_scores])
         for name in all_scores[0]
     }
-    others = set(points) - {"forecast", rivals.WIDER}
+    others = [name for name in points if name not in ("forecast", rivals.WIDER)]
     best = min(others, key=lambda name: points[name].mean())
     less = points[ours] - points[best]
     _, owner = np.unique(bases, return_inverse=True)
