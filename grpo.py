@@ -37,7 +37,6 @@ if TYPE_CHECKING:  # train.py imports this file
     from train import Config
 
 BASELINES = "none batch_mean dr_grpo rloo grpo reinforce_pp scalerl maxrl".split()
-AGGREGATIONS = ("sequence", "token", "prompt", "constant")
 LOSSES = ("reinforce", "clip", "dual_clip", "cispo", "gspo")
 RATIO_MAX = 5.0  # for cispo, dual_clip and corrections; ScaleRL finds 4, 5, 8 alike
 
@@ -169,7 +168,7 @@ def policy_loss(
     clip_low: float = 0.2,
     clip_high: float = 0.28,
     ratio_max: float = RATIO_MAX,
-    correction: Tensor | None = None,  # (B, T) from importance_weights
+    correction: Tensor | float = 1.0,  # (B, T) from importance_weights
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss to minimize, the ratio (B, T), and which tokens were cut (B, T).
 
@@ -181,7 +180,7 @@ def policy_loss(
         cispo      J = stop_gradient(min(r, ratio_max)) A log pi    2506.13585
         gspo       clip, with r = (prod_t r_it)^(1 / n_i)           2507.18071
 
-    r is `ratio`, A is `advantages`, w is `weights`, c is `correction` or 1. Ratio and
+    r is `ratio`, A is `advantages`, w is `weights`, c is `correction`. Ratio and
     cut are detached, 1 and False where mask is 0. cispo caps a weight, drops no token.
     """
     assert kind in LOSSES, kind
@@ -208,9 +207,11 @@ def policy_loss(
             beyond = (advantage < 0) & (ratio > ratio_max)
             objective = torch.where(beyond, ratio_max * advantage, objective)
             cut = cut | beyond
-    if correction is not None:
-        objective = objective * correction
-    return -weighted_sum(objective, mask, weights), ratio.detach(), cut & own
+    return (
+        -weighted_sum(objective * correction, mask, weights),
+        ratio.detach(),
+        cut & own,
+    )
 
 
 def micro_loss(
@@ -255,6 +256,7 @@ def micro_loss(
 
 # ---- second evening ------------------------------------------------------------------
 
+AGGREGATIONS = ("sequence", "token", "prompt", "constant")
 CORRECTIONS = ("none", "token", "mask", "prefix", "sequence")
 # The estimator of a KL, and where it goes: off an answer's reward before answers are
 # compared, off a token's return, or into the loss.
@@ -439,12 +441,14 @@ SENTENCES = {
 def alarms_ringing(rows: list[dict], lag: int = 0) -> dict[str, str]:
     """What is wrong after the last of these rows of kind rl: {name: sentence}.
 
-    A stale sampler is meant to be off. A column that is not there rings nothing.
+    A stale sampler is meant to be off. A column that is not there rings nothing. A null
+    in the log was no finite number: NaN.
     """
     names = set(SENTENCES) | {"live_groups", "reward", "gold"}
-    last, recent, first = rows[-1], rows[-WINDOW:], rows[:WINDOW]
+    last = {name: np.nan if x is None else x for name, x in rows[-1].items()}
+    recent, first = rows[-WINDOW:], rows[:WINDOW]
     now, start = (
-        {n: np.mean([row[n] for row in part if n in row] or [np.nan]) for n in names}
+        {n: np.array([row.get(n) for row in part], float).mean() for n in names}
         for part in (recent, first)
     )
     full = len(rows) >= WINDOW
@@ -456,7 +460,7 @@ def alarms_ringing(rows: list[dict], lag: int = 0) -> dict[str, str]:
         "contrast": full and now["live_groups"] == 0,
         "identical": full and now["identical"] == 1,
         "gradient": last["grad_norm"] == 0 and last["live_groups"] > 0,
-        "mismatch": last["mismatch"] > 1e-3 and not lag,
+        "mismatch": not last["mismatch"] <= 1e-3 and not lag,
         "skipped": last["skipped"] > 0,
         "entropy": wrong and now["entropy"] < start["entropy"] / 20,
         "answer_tokens": wrong and now["answer_tokens"] < start["answer_tokens"] / 2,

@@ -15,7 +15,6 @@ Left out  dropout (sampler and trainer must agree), biases, sliding windows
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
@@ -56,16 +55,12 @@ END = CHARS.index("\n")  # ends a turn
 ENV_ONLY = "{}<>"  # only an environment may write these, so a policy cannot fake them
 BANNED = tuple(CHARS.index(c) for c in ENV_ONLY) + tuple(range(PAD, VOCAB_SIZE))
 
-
-@functools.cache
-def encoding() -> tiktoken.Encoding:
-    """The character vocabulary as an offline tiktoken encoding."""
-    return tiktoken.Encoding(
-        "rl-chars",
-        pat_str=r"[\s\S]",
-        mergeable_ranks={c.encode(): i for i, c in enumerate(CHARS)},
-        special_tokens={"<|pad|>": PAD},
-    )
+ENCODING = tiktoken.Encoding(
+    "rl-chars",
+    pat_str=r"[\s\S]",
+    mergeable_ranks={c.encode(): i for i, c in enumerate(CHARS)},
+    special_tokens={"<|pad|>": PAD},
+)
 
 
 def encode(text: str) -> list[int]:
@@ -73,12 +68,12 @@ def encode(text: str) -> list[int]:
     for char in text:
         if char not in CHARS:
             raise ValueError(f"no token for {char!r} (U+{ord(char):04X}) in {CHARS!r}")
-    return encoding().encode(text, disallowed_special=())  # "<|pad|>" stays text
+    return ENCODING.encode_ordinary(text)  # "<|pad|>" stays text
 
 
 def decode(ids: list[int]) -> str:
     """Text of token ids, the inverse of encode. Padding becomes '<|pad|>'."""
-    return encoding().decode(ids)
+    return ENCODING.decode(ids)
 
 
 # --------------------------------------------------------------------------------------
@@ -100,12 +95,6 @@ class GPTConfig:
     rope_theta: float = 100.0  # raise it with `context`; open models of long ones: 1e6
     norm_eps: float = 1e-6
     banned: tuple[int, ...] = BANNED  # ids the policy can never write
-
-    def __post_init__(self) -> None:
-        if self.heads % self.kv_heads:
-            raise ValueError(f"heads must be a multiple of kv_heads ({self.kv_heads})")
-        if self.head_dim % 2:
-            raise ValueError(f"head_dim must be even for rotary, got {self.head_dim}")
 
 
 def rope_table(config: GPTConfig) -> Tensor:
@@ -134,7 +123,6 @@ class Decode(NamedTuple):
 
     write: Tensor  # (2 B K,) where the new keys, then values, go in the flat cache
     bias: Tensor  # (B K, 1, live) 0 on positions that a row may attend to, else -inf
-    live: int  # cache positions attended to; no row is longer
 
 
 class Attention(nn.Module):
@@ -174,7 +162,7 @@ class Attention(nn.Module):
         if isinstance(how, Decode):
             new = torch.stack([qk[:, 0, H:], v[:, 0].to(qk.dtype)]).view(-1, D)
             cache.view(-1, D).index_copy_(0, how.write, new.to(cache.dtype))
-            kv = cache[:, :B, :, : how.live]
+            kv = cache[:, :B, :, : how.bias.shape[2]]  # (2, B, K, live, D)
             return self.out(self.attend_cached(qk[:, 0, :H], kv, how.bias))
         if cache is not None:
             cache[0, :, :, :T] = qk[:, :, H:].transpose(1, 2)
@@ -193,9 +181,8 @@ class Attention(nn.Module):
         on the right, so no real token sees the padding."""
         c = self.config
         heads = qkv.unflatten(2, (-1, c.head_dim)).transpose(1, 2)
-        q, k, v = heads.split(
-            [c.heads, c.kv_heads, c.kv_heads], dim=1
-        )  # (b, H or K, t, D)
+        parts = [c.heads, c.kv_heads, c.kv_heads]
+        q, k, v = heads.split(parts, dim=1)  # (b, H or K, t, D)
         gqa = c.heads != c.kv_heads
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa)
         return y.transpose(1, 2).flatten(2)
@@ -228,7 +215,7 @@ class Block(nn.Module):
         self, x: Tensor, rope: Tensor, cache: Tensor | None, how: Decode | Packed | None
     ) -> Tensor:
         y = self.attn(self.attn_norm(x), rope, cache, how)
-        if isinstance(how, Packed) and y.shape[1] < x.shape[1]:  # the last block
+        if y.shape[1] < x.shape[1]:  # the last block, of a pack
             x = x.index_select(1, how.asked)
         return self.mlp(x + y)
 
@@ -244,8 +231,6 @@ class GPT(nn.Module):
     forward(packed)                           the same without padding (training)
     forward(tokens, cache)                    prefill: and keys and values are kept
     forward(tokens, cache, positions, live)   decode: one token a row, at its place
-
-    Tokens stand at 0, 1, 2 ... unless `positions` say otherwise (reward.stretch).
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -282,7 +267,7 @@ class GPT(nn.Module):
         self,
         tokens: Tensor | Packed,  # (B, T) int64
         cache: Tensor | None = None,  # (L, 2, B or more, K, S, D), written in place
-        positions: Tensor | None = None,  # (B, T) where tokens stand; None: 0, 1, 2 ...
+        positions: Tensor | None = None,  # (B, T) if not 0, 1, 2 ... (reward.stretch)
         live: int = 0,  # decode: attend to cache[..., :live, :]; 0: no decode step
     ) -> Tensor:
         """Logits, fp32: (B, T, V); (M, V) if packed; (B, V) when decoding. ValueError
@@ -324,7 +309,7 @@ class GPT(nn.Module):
         hidden = places > positions[:, None]  # (B, live)
         bias = torch.zeros_like(hidden, dtype=cache.dtype)
         bias = bias.masked_fill_(hidden, -torch.inf)[:, None].expand(B, K, live)
-        return Decode(write.flatten(), bias.reshape(B * K, 1, live), live)
+        return Decode(write.flatten(), bias.reshape(B * K, 1, live))
 
 
 @contextmanager
@@ -336,6 +321,24 @@ def with_weights(model: GPT, weights: dict[str, Tensor]) -> Iterator[None]:
         yield
     finally:
         model.load_state_dict(own)
+
+
+# --------------------------------------------------------------------------------------
+# Several GPUs: torchrun --nproc-per-node 4 train.py. Every rank goes through all of the
+# run, but it samples a part of the answers only, and works out a part of each gradient.
+# Rank 0 reads and writes the files.
+
+RANK = int(os.environ.get("RANK", 0))
+WORLD = int(os.environ.get("WORLD_SIZE", 1))
+
+
+def gather(mine: list) -> list:
+    """The lists of all ranks, one after the other, on every rank."""
+    if WORLD == 1:
+        return mine
+    parts: list = [None] * WORLD
+    dist.all_gather_object(parts, mine)
+    return [entry for part in parts for entry in part]
 
 
 # ---- second evening ------------------------------------------------------------------
@@ -447,8 +450,10 @@ def check_numbers(cfg: Config) -> None:
         if not isinstance(value, str) and not low <= value <= high:
             limits = f"at least {low:g} and at most {high:g}"
             raise ValueError(f"{name} must be {limits}, got {value}")
-    if cfg.dim % cfg.heads:
-        raise ValueError(f"dim ({cfg.dim}) must be a multiple of heads ({cfg.heads})")
+    if cfg.dim % (2 * cfg.heads):  # rotary: a head is made of pairs
+        raise ValueError(f"dim ({cfg.dim}) must be a multiple of heads times 2")
+    if cfg.heads % cfg.kv_heads:
+        raise ValueError(f"heads must be a multiple of kv_heads ({cfg.kv_heads})")
     devices = ["auto", "cpu"] + ["cuda"] * torch.cuda.is_available()
     devices += ["mps"] * torch.backends.mps.is_available()
     if cfg.device not in devices:
@@ -510,12 +515,7 @@ class Ledger:
 
 
 # --------------------------------------------------------------------------------------
-# Several GPUs: torchrun --nproc-per-node 4 train.py. Every rank goes through all of the
-# run, but it samples a part of the answers only, and works out a part of each gradient.
-# Rank 0 reads and writes the files.
-
-RANK = int(os.environ.get("RANK", 0))
-WORLD = int(os.environ.get("WORLD_SIZE", 1))
+# Ranks meet, and add up their gradients
 
 
 def join_ranks() -> None:
@@ -526,19 +526,10 @@ def join_ranks() -> None:
         dist.init_process_group("cpu:gloo" + ",cuda:nccl" * torch.cuda.is_available())
 
 
-def gather(mine: list) -> list:
-    """The lists of all ranks, one after the other, on every rank."""
-    if WORLD == 1:
-        return mine
-    parts: list = [None] * WORLD
-    dist.all_gather_object(parts, mine)
-    return [entry for part in parts for entry in part]
-
-
-def sum_over_ranks(params: list[Tensor]) -> None:
+def sum_over_ranks(model: GPT) -> None:
     """The gradient is a sum over the answers of all ranks: their weights in the loss
     count the whole step."""
-    for parameter in params:
+    for parameter in model.parameters():
         if parameter.grad is None:  # this rank had no answer to work on
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad)

@@ -6,7 +6,7 @@ opens an environment for each answer; a puzzle is an environment of one turn.
     env = task.env(problem, seed)            the policy sees problem.prompt
     observation, done = env.step(action)     until done; what it says is fed back
     verdict = env.score()                    1.0 if solved, else 0.0
-    paid = rewards("gold", ...)              the verdicts, or something less true
+    paid = rewards(cfg, batch, ...)          the verdicts, or something less true
 
     chain                    a puzzle: [thought]answer\\n, the thought may be missing
     guess                    a game of several turns
@@ -43,9 +43,10 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from model import BACKWARD, GPT, PAD, GPTConfig, encode, forward_flops, pack
+from model import BACKWARD, GPT, PAD, GPTConfig, Ledger, encode, forward_flops, pack
 
-if TYPE_CHECKING:  # train.py imports this file
+if TYPE_CHECKING:  # they import this file
+    from rollout import Batch
     from train import Config
 
 
@@ -70,21 +71,6 @@ def split_of(key: str) -> str:
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     bucket = int.from_bytes(digest, "big") % 100
     return next(name for name, end in SPLITS.items() if bucket < end)
-
-
-class Corpus(NamedTuple):
-    """How demonstrations are made. Each knob leaves RL something of its own to do."""
-
-    think_share: float = 0.65  # share that shows a thought: RL selects the strategy
-    noise: float = 0.0  # chance that a step's result is redrawn, and stays: RL sharpens
-    weak: float = 0.0  # share by demonstrators who guess: RL must beat its teachers
-
-
-class Demo(NamedTuple):
-    """An episode as the corpus shows it; `segments` alternate, the policy's first."""
-
-    segments: tuple[str, ...]  # completion, observation, completion, ...
-    right: bool  # does the verifier accept it?
 
 
 class Env:
@@ -125,23 +111,20 @@ class Task:
         parse(prompt, match)               the Problem of a prompt that `form` matches,
                                            None if it makes no sense
         generate(level, rng)               a random problem of a level, of any split
-        demonstrate(problem, corpus, rng)  one Demo, as good as the corpus says
+        demonstrate(problem, corpus, rng)  an episode as the corpus shows it: what the
+                                           policy writes, what it is told, and so on
 
     A few also have shifted(level, rng): a problem in a form that no training shows."""
 
     name: str
     levels: list[int]  # all difficulties there are
     form: re.Pattern[str]  # what a prompt looks like
-    hidden = False  # the answer is not in the prompt: nothing to memorise, no splits
+    hidden = False  # the answer is not in the prompt: no splits, and `posed` draws it
     tested_from = 1  # lowest level with problems enough to be tested, not memorised
     chance: float | dict[int, float]  # pass rate of the best that ignores the problem
     ceiling: float | dict[int, float] = 1.0  # pass rate of the best possible policy
     defaults: dict[str, object] = {}  # fields of train.Config that it sets differently
-    env_class = Env
-
-    def env(self, problem: Problem, seed: int | str) -> Env:
-        """Open an episode. `seed` keys the environment's noise, not the problem."""
-        return self.env_class(problem, seed)
+    env: type[Env] = Env  # env(problem, seed) opens an episode; seed keys its noise
 
     def read(self, prompt: str) -> Problem:
         """The problem that a prompt states. ValueError if it states none."""
@@ -152,22 +135,18 @@ class Task:
             raise ValueError(f"{prompt!r} is no {self.name} problem, unlike {example}")
         return problem
 
-    def posed(self, prompt: str, rng: Random) -> Problem:
-        """Like `read`, with hidden state (guess: the number) drawn at random."""
-        return self.read(prompt)
-
-    def draw(self, level: int, split: str, rng: Random, shift: bool = False) -> Problem:
-        """A random problem of a level and split, or of the level's shifted form."""
+    def draw(self, level: int, split: str, rng: Random) -> Problem:
+        """A random problem of a level and split."""
         for _ in range(10_000):
-            problem = (self.shifted if shift else self.generate)(level, rng)
+            problem = self.generate(level, rng)
             if self.hidden or split_of(problem.key) == split:
                 return problem
         raise ValueError(f"too few problems in level {level} of {self.name}: {split}")
 
-    def test_problems(self, level: int, n: int, shifted: bool = False) -> list[Problem]:
+    def test_problems(self, level: int, n: int) -> list[Problem]:
         """The first `n` held-out problems of a level, the same for everybody."""
-        rng = Random(f"{'shift' if shifted else 'test'} {self.name} {level}")
-        return [self.draw(level, "test", rng, shifted) for _ in range(n)]
+        rng = Random(f"test {self.name} {level}")
+        return [self.draw(level, "test", rng) for _ in range(n)]
 
     def reasoned(self, problem: Problem, text: str) -> bool:
         """Is all that was written right? Only puzzles show their steps."""
@@ -183,7 +162,7 @@ class Task:
         rng = Random(f"longest {self.name} {level}")
         problems = [self.generate(level, rng) for _ in range(300)]
         demos = [self.demonstrate(p, Corpus(think_share=1.0), rng) for p in problems]
-        rest = max(sum(map(len, demo.segments)) for demo in demos)
+        rest = max(sum(map(len, demo)) for demo in demos)
         return max(len(problem.prompt) for problem in problems), rest
 
 
@@ -200,7 +179,7 @@ class Puzzle(Task):
     restated = ""  # pattern of what a step restates, which helps to find the place
     grammar: re.Pattern[str]  # what an answer may look like, ASCII only
 
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> list[str]:
         """Weak ones guess; the others work it out, a share of them with the thought."""
         if rng.random() < corpus.weak:
             text = self.guess(problem, rng)
@@ -208,8 +187,7 @@ class Puzzle(Task):
             shown = rng.random() < corpus.think_share
             thought, text = self.think(problem, corpus.noise, rng)
             text = f"[{thought}]{text}" if shown else text
-        text += "\n"
-        return Demo((text,), self.verify(problem, text))
+        return [text + "\n"]
 
     def verify(self, problem: Problem, completion: str) -> bool:
         """Is a completion ended, of the right form, and right?"""
@@ -331,31 +309,23 @@ def of_level(value: float | dict[int, float], level: int) -> float:
     return value[level] if isinstance(value, dict) else value
 
 
-def rewards(
-    kind: str,
-    problems: list[Problem],  # (N,)
-    texts: list[str],  # (N,) all that stands after each prompt
-    tokens: Tensor,  # (N, T)
-    lengths: list[int],  # (N,) prompt included
-    verdicts: np.ndarray,  # (N,) 1 right, 0 wrong: the truth
-    key: tuple[int, ...],
-    false_positive: float = 0.0,
-    false_negative: float = 0.0,
-    judge: GPT | None = None,
-) -> np.ndarray:
+def rewards(cfg: Config, batch: Batch, key: tuple, judge: GPT | None) -> np.ndarray:
     """What RL is paid for each answer (N,). It need not be the truth:
 
-        gold      the verdict, which flips by the two chances, keyed by `key`
+        gold      the verdict; it flips by the config's two chances, keyed by `key`
         a rule    a check that is easier than the truth
         learned   a judge fitted to labelled answers
 
     Each has its own hack; a judge is wrong where it has not looked."""
-    if kind == "learned":
-        return 1 / (1 + np.exp(-judge_scores(judge, tokens, lengths)))
-    if kind in RULES:
-        return np.array(list(map(RULES[kind], problems, texts, verdicts)))
-    if false_positive or false_negative:
-        return flip_verdicts(verdicts, key, false_positive, false_negative)
+    if cfg.reward == "learned":
+        return 1 / (1 + np.exp(-judge_scores(judge, batch.tokens, batch.lengths)))
+    verdicts = batch.verdicts().double().numpy()
+    if cfg.reward in RULES:
+        problems = [env.problem for env in batch.envs]
+        texts = [batch.text(i) for i in range(len(problems))]
+        return np.array(list(map(RULES[cfg.reward], problems, texts, verdicts)))
+    if cfg.false_positive or cfg.false_negative:
+        return flip_verdicts(verdicts, key, cfg.false_positive, cfg.false_negative)
     return verdicts
 
 
@@ -365,6 +335,27 @@ def test_set(cfg: Config) -> list[Problem]:
     levels = task.test_levels(cfg.level_list)
     count = -(-cfg.eval_problems // len(levels))
     return [p for level in levels for p in task.test_problems(level, count)]
+
+
+def pass_at(right: Tensor) -> dict[int, float]:
+    """pass@k for k = 1, 2, 4, 8, 16, as far as the verdicts (P, n) go."""
+    n, correct = right.shape[1], right.sum(1).int().tolist()
+    ks = [k for k in (1, 2, 4, 8, 16) if k <= n]
+    return {k: float(np.mean([pass_at_k(n, c, k) for c in correct])) for k in ks}
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Chance that k of n samples, c of them right, hold a right one (2107.03374):
+    1 - C(n - c, k) / C(n, k), unbiased, unlike 1 - (1 - c/n)^k."""
+    return 1.0 - math.prod(max(n - c - i, 0) / (n - i) for i in range(k))
+
+
+def wilson(rate: float, n: int) -> tuple[float, float]:
+    """95 % interval of a binomial rate from n trials (Wilson's score interval)."""
+    z = 1.96
+    center = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
+    return center - half, center + half
 
 
 # ---- second evening ------------------------------------------------------------------
@@ -397,6 +388,14 @@ def check_level(task: Task, level: int) -> None:
             raise ValueError(f"{task.name} makes a level {made} if asked for {level}")
 
 
+class Corpus(NamedTuple):
+    """How demonstrations are made. Each knob leaves RL something of its own to do."""
+
+    think_share: float = 0.65  # share that shows a thought: RL selects the strategy
+    noise: float = 0.0  # chance that a step's result is redrawn, and stays: RL sharpens
+    weak: float = 0.0  # share by demonstrators who guess: RL must beat its teachers
+
+
 def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
     """Demonstrations of one pretraining step: their lengths (B,) and columns (B, T)
     tokens, mask, 1 on what a policy wrote, and positions. `cfg` is a train.Config."""
@@ -406,9 +405,8 @@ def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
     rows, room = [], int(cfg.stretch * cfg.gpt().context)
     for _ in range(cfg.pretrain_batch):
         problem = task.draw(rng.choice(cfg.shown_list), "base", rng)
-        demo = task.demonstrate(problem, corpus, rng)
         tokens, mask = encode(problem.prompt), [0] * len(problem.prompt)
-        for i, text in enumerate(demo.segments):
+        for i, text in enumerate(task.demonstrate(problem, corpus, rng)):
             tokens += encode(text)
             mask += [1 - i % 2] * len(text)  # every second is the policy's
         rows.append((tokens, mask, stretch(len(tokens), room, rng)))
@@ -463,13 +461,6 @@ def require_memory(cfg: Config, device: str) -> float:
     return needed
 
 
-def pass_at(right: Tensor) -> dict[int, float]:
-    """pass@k for k = 1, 2, 4, 8, 16, as far as the verdicts (P, n) go."""
-    n, correct = right.shape[1], right.sum(1).int().tolist()
-    ks = [k for k in (1, 2, 4, 8, 16) if k <= n]
-    return {k: float(np.mean([pass_at_k(n, c, k) for c in correct])) for k in ks}
-
-
 def by_level(
     problems: list[Problem], right: Tensor, greedy: Tensor, reasoned: Tensor
 ) -> dict[int, dict]:
@@ -509,10 +500,8 @@ def level_table(before: dict, after: dict, task: Task) -> str:
     return "\n".join(lines)
 
 
-def plot_levels(
-    rows: list[dict], task: Task, shown: list[int], title: str, path: Path
-) -> None:
-    """Write a figure of evaluations: pass rate of each level over RL compute, and the
+def plot_levels(rows: list[dict], cfg: Config) -> None:
+    """Draw curve.png of evaluations: pass rate of each level over RL compute, and the
     deepest one passed (with one level: tokens).
 
     The base is drawn at the left edge, since a log axis has no place for 0.
@@ -524,38 +513,27 @@ def plot_levels(
     for i, level in enumerate(levels):
         color = colormaps["plasma"](0.85 * i / max(len(levels) - 1, 1))
         rates = [row["by_level"][level]["pass_rate"] for row in rows]
-        top.plot(flops, rates, "--" if int(level) in shown else "-", color=color)
+        top.plot(
+            flops, rates, "--" if int(level) in cfg.shown_list else "-", color=color
+        )
         # Its name stands at the middle of its rise.
         half = (min(rates) + max(rates)) / 2
         place = next(k for k, rate in enumerate(rates) if rate >= half)
         top.annotate(level, (flops[place], rates[place]), color=color, weight="bold")
-    chance = np.mean([of_level(task.chance, int(n)) for n in levels])
+    chance = find_task(cfg.task).chance
+    chance = np.mean([of_level(chance, int(n)) for n in levels])
     top.axhline(chance, color="gray", lw=0.8, ls=":")
     where = {"xycoords": ("axes fraction", "data"), "fontsize": 8, "color": "gray"}
     top.annotate(f"chance {chance:.2g}", (0.9, chance + 0.01), **where)
     top.set(ylim=(0, 1.03), ylabel="held-out pass rate of a level", xscale="log")
-    top.set_title(f"{title} (dashed: levels demonstrated)")
+    top.set_title(f"{cfg.task}, seed {cfg.seed} (dashed: levels demonstrated)")
     several = len(levels) > 1
     depths = [row["frontier" if several else "answer_tokens"] for row in rows]
     bottom.plot(flops, depths, "o-", color="C2")
     words = "deepest level passed\nhalf of the time" if several else "tokens"
     bottom.set(xlabel="RL compute (FLOPs); left edge: the base", ylabel=words)
     bottom.set_ylim(0, 1.1 * max([1, *depths]))
-    figure.savefig(path, dpi=130)
-
-
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that k of n samples, c of them right, hold a right one (2107.03374):
-    1 - C(n - c, k) / C(n, k), unbiased, unlike 1 - (1 - c/n)^k."""
-    return 1.0 - math.prod(max(n - c - i, 0) / (n - i) for i in range(k))
-
-
-def wilson(rate: float, n: int) -> tuple[float, float]:
-    """95 % interval of a binomial rate from n trials (Wilson's score interval)."""
-    z = 1.96
-    center = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
-    return center - half, center + half
+    figure.savefig(cfg.folder() / "curve.png", dpi=130)
 
 
 # --------------------------------------------------------------------------------------
@@ -651,8 +629,10 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
-def fit_judge(judge: GPT, data: Labelled, key: tuple, steps: int) -> tuple:
-    """Train a judge in place; returns its AUC on prompts held out, FLOPs and tokens.
+def fit_judge(
+    judge: GPT, data: Labelled, key: tuple, steps: int, ledger: Ledger
+) -> float:
+    """Train a judge in place; returns its AUC on prompts held out.
 
         loss   -log sigmoid(s) if the answer is right, -log sigmoid(-s) if it is wrong
 
@@ -666,11 +646,11 @@ def fit_judge(judge: GPT, data: Labelled, key: tuple, steps: int) -> tuple:
     loss = torch.nn.BCEWithLogitsLoss()
     labels = torch.tensor(data.labels, dtype=torch.float32, device=data.tokens.device)
     optimizer = torch.optim.AdamW(judge.parameters(), betas=(0.9, 0.95), weight_decay=0)
-    trained, best, kept = [], -1.0, {}
+    best, kept = -1.0, {}
     for step in range(1, steps + 1):
         batch = rng.choice(rows, 64)
-        trained += batch.tolist()
         lengths = [data.lengths[i] for i in batch]
+        ledger.charge("reward", judge.config, lengths, train=True)
         scores = score_answers(judge, data.tokens[batch], lengths)
         loss(scores, labels[batch]).backward()
         torch.nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
@@ -684,10 +664,8 @@ def fit_judge(judge: GPT, data: Labelled, key: tuple, steps: int) -> tuple:
                 kept = {name: w.clone() for name, w in judge.state_dict().items()}
     judge.load_state_dict(kept)
     scored = [*choose] * math.ceil(steps / 25) + [*report]
-    passes = trained * (1 + BACKWARD) + scored
-    flops = sum(forward_flops(judge.config, data.lengths[i]) for i in passes)
-    tokens = sum(data.lengths[i] for i in trained + scored)
-    return auc_of_rows(judge, data, report), flops, tokens
+    ledger.charge("reward", judge.config, [data.lengths[i] for i in scored])
+    return auc_of_rows(judge, data, report)
 
 
 def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
@@ -702,14 +680,14 @@ def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
 GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
 
 
-def record(env: Env, act: Callable[[str], str]) -> Demo:
+def record(env: Env, act: Callable[[str], str]) -> list[str]:
     """An episode in which `act` answers each observation, at first "", with a turn."""
     segments, said, done = [], "", False
     while not done:
         action = act(said)
         said, done = env.step(action)
         segments += [action, said]
-    return Demo(tuple(segments[:-1]), env.solved)  # the world's last word is ""
+    return segments[:-1]  # the world's last word is ""
 
 
 class GuessEnv(Env):
@@ -749,7 +727,7 @@ class Guess(Task):
     defaults.update(pretrain_steps=300, pretrain_batch=32, pretrain_lr=3e-3)
     # Without a bonus for entropy play mostly freezes near 11 of the 16 numbers.
     defaults.update(entropy_bonus=0.03, prompts_per_step=32)
-    env_class = GuessEnv
+    env = GuessEnv
     symbols = string.ascii_lowercase + string.ascii_uppercase + string.digits + "+-"
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem:
@@ -762,17 +740,18 @@ class Guess(Task):
         return self.posed(f"G{self.symbols[4 * 2**level - 1]}{level + 2}:", rng)
 
     def posed(self, prompt: str, rng: Random) -> Problem:
+        """Like `read`, with a hidden number."""
         problem = self.read(prompt)
         data = problem.data._replace(number=rng.randrange(problem.data.size))
         return replace(problem, data=data)
 
-    def test_problems(self, level: int, n: int, shifted: bool = False) -> list[Problem]:
+    def test_problems(self, level: int, n: int) -> list[Problem]:
         """Every hidden number in turn, so that the ceiling is the ceiling."""
         problem = self.generate(level, Random(0))
         games = [problem.data._replace(number=i % problem.data.size) for i in range(n)]
         return [replace(problem, data=data) for data in games]
 
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> list[str]:
         """A weak demonstrator guesses at random; the others go up one by one, or, if
         the corpus shows a thought, guess at random what is still possible."""
         low = guess = 0
@@ -835,7 +814,7 @@ def show_task(task: Task) -> None:
     for level in task.levels[:7]:
         problem = task.draw(level, "base", rng)
         demo = task.demonstrate(problem, Corpus(think_share=1.0), rng)
-        shown = repr(problem.prompt + "".join(demo.segments))
+        shown = repr(problem.prompt + "".join(demo))
         for i in range(0, len(shown), 77):
             print(" " * 11 if i else f"  level {level}  ", shown[i : i + 77], sep="")
     if not isinstance(task, Puzzle):

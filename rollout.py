@@ -73,7 +73,6 @@ class Batch:
     truncated: list[bool] = field(default_factory=list)  # (N,) ran out of tokens
     envs: list[Env] = field(default_factory=list)  # (N,)
     prefill_seconds: float = 0.0
-    row_steps: int = 0  # rows of the cache that were fed a token, over all steps
 
     def text(self, i: int) -> str:
         """Everything written after the prompt in sample i."""
@@ -101,14 +100,13 @@ def rollout(
     greedy: int = 0,  # this many answers, the last of each group, are decoded greedily
     width: int = 512,  # slots decoded side by side
     burst: int = 0,  # decode steps between host reads; 0: 1 on a CPU, 8 on a GPU
-    numbers: list[int] | None = None,  # of problems, for the key; None: 0, 1, 2 ...
+    first: int = 0,  # number of the first problem, for the key
 ) -> Batch:
     """Sample `group_size` answers to each problem at temperature 1.
 
     ValueError if a prompt and its answer do not fit the context.
     """
-    numbers = numbers or list(range(len(problems)))
-    batch, draws = new_batch(problems, group_size, max_new, key, numbers)
+    batch, draws = new_batch(problems, group_size, max_new, key, first)
     draws.view(len(problems), group_size, -1)[:, group_size - greedy :] = -1
     length = batch.tokens.shape[1]
     if length > model.config.context:
@@ -118,23 +116,21 @@ def rollout(
         )
     burst = burst or (8 if model.embed.weight.is_cuda else 1)
     work = allocate(model, batch, draws, group_size, max_new, width, burst, buffers)
-    out = work.out
     # All of a prompt but its last token, which its slots feed themselves: so one decode
     # step samples every token there is, the first included.
     began = time.perf_counter()
-    model(out.tokens[::group_size, : length - max_new - 1], work.prefix)
-    out.prefill_seconds = time.perf_counter() - began
+    model(batch.tokens[::group_size, : length - max_new - 1], work.prefix)
+    batch.prefill_seconds = time.perf_counter() - began
     harvest(work)  # all slots start free and ended: this fills them
-    while work.busy():
+    while work.working:
         # No text is longer than the longest that the host saw and what a burst adds.
         decode_burst(work, work.longest + burst)
-        out.row_steps += burst * len(work.leads)
         harvest(work)
-    end = max(out.lengths)
-    out.tokens = out.tokens[:, :end].clone()  # the buffer is the next call's
-    out.mask = out.mask[:, :end].to(out.tokens.device)
-    out.logp = out.logp[:, :end].clone()
-    return out
+    end = max(batch.lengths)
+    batch.tokens = batch.tokens[:, :end].clone()  # the buffer is the next call's
+    batch.mask = batch.mask[:, :end].to(batch.tokens.device)
+    batch.logp = batch.logp[:, :end].clone()
+    return batch
 
 
 @dataclass
@@ -152,15 +148,11 @@ class Work:
     state: Tensor  # (8, W)
     leads: Tensor  # (R,) for each row of the cache in use, a slot that holds its text
     # What the host knows of them:
-    working: list[int]  # (W,) sample of each slot, -1: none
+    working: dict[int, int]  # slots at work, and the sample of each
     longest: int  # tokens of the longest of these samples when last seen
     starts: list[int]  # (N,) where the present turn of each sample began
     stops: list[int]  # (N,) lengths at which they are truncated
     queue: deque[int]  # samples not begun
-
-    def busy(self) -> list[int]:
-        """The slots at work."""
-        return [slot for slot, i in enumerate(self.working) if i >= 0]
 
 
 def new_batch(
@@ -168,14 +160,15 @@ def new_batch(
     group_size: int,
     max_new: int,
     key: tuple[int, ...],
-    numbers: list[int],
+    first: int,
 ) -> tuple[Batch, Tensor]:
     """Samples that hold their prompts, and their random numbers (N, max_new + 1)."""
     prompts = [encode(problem.prompt) for problem in problems]
     shape = (len(problems) * group_size, max(map(len, prompts)) + max_new)
     tokens, draws = np.full(shape, PAD), []
     batch = Batch(torch.from_numpy(tokens), torch.zeros(shape), torch.zeros(shape))
-    for problem, prompt, number in zip(problems, prompts, numbers, strict=True):
+    pairs = zip(problems, prompts, strict=True)
+    for number, (problem, prompt) in enumerate(pairs, first):
         for g in range(group_size):
             tokens[len(batch.envs), : len(prompt)] = prompt
             seed = " ".join(map(str, (*key, number, g)))
@@ -249,12 +242,11 @@ def harvest(work: Work) -> None:
     # These two reads (state here, texts below) are the only ones from the device.
     table = work.state.to("cpu", copy=True).numpy()  # (8, W)
     ended = table[ENDED].nonzero()[0].tolist()
-    ended = [slot for slot in ended if work.working[slot] >= 0 or work.queue]
-    texts = out.tokens[[work.working[slot] for slot in ended]].cpu()  # (ended, T)
+    ended = [slot for slot in ended if slot in work.working or work.queue]
+    texts = out.tokens[[work.working.get(s, 0) for s in ended]].cpu()  # (ended, T)
     said: list[tuple[int, int, int]] = []  # (sample, column, token) of environments
-    filled: dict[int, int] = {}  # slots that begin a sample, and its prompt
     for slot, text in zip(ended, texts, strict=True):
-        i = work.working[slot]
+        i = work.working.pop(slot, -1)
         known = int(table[KNOWN, slot])
         # 1. The turn that ended: the environment answers it, or the sample is over.
         if i >= 0:
@@ -275,18 +267,18 @@ def harvest(work: Work) -> None:
             table[TOKEN, slot] = encode(out.envs[i].problem.prompt[-1])[0]
             table[POSITION, slot] = known - 1
             table[DRAWN, slot] = 0
-            filled[slot] = i // work.group_size
+            table[ROW, slot] = table.shape[1] + i // work.group_size
         # 3. The next turn of the slot's sample, old or new.
-        work.working[slot] = i
         if i >= 0:
+            work.working[slot] = i
             room = work.stops[i] - known
             table[KNOWN, slot] = work.starts[i] = known
             table[LEFT, slot] = min(out.envs[i].turn_tokens or room, room)
             table[ENDED, slot] = 0
-    work.longest = int(table[KNOWN, work.busy()].max(initial=0))
+    work.longest = int(table[KNOWN, list(work.working)].max(initial=0))
     if ended:
         write_back(work, table, ended, said)
-    regroup(work, table, filled)
+    regroup(work, table)
 
 
 def end_turn(work: Work, i: int, turn: list[int], known: int) -> list[int] | None:
@@ -305,6 +297,25 @@ def end_turn(work: Work, i: int, turn: list[int], known: int) -> list[int] | Non
     return None
 
 
+def write_back(work: Work, table: np.ndarray, slots: list[int], said: list) -> None:
+    """Copy to the device what `harvest` has changed."""
+    device = work.state.device
+    columns = torch.from_numpy(table[:, slots]).to(device)
+    work.state[:, torch.tensor(slots, device=device)] = columns
+    if said:
+        rows, places, tokens = torch.tensor(said, device=device).T
+        work.out.tokens[rows, places] = tokens
+
+
+def pick(one: Batch, rows: list[int]) -> Batch:
+    """`rows` of a batch, or of another dataclass of N entries."""
+    picked = {}
+    for name, x in vars(one).items():
+        if isinstance(x, list | Tensor):
+            picked[name] = x[rows] if isinstance(x, Tensor) else [x[i] for i in rows]
+    return replace(one, **picked)
+
+
 # ---- second evening ------------------------------------------------------------------
 # What a batch looks like to a reader, two batches in one, and many ranks
 
@@ -314,33 +325,37 @@ def rollouts(
     problems: list[Problem],
     samples: int,
     key: tuple[int, ...],
+    phase: str = "",  # that is charged; "": prefill and decode
     greedy: int = 0,
     max_new: int = 0,  # room of an answer; 0: that of the run
     first: int = 0,  # number of the first problem
 ) -> Batch:
     """`rollout` for a train.Run, a part of the problems on each rank, all answers on
-    every rank."""
+    every rank, charged to its ledger. Evaluation is no part of RL compute: how often
+    one looks must not move the curve."""
     places = np.array_split(np.arange(len(problems)), WORLD)[RANK].tolist()
     parts = []
-    if places:
-        batch = rollout(
-            run.model,
-            [problems[p] for p in places],
-            samples,
-            max_new or run.cfg.max_new,
-            key,
-            run.buffers,
-            greedy,
-            numbers=[first + p for p in places],
-        )
-        parts = [batch]
-    parts = gather(parts)
-    for part in parts:  # another GPU's tensors come back on that GPU
-        for name in ("tokens", "mask", "logp"):
-            setattr(part, name, getattr(part, name).to(run.device))
-    whole, *others = parts
-    for part in others:
-        whole = join(whole, part)
+    with run.ledger.timed(phase or "decode"):
+        if places:
+            batch = rollout(
+                run.model,
+                [problems[p] for p in places],
+                samples,
+                max_new or run.cfg.max_new,
+                key,
+                run.buffers,
+                greedy,
+                first=first + places[0],
+            )
+            parts = [batch]
+        parts = gather(parts)
+        for part in parts:  # another GPU's tensors come back on that GPU
+            for name in ("tokens", "mask", "logp"):
+                setattr(part, name, getattr(part, name).to(run.device))
+        whole, *others = parts
+        for part in others:
+            whole = join(whole, part)
+        run.ledger.charge_rollout(run.model.config, whole, samples, phase)
     return whole
 
 
@@ -393,15 +408,6 @@ def show_samples(batch: Batch, right: Tensor) -> str:
     return "".join(lines)
 
 
-def pick(one: Batch, rows: list[int]) -> Batch:
-    """`rows` of a batch, or of another dataclass of N entries."""
-    picked = {}
-    for name, x in vars(one).items():
-        if isinstance(x, list | Tensor):
-            picked[name] = x[rows] if isinstance(x, Tensor) else [x[i] for i in rows]
-    return replace(one, **picked)
-
-
 def join(one: Batch, more: Batch) -> Batch:
     """All of one, then all of the other."""
     joined = {}
@@ -446,8 +452,9 @@ def allocate(
     def take(name: str, *shape: int, dtype: torch.dtype = precision) -> Tensor:
         return buffers.take(name, shape, dtype, model.embed.weight.device)
 
-    tokens = take("tokens", num, length, dtype=torch.int64).copy_(batch.tokens)
-    logp = take("logp", num, length, dtype=torch.float32).zero_()
+    tokens = take("tokens", num, length, dtype=torch.int64)
+    batch.tokens = tokens.copy_(batch.tokens)
+    batch.logp = take("logp", num, length, dtype=torch.float32).zero_()
     state = take("state", 8, width, dtype=torch.int64).zero_()
     state[ENDED] = 1
     state[ROW] = -1
@@ -456,13 +463,13 @@ def allocate(
         group_size=group_size,
         burst=burst,
         buffers=buffers,
-        out=replace(batch, tokens=tokens, logp=logp),
+        out=batch,
         u=take("u", *draws.shape, dtype=draws.dtype).copy_(draws),
         prefix=take("prefix", c.layers, 2, prompts, c.kv_heads, before, c.head_dim),
         cache=take("cache", c.layers, 2, rows, c.kv_heads, room, c.head_dim),
         state=state,
         leads=take("leads", width, dtype=torch.int64),
-        working=[-1] * width,
+        working={},
         longest=0,
         starts=list(batch.prompt_lengths),
         stops=[n + max_new for n in batch.prompt_lengths],
@@ -492,17 +499,7 @@ class Buffers:
         return self.flat[name][:size].view(shape)
 
 
-def write_back(work: Work, table: np.ndarray, slots: list[int], said: list) -> None:
-    """Copy to the device what `harvest` has changed."""
-    device = work.state.device
-    columns = torch.from_numpy(table[:, slots]).to(device)
-    work.state[:, torch.tensor(slots, device=device)] = columns
-    if said:
-        rows, places, tokens = torch.tensor(said, device=device).T
-        work.out.tokens[rows, places] = tokens
-
-
-def regroup(work: Work, table: np.ndarray, filled: dict[int, int]) -> None:
+def regroup(work: Work, table: np.ndarray) -> None:
     """Say which row of the cache each slot uses, and copy rows where slots part.
 
     Slots of one row that feed the same token next go on together. Where a burst of
@@ -510,9 +507,8 @@ def regroup(work: Work, table: np.ndarray, filled: dict[int, int]) -> None:
     their number is a power of two: a CUDA graph is made for each.
     """
     W = table.shape[1]
-    slots = np.array(work.busy(), int)
+    slots = np.array(sorted(work.working), int)
     source = table[ROW]
-    source[list(filled)] = [W + prompt for prompt in filled.values()]
     word = table[TOKEN] if work.burst == 1 else np.arange(W)
     keys = source[slots] * 2**32 + word[slots]
     _, lead, group = np.unique(keys, return_index=True, return_inverse=True)

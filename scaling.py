@@ -4,8 +4,8 @@
     python scaling.py fit curves.csv        the same fits for anybody's runs
     python scaling.py plan --target 0.9     what it would cost, by the fitted studies
 
-Read after train.py, last: a fit, its interval, a forecast and its band; then figures,
-the runner of studies, fits of anybody's runs. Studies and rivals: docs/studies.
+Read after train.py, last: a fit, a forecast and its band; then the fit's intervals,
+figures, the runner of studies. Studies, rivals, fits of anybody's runs: docs/studies.
 
     R(C) = R_0 + (A - R_0) / (1 + (C_mid / C)^B)      ScaleRL arXiv:2510.13786, Eq. 1
 
@@ -40,7 +40,6 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import NormalDist
 from types import ModuleType
-from typing import NamedTuple
 
 if __name__ == "__main__":  # Ctrl-C: no traceback, while torch is imported too
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -55,6 +54,8 @@ from train import BASE_FIELDS, Config, make_config, read_checkpoint
 
 Array = np.ndarray
 Bounds = dict[str, tuple[float, float]]  # 90 % intervals of a, b and c_mid
+# The normal distribution as 40 values, each as likely.
+NORMAL = np.array([[NormalDist().inv_cdf((i + 0.5) / 40)] for i in range(40)])
 
 # --------------------------------------------------------------------------------------
 # A fit of one curve
@@ -98,10 +99,6 @@ def fit_sigmoid(compute: Array, score: Array, r0: float | None = None) -> Sigmoi
     return Sigmoid(float(a[best]), float(b[best]), float(c[best]), float(start[best]))
 
 
-# --------------------------------------------------------------------------------------
-# A curve, and its interval: how far can A move until the fit is clearly worse?
-
-
 @dataclass(frozen=True)
 class Curve:
     """One or several runs of a setting: points in order of compute; r0 None: fitted."""
@@ -111,64 +108,29 @@ class Curve:
     r0: float | None = None
     r0_error: float = 0.0  # standard deviation of r0 if it was measured
 
-    def points(self, low: float = 0.0, high: float = np.inf) -> tuple[Array, Array]:
-        """All points with low < compute <= high, runs together."""
+    def points(self) -> tuple[Array, Array]:
+        """The points of all runs together."""
         x, y = (np.concatenate(column) for column in zip(*self.runs, strict=True))
-        keep = (x > low) & (x <= high)
-        return x[keep], y[keep]
+        return x, y
 
     def upto(self, high: float) -> Curve:
         """The same curve without its points above `high`."""
         runs = [(x[x <= high], y[x <= high]) for x, y in self.runs]
         return replace(self, runs=[run for run in runs if len(run[0])])
 
-    def end(self) -> float:
-        """The largest compute of any run."""
-        return float(self.points()[0].max())
-
-
-def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, list[Sigmoid]]:
-    """Intervals: values whose best fit is not significantly worse than the best of all.
-
-        SSE(A) - SSE <= t^2 * v,   v = s^2 (1 + rho) / (1 - rho),   s^2 = SSE / (n - p)
-
-    The other parameters are free at each value. rho is the correlation of neighbouring
-    residuals; t is Student's 95 % quantile for the number of independent points, n (1 -
-    rho) / (1 + rho), less the p parameters: intervals hold 90 %. Also returned:
-    curves drawn by their likelihood, shapes by exp(-SSE / 2v) and A about its best.
-    """
-    x, y = curve.points()
-    p = 3 if curve.r0 is not None else 4
-    rho = dependence(curve, fit)
-    wide = (1 + rho) / (1 - rho)
-    variance = max(wide * ((y - fit(x)) ** 2).sum() / max(len(x) - p, 1), 1e-12)
-    allowed = student(len(x) / wide - p) ** 2 * variance
-    sizes = (60, 60, 60)
-    b, c, g, a, r0, error = search(x, y, curve.r0, sizes, spare=1, allowed=2 * allowed)
-    extra = error - error.min()
-    # How fast the error grows with A while R_0, if fitted, follows. Below, h = 1 - g.
-    gh = (g * (1 - g)).sum(1)
-    hh = np.maximum(((1 - g) ** 2).sum(1), 1e-12)
-    follow = gh / hh if curve.r0 is None else 0 * gh
-    info = np.maximum((g * g).sum(1) - follow * gh, 1e-12)
-    inside = extra <= allowed
-    half = np.sqrt((allowed - extra[inside]) / info[inside])
-    ends = np.clip([a[inside] - half, a[inside] + half], 0, 1)
-    values = {"a": ends, "b": b[inside], "c_mid": c[inside]}
-    bounds = {name: (float(v.min()), float(v.max())) for name, v in values.items()}
-    rng = np.random.default_rng(0)
-    chance = np.exp(-extra / (2 * variance))
-    i = rng.choice(len(b), num_draws, p=chance / chance.sum())
-    tops = np.clip(rng.normal(a[i], np.sqrt(variance / info[i])), 0, 1)
-    starts = r0[i] - follow[i] * (tops - a[i])
-    if curve.r0_error:
-        starts = starts + rng.normal(0, curve.r0_error, num_draws)
-    rows = np.stack([tops, b[i], c[i], starts], 1).tolist()
-    return bounds, [Sigmoid(*row) for row in rows]
-
 
 # --------------------------------------------------------------------------------------
 # A forecast: fitted on a first part
+
+
+def form_error(slope: float, rise: float, ratio: Array) -> Array:
+    """Standard deviation of what a fitted form does not know, at C / until = ratio.
+
+    The slope at the end of the fitted part may be wrong by half of itself, and 0.015 of
+    the gain may come or go in each e-fold after it: so 90 % bands hold about 90 % of
+    the later points of simulated curves (tests/test_scaling.py). No real run was used.
+    """
+    return np.hypot(0.5 * slope, 0.015 * rise) * np.log(np.maximum(ratio, 1))
 
 
 @dataclass(frozen=True)
@@ -187,7 +149,8 @@ class Forecast:
     fit: Sigmoid
     noise: float  # standard deviation of the residuals
     bounds: Bounds
-    draws: list[Sigmoid]  # D likely curves
+    carried: float  # rho times the mean last error of runs that go on beyond until / 2
+    draws: Sigmoid  # D likely curves: each of its fields is a column (D, 1)
 
     def outlook(self, compute: Array) -> tuple[Array, Array, Array]:
         """(low, middle, high), (n,) each: the 90 % band for new points, the forecast.
@@ -196,28 +159,20 @@ class Forecast:
         half of it the law, where that counts), noise, and form_error beyond `until`.
         """
         beyond = compute >= self.until
-        shift = beyond * self.carried()
+        shift = beyond * self.carried
         middle = np.clip(self.fit(compute) + shift, 0, 1)
-        fits = np.stack([draw(compute) for draw in self.draws]) + shift  # (D, n)
         rise = self.fit.a - self.fit.r0
-        slope = self.fit.slope(self.until)
-        sd = np.hypot(self.noise, form_error(slope, rise, compute / self.until))
-        sd = np.broadcast_to(sd, fits.shape)
+        form = form_error(self.fit.slope(self.until), rise, compute / self.until)
+        fits = self.draws(compute) + shift  # (D, n)
+        points = fits[:, None] + NORMAL * np.hypot(self.noise, form)  # (D, 40, n)
         if self.reach() >= 2 and rise > 0:
-            law, law_sd = fit_tail(self)
-            middle = np.where(beyond, (middle + law(compute)) / 2, middle)
+            law, law_sd = fit_tail(self, compute)
+            middle = np.where(beyond, (middle + law) / 2, middle)
             # The law once for each draw: half of what the band is made of.
-            fits = np.concatenate([fits, np.where(beyond, law(compute), fits)])
-            sd = np.concatenate([sd, np.where(beyond, law_sd(compute), sd)])
-        low, high = spread(fits, sd)
+            of_law = np.where(beyond, law + NORMAL * law_sd, points)
+            points = np.concatenate([points, of_law])
+        low, high = np.quantile(points, [0.05, 0.95], axis=(0, 1)).clip(0, 1)
         return low, np.clip(middle, low, high), high
-
-    def carried(self) -> float:
-        """rho times the mean last error, of the runs that go on beyond until / 2."""
-        part = self.curve.upto(self.until)
-        ends = [(x[-1], y[-1]) for x, y in part.runs if x[-1] > self.until / 2]
-        last = [y - self.fit(x) for x, y in ends]
-        return float(dependence(part, self.fit) * np.mean(last)) if last else 0.0
 
     def reach(self) -> float:
         """How far the points go in units of C_mid, at its upper bound."""
@@ -225,14 +180,21 @@ class Forecast:
 
 
 def forecast(curve: Curve, share: float = 0.5, num_draws: int = 200) -> Forecast:
-    """Fit the part of a curve up to `share` of its largest compute."""
-    part = curve.upto(share * curve.end())
+    """Fit the part of a curve up to `share` of its largest compute.
+
+    How sure the fit is says `profile` (second evening): 90 % intervals, and curves
+    drawn by their likelihood.
+    """
+    until = share * float(curve.points()[0].max())
+    part = curve.upto(until)
     x, y = part.points()
     p = 3 if curve.r0 is not None else 4
     fit = fit_sigmoid(x, y, curve.r0)
     noise = float(np.sqrt(((y - fit(x)) ** 2).sum() / max(len(x) - p, 1)))
     bounds, draws = profile(part, fit, num_draws)
-    return Forecast(curve, share * curve.end(), fit, noise, bounds, draws)
+    last = [y[-1] - fit(x[-1]) for x, y in part.runs if x[-1] > until / 2]
+    carried = float(dependence(part, fit) * np.mean(last)) if last else 0.0
+    return Forecast(curve, until, fit, noise, bounds, carried, draws)
 
 
 # ---- second evening ------------------------------------------------------------------
@@ -257,8 +219,8 @@ def pass_times(rows: list[dict]) -> dict[int, float]:
     return {int(n): times[n] for n in sorted(times, key=int)}
 
 
-def next_levels(times: dict[int, float], count: int = 3) -> dict[int, list[float]]:
-    """{level: [low, middle, high]}: RL compute at which the next levels will be passed.
+def next_levels(times: dict[int, float]) -> dict[int, list[float]]:
+    """{level: [low, middle, high]}: RL compute at which the next three will be passed.
 
         C_d = c (d - d_0)^gamma
 
@@ -279,7 +241,7 @@ def next_levels(times: dict[int, float], count: int = 3) -> dict[int, list[float
     gamma = dx @ dy / (dx @ dx)
     variance = ((dy - gamma * dx) ** 2).sum() / (len(dx) - 1)
     found = {}
-    for ahead in range(1, count + 1):
+    for ahead in (1, 2, 3):
         step = np.log(passed[-1] + ahead - start) - x[-1]
         middle = y[-1] + gamma * step
         error = (variance * (ahead + step**2 / (dx @ dx))) ** 0.5
@@ -290,7 +252,8 @@ def next_levels(times: dict[int, float], count: int = 3) -> dict[int, list[float
 
 
 # --------------------------------------------------------------------------------------
-# The grid that a fit searches, and what a forecast adds to a fit
+# The grid that a fit searches, and its interval: how far can A move until the fit is
+# clearly worse?
 
 
 def project(g: Array, score: Array, r0: float | None) -> tuple[Array, Array, Array]:
@@ -339,13 +302,42 @@ def search(
     return b, c, g, a, start, error
 
 
-def spread(fits: Array, sd: Array) -> tuple[Array, Array]:
-    """90 % quantiles of fits (D, n) with noise of sd (D, n) added, within 0 and 1."""
-    shares = (np.arange(40) + 0.5) / 40
-    z = np.array([NormalDist().inv_cdf(share) for share in shares])
-    points = fits[:, None, :] + z[:, None] * sd[:, None, :]  # (D, 40, n)
-    low, high = np.quantile(points.reshape(-1, fits.shape[1]), [0.05, 0.95], axis=0)
-    return low.clip(0, 1), high.clip(0, 1)
+def profile(curve: Curve, fit: Sigmoid, num_draws: int) -> tuple[Bounds, Sigmoid]:
+    """Intervals: values whose best fit is not significantly worse than the best of all.
+
+        SSE(A) - SSE <= t^2 * v,   v = s^2 (1 + rho) / (1 - rho),   s^2 = SSE / (n - p)
+
+    The other parameters are free at each value. rho is the correlation of neighbouring
+    residuals; t is Student's 95 % quantile for the number of independent points, n (1 -
+    rho) / (1 + rho), less the p parameters: intervals hold 90 %. Also returned:
+    curves drawn by their likelihood, shapes by exp(-SSE / 2v) and A about its best.
+    """
+    x, y = curve.points()
+    p = 3 if curve.r0 is not None else 4
+    rho = dependence(curve, fit)
+    wide = (1 + rho) / (1 - rho)
+    variance = max(wide * ((y - fit(x)) ** 2).sum() / max(len(x) - p, 1), 1e-12)
+    allowed = student(len(x) / wide - p) ** 2 * variance
+    sizes = (60, 60, 60)
+    b, c, g, a, r0, error = search(x, y, curve.r0, sizes, spare=1, allowed=2 * allowed)
+    extra = error - error.min()
+    # How fast the error grows with A while R_0, if fitted, follows. Below, h = 1 - g.
+    gh = (g * (1 - g)).sum(1)
+    hh = np.maximum(((1 - g) ** 2).sum(1), 1e-12)
+    follow = gh / hh if curve.r0 is None else 0 * gh
+    info = np.maximum((g * g).sum(1) - follow * gh, 1e-12)
+    inside = extra <= allowed
+    half = np.sqrt((allowed - extra[inside]) / info[inside])
+    ends = np.clip([a[inside] - half, a[inside] + half], 0, 1)
+    values = {"a": ends, "b": b[inside], "c_mid": c[inside]}
+    bounds = {name: (float(v.min()), float(v.max())) for name, v in values.items()}
+    rng = np.random.default_rng(0)
+    chance = np.exp(-extra / (2 * variance))
+    i = rng.choice(len(b), (num_draws, 1), p=chance / chance.sum())
+    tops = np.clip(rng.normal(a[i], np.sqrt(variance / info[i])), 0, 1)
+    starts = r0[i] - follow[i] * (tops - a[i])
+    starts += rng.normal(0, curve.r0_error, starts.shape)
+    return bounds, Sigmoid(tops, b[i], c[i], starts)
 
 
 def dependence(curve: Curve, fit: Sigmoid) -> float:
@@ -371,25 +363,16 @@ def student(degrees: float) -> float:
     return z + series + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
 
 
-def form_error(slope: float, rise: float, ratio: Array) -> Array:
-    """Standard deviation of what a fitted form does not know, at C / until = ratio.
-
-    The slope at the end of the fitted part may be wrong by half of itself, and 0.015 of
-    the gain may come or go in each e-fold after it: so 90 % bands hold about 90 % of
-    the later points of simulated curves (tests/test_scaling.py). No real run was used.
-    """
-    return np.hypot(0.5 * slope, 0.015 * rise) * np.log(np.maximum(ratio, 1))
-
-
-def fit_tail(f: Forecast) -> tuple[Law, Law]:
+def fit_tail(f: Forecast, compute: Array) -> tuple[Array, Array]:
     """Tan et al.'s law through the last third, and the standard deviation of points.
 
     It has no ceiling, so it stops at the highest that A may have.
     """
-    x, y = f.curve.points(0, f.until)
-    law, sd = fit_form(fit_last_third(failure_law), x, y, f.until)
-    top = f.bounds["a"][1]
-    return lambda c: np.clip(law(c), 0, top), sd
+    x, y = f.curve.upto(f.until).points()
+    late = last_third(x)
+    law = failure_law(x[late], y[late])
+    told = np.clip(law(compute), 0, f.bounds["a"][1])
+    return told, law_error(law, x, y, f.until, compute)
 
 
 # Why the data may not say where a curve ends.
@@ -415,7 +398,7 @@ def refusal(f: Forecast) -> str:
 
 def falls(f: Forecast) -> bool:
     """True if the last eighth has lost a quarter of the best gain, and at least 0.1."""
-    x, y = f.curve.points(0, f.until)
+    x, y = f.curve.upto(f.until).points()
     parts = np.array_split(y[np.argsort(x)], min(8, len(y)))
     best = max(part.mean() for part in parts)
     rise = best - f.fit.r0
@@ -425,8 +408,7 @@ def falls(f: Forecast) -> bool:
 # --------------------------------------------------------------------------------------
 # The late law, and the error of any simple form. Rivals: docs/studies/rivals.py
 
-Law = Callable[[Array], Array]  # pass rate or its standard deviation, of compute
-Form = Callable[[Array, Array], Law]  # from points, (n,) each
+Law = Callable[[Array], Array]  # pass rate, of compute
 
 
 def failure_law(compute: Array, score: Array) -> Law:
@@ -444,23 +426,18 @@ def last_third(compute: Array) -> Array:
     return np.argsort(compute)[-max(len(compute) // 3, 4) :]
 
 
-def fit_last_third(form: Form) -> Form:
-    """The same form fitted to the last third: simple forms have no slow start."""
-    return lambda x, y: form(x[last_third(x)], y[last_third(x)])
-
-
-def fit_form(form: Form, x: Array, y: Array, until: float) -> tuple[Law, Law]:
-    """A simpler form through points (n,), and the standard deviation of new ones.
+def law_error(law: Law, x: Array, y: Array, until: float, compute: Array) -> Array:
+    """Standard deviation of new points about a law that was fitted to points (n,).
 
     Noise is that of the last third only: a line that misses the start may do well from
     there on.
     """
-    predict, last = form(x, y), last_third(x)
-    noise = np.sqrt(((predict(x) - y)[last] ** 2).sum() / (len(last) - 2))
-    ends = predict(until * np.array([0.95, 1.05]))
+    last = last_third(x)
+    noise = np.sqrt(((law(x) - y)[last] ** 2).sum() / (len(last) - 2))
+    ends = law(until * np.array([0.95, 1.05]))
     slope = (ends[1] - ends[0]) / np.log(1.05 / 0.95)
     rise = ends[1] - y[np.argmin(x)]
-    return predict, lambda c: np.hypot(noise, form_error(slope, rise, c / until))
+    return np.hypot(noise, form_error(slope, rise, compute / until))
 
 
 # --------------------------------------------------------------------------------------
@@ -477,7 +454,8 @@ def fit_table(forecasts: list[Forecast], unit: str) -> str:
     """The fits as Markdown; a ceiling that the data cannot give is not printed."""
     rows, notes = [], []
     for f in forecasts:
-        cells = [f.curve.name, len(f.curve.points(0, f.until)[0]), f"{f.fit.r0:.3f}"]
+        count = len(f.curve.upto(f.until).points()[0])
+        cells = [f.curve.name, count, f"{f.fit.r0:.3f}"]
         if why := refusal(f):
             cells += [f"at least {f.bounds['a'][0]:.3f}", "-", "-"]
             text = REFUSALS[why].format(reach=f.reach())
@@ -658,8 +636,8 @@ def file_forecast(cfg: Config) -> None:
     try:
         step = read_rows(cfg.folder(), "rl")[-1]["step"]
         evals = read_rows(cfg.folder(), "eval")
-    except (OSError, ValueError, IndexError):
-        return  # no rows yet, or one is half written
+    except (OSError, IndexError):
+        return  # no rows yet
     rows = [row for row in evals if 2 * row["step"] <= cfg.steps]
     if len(rows) < 6 or not 0.5 <= step / cfg.steps <= 0.6:
         return  # too early, or too late to be a forecast
@@ -755,7 +733,7 @@ STUDIES = ROOT / "docs" / "studies"
 
 # Studies run the main job, looked at more often: `python train.py`.
 PACE = {"evals": 24}
-QUICK = {**PACE, "steps": 60, "evals": 16, "eval_problems": 144}
+QUICK = {"steps": 60, "evals": 16, "eval_problems": 144}
 
 Arms = dict[str, list[Result]]  # name of a setting: its runs, a seed each
 # The verdict, one sentence with its uncertainty; tables in Markdown; a figure.
@@ -797,7 +775,8 @@ def find_study(name: str) -> Study:
     raise ValueError(f"there is no study {name!r}; choose from {known}, or give a path")
 
 
-class Job(NamedTuple):
+@dataclass(frozen=True)
+class Job:
     """A run of a study."""
 
     cfg: Config
@@ -856,10 +835,10 @@ def known_runs(study: Study, jobs: dict[str, Job]) -> dict[str, Result]:
 
     known = {}
     for path in [*sorted(STUDIES.glob("*/runs.jsonl")), study.folder / "runs.jsonl"]:
-        own = path.parent == study.folder
-        if path.is_file() and (own or not study.measure):
+        mine = path.parent == study.folder
+        if path.is_file() and (mine or not study.measure):
             for r in read_results(path.parent):
-                measured = r.measured if own else {}
+                measured = r.measured if mine else {}
                 known[key(r.apart, r.config)] = replace(r, measured=measured)
     keys = {name: key(job.apart, given(job.cfg)) for name, job in jobs.items()}
     return {n: replace(known[k], name=n) for n, k in keys.items() if k in known}
@@ -973,7 +952,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", default="", help="folder, default out/STUDY")
     study = parser.add_argument_group("a study")
     study.add_argument("--workers", type=int, default=2, help="processes, default 2")
-    study.add_argument("--seeds", type=int, default=0, help="default 5 curve, 3 else")
+    study.add_argument("--seeds", type=int, default=0, help="default: the study's own")
     study.add_argument("--quick", action="store_true", help="at most 10 minutes")
     study.add_argument("--shard", default="0/1", help="i/n: only this part of the runs")
     study.add_argument("--dry-run", action="store_true", help="list runs and times")

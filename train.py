@@ -30,7 +30,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -64,11 +64,6 @@ def train(cfg: Config, overwrite: bool = False) -> Run:
     """Run a config to its end, from wherever its folder says it stands."""
     with model.own(cfg.folder()):
         run, stop = open_run(cfg, overwrite), Stop()
-        params = sum(p.numel() for p in run.model.parameters())
-        memory = (
-            f"about {reward.require_memory(cfg, run.device) / 1e9:.1f} GB of memory"
-        )
-        print(f"{cfg.task}: {params:,} parameters on {run.device}, {memory}")
         if run.phase == "pretrain":
             print(f"\npretraining a base on demonstrations, {cfg.pretrain_steps} steps")
             pretrain(run, stop)
@@ -100,13 +95,13 @@ class Run:
     """A run in progress: what `train` hands from phase to phase.
 
     `phase` is pretrain, then rl; `step` counts within each. What a checkpoint keeps of
-    it is in SAVED and `save`.
+    it is in SAVED and `state_of`.
     """
 
     cfg: Config
     folder: Path
     model: GPT
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer  # AdamW, see new_run
     device: str = "cpu"  # that the model is on
     base: dict[str, Tensor] = field(default_factory=dict)  # weights before RL
     phase: str = "pretrain"
@@ -133,17 +128,11 @@ class Run:
 
 
 def begin_rl(run: Run) -> None:
-    """Keep the weights as the base and start RL with a fresh optimizer."""
+    """Keep the weights as the base and start RL; the optimizer forgets its moments."""
     run.base = {name: w.clone() for name, w in run.model.state_dict().items()}
     run.phase = "rl"
     run.step = 0
-    run.optimizer = optimizer_of(run.model, run.cfg.lr)
-
-
-def optimizer_of(gpt: GPT, lr: float) -> torch.optim.Optimizer:
-    """AdamW without weight decay."""
-    options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    return torch.optim.AdamW(gpt.parameters(), lr, **options)
+    run.optimizer.state.clear()
 
 
 def micro_batches(num: int) -> list[slice]:
@@ -157,18 +146,14 @@ def apply_gradients(run: Run, lr: float) -> float | None:
     a learning rate that is too high, and exactly 0 means that nothing pulls.
 
     A norm that is not finite is no step: no weight and no moment changes, `skipped`
-    counts it, and None comes back. The test comes before clipping, which would turn one
-    inf into NaN everywhere. FloatingPointError at the third.
+    counts it, and None comes back. FloatingPointError at the third.
     """
-    params = list(run.model.parameters())
     if WORLD > 1:
-        model.sum_over_ranks(params)
-    norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+        model.sum_over_ranks(run.model)
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), MAX_GRAD_NORM)
     finite = bool(norm.isfinite())
     if finite:
-        for group in run.optimizer.param_groups:
-            group["lr"] = lr
-        torch.nn.utils.clip_grads_with_norm_(params, MAX_GRAD_NORM, norm)
+        run.optimizer.param_groups[0]["lr"] = lr
         run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     run.skipped += not finite
@@ -238,20 +223,18 @@ def reinforce(run: Run, stop: Stop) -> None:
         batch = sample(run, draw_prompts(run))
         # 2. grade every answer
         paid = pay(run, batch)
-        drawn = batch  # what the log speaks of, before any is drawn again
-        first_pay = paid
         group_rates = paid.rewards.view(-1, cfg.group_size).mean(1).tolist()
         levels = [env.problem.level for env in batch.envs[:: cfg.group_size]]
         run.relay.follow(levels, group_rates)
+        stats = batch_stats(run, batch, paid)  # before any is drawn again
         if cfg.flat == "resample":
             batch, paid = resample(run, batch, paid)
         # 3. compare the answers within each group
         groups = (paid.rewards - paid.penalties).view(-1, cfg.group_size)  # (P, G)
         advantages = grpo.group_advantages(groups, cfg.advantage)  # (P, G)
         # 4. make the better answers likelier
-        stats = update(run, batch, advantages, paid)
+        stats = update(run, batch, advantages, paid) | stats
         # 5. report
-        stats |= batch_stats(run, drawn, first_pay)
         run.step += 1
         run.log("rl", **stats, skipped=run.skipped)
         speak_up(run)
@@ -282,36 +265,25 @@ def draw_prompts(run: Run, first: int = 0, count: int = 0) -> list[Problem]:
 def sample(run: Run, problems: list[Problem], first: int = 0) -> Batch:
     """A group of answers to each problem, prompts numbered from `first` on, from the
     weights of `lag` steps ago."""
-    cfg, stale = run.cfg, nullcontext()
-    if cfg.lag and not first:
-        now = {name: w.clone() for name, w in run.model.state_dict().items()}
-        run.past = [*run.past, now][-cfg.lag - 1 :]
-    if cfg.lag:
-        stale = model.with_weights(run.model, run.past[0])
-    with run.ledger.timed("decode"), stale:
-        key = (cfg.seed, RL, run.step)
-        batch = rollouts(run, problems, cfg.group_size, key, first=first)
-        run.ledger.charge_rollout(run.model.config, batch, cfg.group_size)
-    return batch
+    key = (run.cfg.seed, RL, run.step)
+    with older_weights(run, first) if run.cfg.lag else nullcontext():
+        return rollouts(run, problems, run.cfg.group_size, key, first=first)
 
 
 @dataclass
 class Pay:
     """What RL is paid for a batch, an entry for each answer (B,) or token (B, T)."""
 
-    rewards: Tensor  # (B,) the verdicts, unless --reward or noise say otherwise
-    penalties: Tensor  # (B,) subtracted before answers are compared
-    token_penalties: Tensor  # (B, T) subtracted from each token's advantage
+    rewards: Tensor  # (B,) gold, noisy verdicts, a rule or a judge: reward.py
+    penalties: Tensor  # (B,) off them: KL of whole answers (k1_raw), DAPO's for length
+    token_penalties: Tensor  # (B, T) off advantages: KL from a token on (k1_reward)
     base_logp: Tensor  # (B, T) under the base; equal to logp if nobody asked
 
 
 def pay(run: Run, batch: Batch, first: int = 0) -> Pay:
     """What RL is paid: decided here and nowhere else. It changes only the ledger.
 
-    rewards          gold, noisy verdicts, a rule or a judge: reward.py
-    penalties        the KL of whole answers (k1_raw), DAPO's for length
-    token_penalties  the KL from each token on (k1_reward); after normalising, so
-                     that a group's std does not scale it up
+    A KL of tokens comes off after answers are compared: a group's std would scale it.
     """
     cfg, rewards = run.cfg, grade(run, batch, first=first)
     penalties, token_penalties = torch.zeros_like(rewards), torch.zeros_like(batch.logp)
@@ -338,22 +310,11 @@ def grade(run: Run, batch: Batch, phase: str = "reward", first: int = 0) -> Tens
     The truth, batch.verdicts(), was reached in Env.step, when `rollout` handed it the
     last token of an answer.
     """
-    cfg = run.cfg
     with run.ledger.timed(phase):
-        if cfg.reward == "learned":
+        if run.cfg.reward == "learned":
             run.ledger.charge(phase, run.model.config, batch.lengths)
-        paid = reward.rewards(
-            cfg.reward,
-            problems=[env.problem for env in batch.envs],
-            texts=[batch.text(i) for i in range(len(batch.envs))],
-            tokens=batch.tokens,
-            lengths=batch.lengths,
-            verdicts=batch.verdicts().double().numpy(),
-            key=(cfg.seed, NOISE, run.step, first),
-            false_positive=cfg.false_positive,
-            false_negative=cfg.false_negative,
-            judge=run.judge,
-        )
+        key = (run.cfg.seed, NOISE, run.step, first)
+        paid = reward.rewards(run.cfg, batch, key, run.judge)
     return torch.tensor(paid, dtype=torch.float32)
 
 
@@ -435,11 +396,24 @@ def loss_columns(
         "mask": mask,
     }
     columns = {name: x[kept] for name, x in columns.items()}
-    counts = columns["mask"].sum(1).long().cpu()  # tokens of each answer
-    weights = grpo.sequence_weights(
-        counts, cfg.aggregation, cfg.group_size, cfg.max_new
-    )
+    n = columns["mask"].sum(1).long().cpu()  # tokens of each answer
+    weights = grpo.sequence_weights(n, cfg.aggregation, cfg.group_size, cfg.max_new)
     return columns | {"weights": weights.to(batch.logp)}
+
+
+def speak_up(run: Run) -> None:
+    """Say when a level opens; note what is wrong, and say it when it first shows. An
+    alarm that rings again is only counted."""
+    edge = run.rows[-1]["edge"]
+    off = run.cfg.lag or run.device.startswith("cuda")  # bf16: the ratio is not quite 1
+    before = run.rows[-2]["edge"] if run.rows[:-1] else max(run.cfg.first_levels)
+    if before < edge:
+        tqdm.write(f"step {run.step}: level {before} is passed, {edge} opens")
+    for name, sentence in grpo.alarms_ringing(run.rows, off).items():
+        first, count, _ = run.alarms.get(name, (run.step, 0, ""))
+        run.alarms[name] = (first, count + 1, sentence)
+        if not count:
+            tqdm.write(f"WARNING at step {run.step}: {sentence}")
 
 
 # --------------------------------------------------------------------------------------
@@ -451,14 +425,13 @@ def evaluate(run: Run, samples: int) -> None:
     Verdicts, 1 or 0: `right` (problems, samples), `greedy` (problems, 1)."""
     cfg, problems = run.cfg, test_set(run.cfg)
     key = (cfg.seed, EVAL, run.step)
-    batch, verdicts = sample_and_score(run, problems, samples + 1, key, greedy=1)
-    right, greedy = verdicts.split([samples, 1], dim=1)
-    batch = pick(batch, [i for i in range(verdicts.numel()) if (i + 1) % (samples + 1)])
+    batch = rollouts(run, problems, samples + 1, key, "evaluation", greedy=1)
+    right, greedy = batch.verdicts().view(-1, samples + 1).split([samples, 1], dim=1)
+    batch = pick(batch, [i for i in range(len(batch.envs)) if (i + 1) % (samples + 1)])
     low, high = wilson(right.mean().item(), right.numel())
     base_logp = logprobs_under(run, batch, run.base, "evaluation")
-    by_level = reward.by_level(
-        problems, right, greedy, batch.reasoned().view(right.shape)
-    )
+    reasoned = batch.reasoned().view(right.shape)
+    by_level = reward.by_level(problems, right, greedy, reasoned)
     passed = [level for level, row in by_level.items() if row["pass_rate"] >= 0.5]
     row = {
         "split": "test",
@@ -491,24 +464,6 @@ def evaluate(run: Run, samples: int) -> None:
 
 # ---- second evening ------------------------------------------------------------------
 # What the loop and the evaluation lean on
-
-
-def sample_and_score(
-    run: Run,
-    problems: list[Problem],
-    samples: int,
-    key: tuple[int, ...],
-    greedy: int = 0,  # how many of the samples
-    max_new: int = 0,  # room of an answer; 0: that of the run
-) -> tuple[Batch, Tensor]:
-    """Answers to problems and their verdicts (P, samples), charged to evaluation.
-
-    Evaluation is no part of RL compute: how often one looks must not move the curve.
-    """
-    with run.ledger.timed("evaluation"):
-        batch = rollouts(run, problems, samples, key, greedy, max_new)
-        run.ledger.charge_rollout(run.model.config, batch, samples, "evaluation")
-    return batch, batch.verdicts().view(-1, samples)
 
 
 def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
@@ -567,6 +522,14 @@ def minutes(run: Run) -> float:
 RM_STEPS = 150  # optimizer steps of a learned reward
 
 
+def older_weights(run: Run, first: int) -> AbstractContextManager:
+    """The model as it was `lag` steps ago; the weights of now are kept, once a step."""
+    if not first:
+        now = {name: w.clone() for name, w in run.model.state_dict().items()}
+        run.past = [*run.past, now][-run.cfg.lag - 1 :]
+    return model.with_weights(run.model, run.past[0])
+
+
 def resample(run: Run, batch: Batch, paid: Pay) -> tuple[Batch, Pay]:
     """New prompts in place of groups without contrast, up to four times (DAPO).
 
@@ -596,42 +559,24 @@ def fit_reward(run: Run) -> None:
             rng = random.Random(f"{cfg.seed} label {run.step} {p}")
             level = rng.choice(cfg.first_levels)
             problems.append(task.draw(level, "label", rng))
-        batch = rollouts(run, problems, 16, key)
-        run.ledger.charge_rollout(run.model.config, batch, 16, "reward")
+        batch = rollouts(run, problems, 16, key, "reward")
         labels = reward.flip_verdicts(
             batch.verdicts().numpy(), key, cfg.false_positive, cfg.false_negative
         )
         parts = np.array([reward.held_out_part(env.problem) for env in batch.envs])
         data = reward.Labelled(batch.tokens, batch.lengths, labels, parts)
         run.judge = reward.new_judge(run.model.config, run.base).to(run.device)
-        auc, flops, tokens = reward.fit_judge(run.judge, data, key, RM_STEPS)
-        run.ledger.flops["reward"] += flops
-        run.ledger.tokens["reward"] += tokens
+        auc = reward.fit_judge(run.judge, data, key, RM_STEPS, run.ledger)
     run.log("reward", labelled=len(labels), auc=auc)
     print(f"reward model on {len(labels)} labelled answers: held-out AUC {auc:.3f}")
 
 
 # --------------------------------------------------------------------------------------
-# What a reader sees: alarms and a report
+# What a reader sees at the end
 
 HEADER = (
     "  step  RL FLOPs  pass rate   (95 % interval)   greedy  tokens  thoughts  frontier"
 )
-
-
-def speak_up(run: Run) -> None:
-    """Say when a level opens; note what is wrong, and say it when it first shows. An
-    alarm that rings again is only counted."""
-    edge = run.rows[-1]["edge"]
-    off = run.cfg.lag or run.device.startswith("cuda")  # bf16: the ratio is not quite 1
-    before = run.rows[-2]["edge"] if run.rows[:-1] else max(run.cfg.first_levels)
-    if before < edge:
-        tqdm.write(f"step {run.step}: level {before} is passed, {edge} opens")
-    for name, sentence in grpo.alarms_ringing(run.rows, off).items():
-        first, count, _ = run.alarms.get(name, (run.step, 0, ""))
-        run.alarms[name] = (first, count + 1, sentence)
-        if not count:
-            tqdm.write(f"WARNING at step {run.step}: {sentence}")
 
 
 def report(run: Run) -> None:
@@ -651,9 +596,7 @@ def report(run: Run) -> None:
         if name in before or name in after:
             print(f"{name:26}{cells[0]:>10}{cells[-1]:>10}")
     if len(rows) > 1:
-        title = f"{run.cfg.task}, seed {run.cfg.seed}"
-        shown = run.cfg.shown_list
-        reward.plot_levels(rows, task, shown, title, run.folder / "curve.png")
+        reward.plot_levels(rows, run.cfg)
     print(f"\n{reward.level_table(before, after, task)}")
     print(f"({after['problems']} problems, {after['samples']} samples each)")
     print(f"\n{'phase':12}{'FLOPs':>10}{'tokens':>12}{'seconds':>10}")
@@ -801,7 +744,9 @@ def new_run(cfg: Config) -> Run:
     torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
     gpt = GPT(cfg.gpt()).to(device)
-    run = Run(cfg, cfg.folder(), gpt, optimizer_of(gpt, cfg.pretrain_lr), device)
+    options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(gpt.parameters(), **options)
+    run = Run(cfg, cfg.folder(), gpt, optimizer, device)
     flips = 1 - cfg.false_positive - cfg.false_negative
     run.relay = Relay(cfg.level_list, cfg.false_positive + flips * Relay.PASSED)
     return run
@@ -817,6 +762,9 @@ def open_run(cfg: Config, overwrite: bool = False) -> Run:
         open_folder(run, overwrite)
     if WORLD > 1:
         load(run, model.gather([state_of(run)] if RANK == 0 else [])[0])
+    params = sum(p.numel() for p in run.model.parameters())
+    memory = f"{reward.require_memory(cfg, run.device) / 1e9:.1f} GB of memory"
+    print(f"{cfg.task}: {params:,} parameters on {run.device}, about {memory}")
     return run
 
 
@@ -906,8 +854,6 @@ def start_afresh(run: Run, state: dict, lender: Path, detail: str) -> None:
         for name, total in vars(run.ledger).items():
             total["pretrain"] = state["ledger"][name].get("pretrain", 0)
         begin_rl(run)
-    for name in LOGS:
-        (run.folder / name).touch()
     last, before = (run.folder / name for name in CHECKPOINTS)
     if state:  # before the logs are emptied: a kill in between costs no base
         save(run, logged=False)
@@ -915,7 +861,7 @@ def start_afresh(run: Run, state: dict, lender: Path, detail: str) -> None:
         last.unlink(missing_ok=True)
     before.unlink(missing_ok=True)
     for name in LOGS:
-        os.truncate(run.folder / name, 0)
+        (run.folder / name).write_bytes(b"")
 
 
 def finished_run(folder: Path, named: str = "") -> Run:
@@ -942,11 +888,13 @@ def interact(folder: Path, named: str) -> None:
         key = (run.cfg.seed, INTERACT, count)
         try:
             problem = task.draw(rng.choice(levels), "test", rng)
-            if line.strip():
+            if line.strip() and task.hidden:
                 problem = task.posed(line.strip(), rng)
+            elif line.strip():
+                problem = task.read(line.strip())
             room = 3 * run.cfg.max_new
-            batch, right = sample_and_score(run, [problem], 1, key, max_new=room)
-            print(show_samples(batch, right), end="")
+            batch = rollouts(run, [problem], 1, key, "evaluation", max_new=room)
+            print(show_samples(batch, batch.verdicts()[:, None]), end="")
         except ValueError as error:
             print(error)
 

@@ -49,7 +49,7 @@ def setting(device):
         cache=torch.zeros(c.layers, 2, W, c.kv_heads, S, c.head_dim, device=device),
         state=state,
         leads=torch.arange(W, device=device),
-        working=[0, 1, 2] + [-1] * 13,
+        working={0: 0, 1: 1, 2: 2},
         longest=0,
         starts=[0] * N,
         stops=[T] * N,
@@ -71,7 +71,8 @@ def test_no_value_is_read_while_decoding():
     rollout.write_back(work, table, [0, 3], [(0, 5, 7)])
     for burst in (8, 1):  # rows of their own, and shared
         work.burst, table[ROW] = burst, range(W)
-        rollout.regroup(work, table, {0: 0, 3: 1})
+        table[ROW, [0, 2]] = [W, W + 1]  # prompts of samples that begin
+        rollout.regroup(work, table)
         step(work)
     assert work.leads.shape == (8,) and table[ROW].max() < 8
 
@@ -170,7 +171,8 @@ def test_addresses_stay():
     for _ in range(3):
         step(work)
     rollout.write_back(work, table := work.state.numpy().copy(), [1], [(5, 9, 3)])
-    rollout.regroup(work, table, {1: 1})
+    table[ROW, 1] = W + 1
+    rollout.regroup(work, table)
     optimizer = torch.optim.AdamW(work.model.parameters(), lr=0.1, fused=True)
     work.model(work.out.tokens).sum().backward()
     optimizer.step()

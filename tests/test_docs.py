@@ -108,7 +108,7 @@ def test_the_forecasts_in_the_readme(monkeypatch):
     (curve,) = FIT.read_curves(scaling.parse_args(shlex.split(command)[2:]))
     found = scaling.forecast(curve, 0.5)
     fit, score = found.fit, rivals.scores(found)["forecast"]
-    later, (low, high) = len(curve.points(found.until)[0]), found.bounds["a"]
+    later, (low, high) = (curve.points()[0] > found.until).sum(), found.bounds["a"]
     text = f"A {fit.a:.3f} [{low:.3f}, {high:.3f}], B {fit.b:.2f}, C_mid "
     text += f"{fit.c_mid:.1f}k GPU-hours; the {later} later points are forecast to "
     text += f"{score.rmse:.3f} (RMSE), {score.covered * later:.0f} in the band"

@@ -14,7 +14,6 @@ import planted_bugs
 import pytest
 import torch
 
-import model
 import scaling
 import train
 
@@ -26,7 +25,7 @@ PATHS = {str(ROOT / f"{name}.py"): name for name in ORDER}
 # What stands above the mark of a file is the first evening; here: lines above it.
 MARK = "\n# ---- second evening"
 ABOVE = {name: text.split(MARK)[0].count("\n") + 1 for name, text in TEXT.items()}
-SHARE_ABOVE = 0.62  # of what the main job enters; the goal is 0.85: never lower it
+SHARE_ABOVE = 0.66  # of what the main job enters; the goal is 0.85: never lower it
 
 # Sizes. A budget is never met by density, so density is counted too.
 
@@ -35,7 +34,7 @@ def test_the_house_is_small():
     """New things are paid for by old ones, in the six files and in the tests."""
     sizes = {name: text.count("\n") for name, text in TEXT.items()}
     assert sum(sizes.values()) <= 4900 and max(sizes.values()) <= 1200, sizes
-    assert sum(ABOVE.values()) < 2000, ABOVE
+    assert sum(ABOVE.values()) <= 1950, ABOVE
     assert all(text.count(MARK) == 1 for text in TEXT.values())
     paths = (ROOT / "tests").rglob("*.py")
     assert sum(path.read_text().count("\n") for path in paths) <= 5000
@@ -117,7 +116,6 @@ def test_the_main_job_is_told_on_the_first_evening(tmp_path):
             entered.add((file, code.co_firstlineno, code.co_name))
 
     cfg = train.make_config(out=str(tmp_path), **SMALL)
-    model.encoding.cache_clear()
     sys.setprofile(note)
     try:
         run = train.train(cfg)

@@ -126,9 +126,9 @@ def test_every_choice_changes_the_gradient(field, tmp_path, limit):
             assert differ(a, b), f"{CHOICES[field][i]} is {CHOICES[field][j]}"
 
 
-def parity(kind, tokens, lengths, **_):
+def parity(cfg, batch, *_):
     """A reward with contrast for a policy that knows nothing."""
-    return np.array([tokens[i, n - 1].item() % 2 for i, n in enumerate(lengths)])
+    return np.array([batch.tokens[i, n - 1] % 2 for i, n in enumerate(batch.lengths)])
 
 
 def a_few_steps(monkeypatch, out, steps=4, **options):
@@ -402,14 +402,15 @@ def test_the_norm_is_clipped_and_reported(tmp_path):
     assert weight.grad is None, "a gradient left over would be added to the next"
 
 
-def test_adam_by_hand():
+def test_adam_by_hand(tmp_path):
     """First step at g = 1e-10 is 0.0099 lr (epsilon 1e-8), at g = 1 lr: no decay."""
-    layer = torch.nn.Linear(2, 1, bias=False)
-    layer.weight.data.fill_(1.0)
-    optimizer = train.optimizer_of(layer, 0.1)
-    layer.weight.grad = torch.tensor([[1e-10, 1.0]])
-    optimizer.step()
-    moved = (1 - layer.weight.detach()[0]).tolist()
+    run = new_run(tmp_path)
+    weight = run.model.blocks[0].attn.qk_norm
+    weight.grad = torch.ones_like(weight)
+    weight.grad[0, 0] = 1e-10
+    run.optimizer.param_groups[0]["lr"] = 0.1
+    run.optimizer.step()
+    moved = (1 - weight.detach()[0, :2]).tolist()
     assert moved == pytest.approx([0.00099010, 0.1], rel=1e-3)
 
 
@@ -443,9 +444,8 @@ def test_stats_of_a_step(tmp_path):
     assert stats["reward"] == 10 / 16 and stats["live_groups"] == 0.75
     assert stats["truncated"] == sum(batch.truncated) / 16
     assert stats["answer_tokens"] == batch.mask.sum().item() / 16
-    assert stats["entropy"] == pytest.approx(
-        -batch.logp.sum().item() / batch.mask.sum().item()
-    )
+    mean = (batch.logp.sum() / batch.mask.sum()).item()
+    assert stats["entropy"] == pytest.approx(-mean)
     batch.tokens[:4] = batch.tokens[0].clone()  # all four; then three of four
     batch.tokens[4:7] = batch.tokens[4].clone()
     assert train.batch_stats(run, batch, pay_of(REWARDS))["identical"] == 0.25
@@ -465,6 +465,7 @@ FINE |= {"grad_norm": 0.3, "answer_tokens": 10.0, "kl_base": 0.1, "passed": 0.9}
         (dict(grad_norm=0.0), "the gradient is exactly 0"),
         (dict(mismatch=0.01), "the ratio of the first update is off 1"),
         (dict(skipped=2), "not finite"),
+        (dict(mismatch=None, reward=None, grad_norm=None), "is off 1 by nan"),
         (dict(entropy=0.02), "entropy fell"),
         (dict(answer_tokens=2.0), "answers shrank"),
         (dict(think_share=0.1), "half of the thoughts are gone"),
@@ -482,9 +483,8 @@ def test_guards_name_the_likely_cause(changes, words):
     assert words in " ".join(grpo.alarms_ringing(faulty).values())
     enough = {**FINE, **changes, "reward": 0.9, "gold": 0.9}
     if "entropy" in changes or "answer_tokens" in changes:
-        assert grpo.alarms_ringing(healthy + [enough] * 10) == {}, (
-            "sure and right is fine"
-        )
+        fine = grpo.alarms_ringing(healthy + [enough] * 10)
+        assert fine == {}, "sure and right is fine"
 
 
 def test_a_run_that_learns_nothing_says_so(tmp_path, monkeypatch, capsys):

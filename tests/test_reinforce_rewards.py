@@ -1,7 +1,6 @@
 """Rewards other than the truth, at work in a run: what is paid, logged and charged."""
 
 import random
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -92,8 +91,7 @@ def test_distance_from_the_base_by_hand():
     logp = torch.tensor([[9.0, -1.0, -2.0], [0.0, -3.0, 9.0]])
     base = torch.tensor([[0.0, -1.5, -4.0], [0.0, -1.0, 0.0]])
     mask = torch.tensor([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]])
-    batch = SimpleNamespace(logp=logp, mask=mask)
-    assert grpo.kl_of_answers(batch.logp, base, batch.mask).tolist() == [2.5, -2.0]
+    assert grpo.kl_of_answers(logp, base, mask).tolist() == [2.5, -2.0]
 
 
 def test_bad_rewards_are_one_sentence(capsys):

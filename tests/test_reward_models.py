@@ -2,6 +2,7 @@
 
 import math
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,10 +57,11 @@ PAYS = [
 def paid(kind, problems, texts, key=(0, 0), **chances):
     """The front door, for answers to problems that the verifier has looked at."""
     pairs = zip(problems, texts, strict=True)
-    gold = np.array([float(p.task.verify(p, text)) for p, text in pairs])
-    tokens = torch.zeros(len(texts), 1)
-    lengths = [len(text) for text in texts]
-    return reward.rewards(kind, problems, texts, tokens, lengths, gold, key, **chances)
+    gold = torch.tensor([float(p.task.verify(p, text)) for p, text in pairs])
+    envs = [SimpleNamespace(problem=problem) for problem in problems]
+    said = dict(envs=envs, text=lambda i: texts[i], verdicts=lambda: gold)
+    cfg = dict(reward=kind, false_positive=0.0, false_negative=0.0) | chances
+    return reward.rewards(SimpleNamespace(**cfg), SimpleNamespace(**said), key, None)
 
 
 def test_what_each_rule_pays():
@@ -161,8 +163,8 @@ def test_a_new_judge_has_no_opinion(gpt):
     """Score exactly 0, and no -1e9 of the ban in it: everything pays one half."""
     judge, data = reward.new_judge(gpt.config, gpt.state_dict()), labelled(4)
     assert (reward.judge_scores(judge, data.tokens, data.lengths) == 0).all()
-    args = [], [], data.tokens, data.lengths, data.labels, (0, 0)
-    assert (reward.rewards("learned", *args, judge=judge) == 0.5).all()
+    cfg = SimpleNamespace(reward="learned")
+    assert (reward.rewards(cfg, data, (0, 0), judge) == 0.5).all()
 
 
 def test_a_judge_pays_its_sigmoid(gpt):
@@ -170,8 +172,8 @@ def test_a_judge_pays_its_sigmoid(gpt):
     judge, data = reward.new_judge(gpt.config, gpt.state_dict()), labelled(40)
     with torch.no_grad():
         judge.embed.weight[-1] = torch.randn(gpt.config.dim)
-    args = [], [], data.tokens, data.lengths, data.labels, (0, 0)
-    found = reward.rewards("learned", *args, judge=judge)
+    cfg = SimpleNamespace(reward="learned")
+    found = reward.rewards(cfg, data, (0, 0), judge)
     for i in range(0, 160, 13):
         score = reward.score_answers(judge, data.tokens[i : i + 1], [data.lengths[i]])
         assert found[i] == pytest.approx(1 / (1 + math.exp(-score.item())), abs=1e-5)
@@ -182,11 +184,12 @@ def test_a_judge_learns_what_separates(gpt):
     step, the 64 of part 1 at steps 25, 50, 75, 100, and the 64 of part 2 at the end."""
     judge, data = reward.new_judge(gpt.config, gpt.state_dict()), labelled()
     data.lengths = [8] * 256
-    auc, flops, tokens = reward.fit_judge(judge, data, (0, 1), 100)
-    assert auc > 0.99
-    assert tokens == 8 * (100 * 64 + 4 * 64 + 64)
+    ledger = model.Ledger()
+    assert reward.fit_judge(judge, data, (0, 1), 100, ledger) > 0.99
+    assert ledger.tokens["reward"] == 8 * (100 * 64 + 4 * 64 + 64)
     scored = (4 * 64 + 64) * model.forward_flops(gpt.config, 8)
-    assert flops == 3 * 6400 * model.forward_flops(gpt.config, 8) + scored
+    trained = 3 * 6400 * model.forward_flops(gpt.config, 8)
+    assert ledger.flops["reward"] == trained + scored
 
 
 def test_the_best_step_is_kept(gpt, monkeypatch):
@@ -199,7 +202,7 @@ def test_the_best_step_is_kept(gpt, monkeypatch):
 
     monkeypatch.setattr(reward, "auc_of_rows", scripted)
     judge = reward.new_judge(gpt.config, gpt.state_dict())
-    assert reward.fit_judge(judge, labelled(), (0, 1), 75)[0] == 0.0
+    assert reward.fit_judge(judge, labelled(), (0, 1), 75, model.Ledger()) == 0.0
     assert torch.equal(judge.embed.weight, seen[1])
     assert not torch.equal(seen[1], seen[2])
 
@@ -209,10 +212,11 @@ def test_coin_tosses_cannot_be_learned(gpt):
     data = labelled(256)
     data.labels = np.random.default_rng(1).integers(0, 2, len(data.labels)) * 1.0
     judge = reward.new_judge(gpt.config, gpt.state_dict())
-    assert abs(reward.fit_judge(judge, data, (0, 1), 50)[0] - 0.5) < 0.12
+    ledger = model.Ledger()
+    assert abs(reward.fit_judge(judge, data, (0, 1), 50, ledger) - 0.5) < 0.12
     data.labels[:] = 1
     with pytest.raises(ValueError, match="too few right or wrong answers"):
-        reward.fit_judge(judge, data, (0, 1), 50)
+        reward.fit_judge(judge, data, (0, 1), 50, ledger)
 
 
 def test_a_prompt_is_in_one_part_of_the_data():

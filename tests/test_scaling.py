@@ -63,7 +63,8 @@ def test_the_published_curve():
     assert result.fit.a == pytest.approx(0.631, abs=0.005)
     assert result.fit.b == pytest.approx(1.87, abs=0.1)
     assert result.fit.c_mid == pytest.approx(10.1, abs=0.5)
-    later, y = curve.points(result.until)
+    x, y = curve.points()
+    later, y = x[x > result.until], y[x > result.until]
     assert len(later) == 10
     plain = (result.fit(later) - y).mean()
     assert plain == pytest.approx(-0.012, abs=0.002)  # one fit to all points
@@ -82,7 +83,7 @@ WINDOWS += [("8B_dense", 32, 0.622), ("8B_dense", 40, 0.631), ("17Bx16_MoE", 10,
 def test_the_published_window_study(run, until, a):
     """Before the data pass C_mid nothing is claimed; from 3 C_mid on A is stable."""
     curve = published(run)
-    result = forecast(curve, until / curve.end(), 50)
+    result = forecast(curve, until / curve.points()[0].max(), 50)
     assert bool(refusal(result)) == (a is None)
     if a is not None:
         assert result.fit.a == pytest.approx(a, abs=0.006)
@@ -105,7 +106,7 @@ def fit_grid(compute: np.ndarray, score: np.ndarray, r0: float) -> Sigmoid:
 
 def test_the_authors_own_procedure():
     """Their grid finds what variable projection finds, to its steps of 0.005 in A."""
-    x, y = published("8B_dense").points(0, 50)
+    x, y = published("8B_dense").upto(50).points()
     ours, theirs = fit_sigmoid(x, y, 0.4017), fit_grid(x, y, 0.4017)
     assert theirs.a == pytest.approx(ours.a, abs=0.006)
     assert theirs.b == pytest.approx(ours.b, rel=0.06)
@@ -169,7 +170,7 @@ def cover(num_runs: int, kind: str, count: int, family: str = "sigmoid") -> np.n
     rows = []
     for seed in range(count):
         curve, truth = simulate(seed, num_runs, kind, family)
-        result = forecast(curve, 1 / curve.end(), 100)
+        result = forecast(curve, 1 / curve.points()[0].max(), 100)
         (low, high), inside = result.bounds["a"], rivals.scores(result)["forecast"]
         told = refusal(result) == ""
         rows.append((1 / truth.c_mid, told, low <= truth.a <= high, inside.covered))
@@ -219,7 +220,7 @@ def test_bootstraps_are_too_narrow():
         inside = []
         for seed in range(80):
             curve, truth = simulate(seed, 3, kind)
-            result, draws = forecast(curve, 1 / curve.end(), 2), []
+            result, draws = forecast(curve, 1 / curve.points()[0].max(), 2), []
             part, rng = curve.upto(result.until), np.random.default_rng(seed)
             for picks in rng.integers(3, size=(0 if refusal(result) else 60, 3)):
                 again = Curve("", [part.runs[i] for i in picks])
@@ -278,7 +279,7 @@ def test_what_is_refused():
     cases = [(49.0, 0.9, ""), (51.0, 0.9, "early"), (49.0, 0.996, "open")]
     for c_mid, high, said in cases:
         bounds = {"a": (0.7, high), "c_mid": (20.0, c_mid)}
-        assert refusal(Forecast(curve, 100.0, fit, 0.01, bounds, [])) == said
+        assert refusal(Forecast(curve, 100.0, fit, 0.01, bounds, 0.0, fit)) == said
 
 
 def test_rivals_do_not_see_what_they_forecast():
@@ -331,7 +332,7 @@ def test_more_compute_than_fitted_is_not_seen():
     y = y + 0.02 * np.sin(np.arange(30) / 2)  # errors of neighbours are alike
     other = np.where(COMPUTE > 50, 0.0, y)
     one, two = (forecast(Curve("x", [(COMPUTE, v)], 0.2), 0.5, 2) for v in (y, other))
-    assert one.fit == two.fit and abs(one.carried()) > 0.005 and one.reach() > 2
+    assert one.fit == two.fit and abs(one.carried) > 0.005 and one.reach() > 2
     assert np.array_equal(one.outlook(COMPUTE), two.outlook(COMPUTE))
 
 
@@ -360,9 +361,9 @@ def test_the_last_error_is_carried_on(monkeypatch):
     for more in ([], [short]):
         result = forecast(Curve("x", runs + more, 0.2), 0.5, 4)
         mean = np.mean([y[59] - result.fit(50.0) for _, y in runs])
-        assert result.carried() == pytest.approx(0.5 * mean)
+        assert result.carried == pytest.approx(0.5 * mean)
         assert more or mean == pytest.approx(0.02, abs=0.004)
-        expected = result.fit(x) + np.where(x >= 50, result.carried(), 0)
+        expected = result.fit(x) + np.where(x >= 50, result.carried, 0)
         assert result.outlook(x)[1] == pytest.approx(expected, abs=1e-12)
 
 
@@ -399,7 +400,8 @@ def test_the_band_by_hand():
     curve = Curve("x", [(COMPUTE, truth(COMPUTE))], 0.2)
     x = 50 * np.exp([0.0, 1.0, 2.0])
     sd = np.hypot(0.5 * 0.2, 0.015 * 0.4) * np.array([0, 1, 2])
-    low, _, high = Forecast(curve, 50.0, truth, 0.0, bounds, [truth]).outlook(x)
+    draws = Sigmoid(np.array([[0.6]]), 2.0, 50.0, 0.2)
+    low, _, high = Forecast(curve, 50.0, truth, 0, bounds, 0, draws).outlook(x)
     assert low == pytest.approx((truth(x) - 1.645 * sd).clip(0), abs=0.025)
     assert high == pytest.approx((truth(x) + 1.645 * sd).clip(0, 1), abs=0.025)
 

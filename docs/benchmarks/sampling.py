@@ -132,8 +132,13 @@ def mechanisms() -> None:
             "a row for each sample": lambda: sample(ending, 32, 256, burst=2),
         }
     )
-    batch = rollout.rollout(ending, problems, 32, 256, (0,), buffers)
-    written = batch.mask.sum() / batch.row_steps
+    step, rows = rollout.decode_step, []
+
+    def counted(work: rollout.Work, live: int) -> None:
+        rows.append(len(work.leads))
+        step(work, live)
+
+    written = sample(ending, 32, 256, decode_step=counted) / sum(rows)
     print(f"  tokens written for each row that was fed {written:.2f}")
     held = sum(x.numel() * x.element_size() for x in buffers.flat.values())
     print(f"  memory held between calls {held / 2**20:.0f} MiB")
@@ -155,7 +160,7 @@ def matmuls_only(model: GPT, cache: Tensor, live: int) -> None:
 def one_step(live: int = 64) -> None:
     """Print the time of a decode step of 256 slots, and its parts' share of it."""
     model = random_model(0)
-    batch, draws = rollout.new_batch(random_prompts(), 16, 64, (0,), list(range(16)))
+    batch, draws = rollout.new_batch(random_prompts(), 16, 64, (0,), 0)
     work = rollout.allocate(
         model,
         batch,

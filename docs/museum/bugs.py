@@ -85,10 +85,10 @@ def stale_cache() -> None:
 def flat_rewards() -> None:
     """The grader compares with a trailing space: no answer is ever paid."""
 
-    def pay(kind: str, texts: list[str], problems: list, **_: object):
-        pairs = zip(texts, problems, strict=True)
-        paid = [float(text.strip() == problem.answer + " ") for text, problem in pairs]
-        return torch.tensor(paid).numpy()
+    def pay(cfg: object, batch: rollout.Batch, *_: object):
+        answers = [env.problem.answer + " " for env in batch.envs]
+        paid = [batch.text(i).strip() == answer for i, answer in enumerate(answers)]
+        return torch.tensor(paid).double().numpy()
 
     reward.rewards = pay
 

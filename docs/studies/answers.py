@@ -29,7 +29,8 @@ def many(cfg: Config) -> dict[str, dict]:
     problems, key = train.test_set(cfg), (cfg.seed, STREAM, 0)
     for when, weights in (("base", state["base"]), ("after", state["model"])):
         run.model.load_state_dict(weights)
-        batch, rewards = train.sample_and_score(run, problems, SAMPLES, key)
+        batch = train.rollouts(run, problems, SAMPLES, key, "evaluation")
+        rewards = batch.verdicts().view(-1, SAMPLES)
         reasoned = batch.reasoned().view(rewards.shape)
         wrong = []
         for p, row in enumerate(rewards.tolist()):
@@ -52,9 +53,9 @@ def closed(run: train.Run, budget: int) -> list[float]:
     problems = [p for p in train.test_set(run.cfg) if p.level >= 5]
     problems = [replace(problem, budget=budget) for problem in problems]
     key = (run.cfg.seed, STREAM, budget)
-    batch, right = train.sample_and_score(run, problems, 2, key)
+    batch = train.rollouts(run, problems, 2, key, "evaluation")
     tokens = batch.mask.sum(1).mean().item()
-    return [round(tokens, 2), round(right.mean().item(), 4)]
+    return [round(tokens, 2), round(batch.verdicts().mean().item(), 4)]
 
 
 def of_levels(rows: dict, low: int, high: int = 99) -> dict:

@@ -75,13 +75,12 @@ def distil(teacher: str) -> None:
 
 def flip_by_problem() -> None:
     """All verdicts on a problem are wrong together, or none (the same J)."""
-    honest = reward.rewards
 
-    def pay(kind: str, **given: object) -> np.ndarray:
-        p = given["false_positive"]
-        given |= {"false_positive": 0.0, "false_negative": 0.0}
-        flipped = [Random(x.prompt).random() < p for x in given["problems"]]
-        return np.where(flipped, 1 - honest(kind, **given), honest(kind, **given))
+    def pay(cfg: train.Config, batch: train.Batch, *_: object) -> np.ndarray:
+        right = batch.verdicts().double().numpy()
+        draws = [Random(env.problem.prompt).random() for env in batch.envs]
+        flipped = [draw < cfg.false_positive for draw in draws]
+        return np.where(flipped, 1 - right, right)
 
     reward.rewards = pay
 
@@ -89,13 +88,14 @@ def flip_by_problem() -> None:
 def wrong_keys() -> None:
     """A share of problems has another digit for its key: that alone is paid."""
 
-    def pay(kind: str, problems: list, texts: list[str], **given: object) -> np.ndarray:
+    def pay(cfg: train.Config, batch: train.Batch, *_: object) -> np.ndarray:
         paid = []
-        for problem, text in zip(problems, texts, strict=True):
+        for i, env in enumerate(batch.envs):
+            problem = env.problem
             rng, key = Random(problem.prompt), problem.answer
-            if rng.random() < given["false_negative"]:
+            if rng.random() < cfg.false_negative:
                 key = str((int(key) + rng.randrange(1, 10)) % 10)
-            paid.append(float(problem.task.stated(text) == key))
+            paid.append(float(problem.task.stated(batch.text(i)) == key))
         return np.array(paid)
 
     reward.rewards = pay

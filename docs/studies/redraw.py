@@ -115,8 +115,9 @@ def describe_forecasts(studies: dict[str, list[Result]]) -> str:
     title = f"## Forecasts over all {len(results)} runs of all studies"
     parts = [title, ABOUT]
     curves = [pool_runs(r.name, [r]) for r in results]
+    computes = [curve.points()[0] for curve in curves]
     for share, word in ((0.5, "half"), (0.25, "a quarter"), (0.1, "a tenth")):
-        count = [len(c.points(0, share * c.end())[0]) for c in curves]
+        count = [(x <= share * x.max()).sum() for x in computes]
         kept = [i for i, points in enumerate(count) if points >= 5]
         found = [rivals.scores(forecast(curves[i], share, 100)) for i in kept]
         bases = [base_of(results[i]) for i in kept]

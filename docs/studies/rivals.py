@@ -4,6 +4,7 @@ Studies load it: `rivals = load(STUDIES / "rivals.py")`. `scores` gives the fore
 the plain sigmoid and every rival the same later points of a curve.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,18 +12,23 @@ import numpy as np
 from scaling import (
     Array,
     Forecast,
-    Form,
     Law,
     Result,
     failure_law,
-    fit_form,
-    fit_last_third,
     fit_sigmoid,
     last_third,
+    law_error,
     next_levels,
     pass_times,
     table,
 )
+
+Form = Callable[[Array, Array], Law]  # from points, (n,) each
+
+
+def fit_last_third(form: Form) -> Form:
+    """The same form fitted to the last third: simple forms have no slow start."""
+    return lambda x, y: form(x[last_third(x)], y[last_third(x)])
 
 
 def last_value(compute: Array, score: Array) -> Law:
@@ -126,7 +132,7 @@ def widen(f: Forecast, x: Array) -> tuple[Array, Array]:
     Fixed on the first 80 runs of the lab, whose points the forecast's own band missed.
     """
     low, middle, high = f.outlook(x)
-    part_x, part_y = f.curve.points(0, f.until)
+    part_x, part_y = f.curve.upto(f.until).points()
     last = last_third(part_x)
     square = ((f.fit(part_x) - part_y)[last] ** 2).sum() / (len(last) - 2)
     late = max(square - f.noise**2, 0.0) ** 0.5
@@ -141,20 +147,22 @@ def scores(f: Forecast) -> dict[str, Score]:
     Empty if there are none. A rival's band is made as the forecast's, less the spread
     of fits: noise about its own fit, and the error of its form by its own slope.
     """
-    x, y = f.curve.points(f.until)
-    if not len(x):
+    x, y = f.curve.points()
+    later = x > f.until
+    if not later.any():
         return {}
-    last = np.concatenate([run_x == run_x[-1] for run_x, _ in f.curve.runs])
-    last = last[f.curve.points()[0] > f.until]
+    last = np.concatenate([run_x == run_x[-1] for run_x, _ in f.curve.runs])[later]
+    x, y = x[later], y[later]
     low, middle, high = f.outlook(x)
     found = {"forecast": score_band(middle, low, high, y, last)}
     low, high = widen(f, x)
     found[WIDER] = score_band(middle, low, high, y, last)
-    early_x, early_y = f.curve.points(0, f.until)
-    for name, form in ({"sigmoid": lambda *_: f.fit} | RIVALS).items():
-        predict, sd = fit_form(form, early_x, early_y, f.until)
-        low, high = (np.clip(predict(x) + z * sd(x), 0, 1) for z in (-1.645, 1.645))
-        found[name] = score_band(predict(x), low, high, y, last)
+    early_x, early_y = f.curve.upto(f.until).points()
+    laws = {name: form(early_x, early_y) for name, form in RIVALS.items()}
+    for name, law in ({"sigmoid": f.fit} | laws).items():
+        sd = law_error(law, early_x, early_y, f.until, x)
+        low, high = (np.clip(law(x) + z * sd, 0, 1) for z in (-1.645, 1.645))
+        found[name] = score_band(law(x), low, high, y, last)
     return found
 
 

@@ -8,7 +8,7 @@ from operator import add
 from random import Random
 from typing import NamedTuple
 
-from reward import Corpus, Demo, Env, Problem, Task, record
+from reward import Corpus, Env, Problem, Task, record
 
 MOVES = {"u": (-1, 0), "d": (1, 0), "l": (0, -1), "r": (0, 1)}
 Cell = tuple[int, int]  # row, column
@@ -67,7 +67,7 @@ class Grid(Task):
     chance = {3: 0.09, 4: 0.035, 5: 0.013, 6: 0.01}  # a random walk, on 600 maps each
     defaults = dict(levels="3-6", shown="3-4", noise=0.5, lr=1e-3)
     defaults |= dict(pretrain_steps=3000, steps=60)
-    env_class = GridEnv
+    env = GridEnv
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
         """None for a cell off the map or used twice, and if there is no way to key and
@@ -134,7 +134,7 @@ class Grid(Task):
         """Long ways are rare: all turns that `parse` allows, of six tokens each."""
         return super().longest(level)[0], 6 * (4 * (level - 1) + 4) - 5
 
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> list[str]:
         """A shortest way with a share `noise` of random moves; weak: only such."""
         data = problem.data
         ways = [self.distances(data, goal) for goal in (data.key, data.door)]

@@ -9,7 +9,6 @@ that no training shows, if the task has one. A run of `grid` with seed 0 also pl
 where moves slip, one-shot and step by step: grid.png.
 """
 
-import dataclasses
 import json
 import random
 import re
@@ -30,7 +29,8 @@ import model  # noqa: E402
 import scaling  # noqa: E402
 import train  # noqa: E402
 from model import decode  # noqa: E402
-from reward import Puzzle, Task, find_task, of_level  # noqa: E402
+from reward import Problem, Puzzle, Task, find_task, of_level, split_of  # noqa: E402
+from scaling import Arms, Result  # noqa: E402
 
 KEPT = "step pass_rate pass_rate_greedy pass_at answer_tokens think_share by_level "
 KEPT += "frontier rl_flops problems samples turns invalid failed recovery"
@@ -43,17 +43,6 @@ TRANSFER, SLIPPERY = 10, 20  # keys of random numbers that training does not use
 # Measuring a run
 
 
-def saved_config(folder: Path) -> dict:
-    """What a run's config differs in from the defaults, its folders left out."""
-    default = dataclasses.asdict(train.Config())
-    config = train.read_checkpoint(folder)["config"]
-    return {
-        name: value
-        for name, value in config.items()
-        if value != default[name] and name not in ("out", "base")
-    }
-
-
 def measure(folder: Path, named: str = "") -> dict:
     """The record of a finished run, as runs.jsonl holds it; `named` is its task's file.
 
@@ -63,7 +52,7 @@ def measure(folder: Path, named: str = "") -> dict:
     rows = model.read_rows(folder, "eval")
     if not rows or rows[-1]["step"] < run.cfg.steps:
         raise ValueError(f"{folder} is not finished")
-    config = saved_config(folder)
+    config = scaling.given(train.Config(**train.read_checkpoint(folder)["config"]))
     config |= {"task": run.cfg.task, "seed": run.cfg.seed, "steps": run.cfg.steps}
     config |= {"levels": run.cfg.level_list, "shown": run.cfg.shown_list}
     name = f"{find_task(run.cfg.task).name}/{run.cfg.seed}"
@@ -76,7 +65,7 @@ def measure(folder: Path, named: str = "") -> dict:
         kept = {key: row[key] for key in KEPT.split() if key in row}
         key = (run.cfg.seed, TRANSFER, run.step)
         usual = train.test_set(run.cfg)
-        batch, _ = train.sample_and_score(run, usual, 1, key)
+        batch = train.rollouts(run, usual, 1, key, "evaluation")
         found.append(kept | episodes(batch) | {"shift": shift(run)})
     return rounded(
         {
@@ -103,12 +92,22 @@ def shift(run: train.Run) -> dict:
     cfg, task = run.cfg, find_task(run.cfg.task)
     if not hasattr(task, "shifted"):
         return {}
-    problems = []
-    for level in (tested := task.test_levels(cfg.level_list)):
-        problems += task.test_problems(level, cfg.eval_problems // len(tested), True)
+    problems, tested = [], task.test_levels(cfg.level_list)
+    for level in tested:
+        problems += shifted_problems(task, level, cfg.eval_problems // len(tested))
     key = (cfg.seed, TRANSFER + 1, run.step)
-    batch, verdicts = train.sample_and_score(run, problems, 1, key)
-    return {"pass_rate": verdicts.mean().item()} | episodes(batch)
+    batch = train.rollouts(run, problems, 1, key, "evaluation")
+    return {"pass_rate": batch.verdicts().mean().item()} | episodes(batch)
+
+
+def shifted_problems(task: Task, level: int, n: int) -> list[Problem]:
+    """The first `n` of the test split in the task's shifted form."""
+    rng, problems = random.Random(f"shift {task.name} {level}"), []
+    while len(problems) < n:
+        problem = task.shifted(level, rng)
+        if task.hidden or split_of(problem.key) == "test":
+            problems.append(problem)
+    return problems
 
 
 def episodes(batch: train.Batch) -> dict:
@@ -140,8 +139,8 @@ def play(run: train.Run, slip: float, problems: list) -> tuple[float, float]:
     task, samples = find_task("grid"), 4
     slippery = [task.slippery(problem, slip) for problem in problems]
     key = (run.cfg.seed, SLIPPERY, 0)
-    _, closed = train.sample_and_score(run, slippery, samples, key)
-    batch, _ = train.sample_and_score(run, problems, samples, key)
+    closed = train.rollouts(run, slippery, samples, key, "evaluation")
+    batch = train.rollouts(run, problems, samples, key, "evaluation")
     solved = []
     for i in range(len(batch.envs)):
         start, end = batch.prompt_lengths[i], batch.lengths[i]
@@ -151,7 +150,7 @@ def play(run: train.Run, slip: float, problems: list) -> tuple[float, float]:
             if not done:
                 _, done = env.step(move)
         solved.append(env.score())
-    return closed.mean().item(), float(np.mean(solved))
+    return closed.verdicts().mean().item(), float(np.mean(solved))
 
 
 def slips(run: train.Run) -> dict[str, list[float]]:
@@ -172,18 +171,12 @@ def slips(run: train.Run) -> dict[str, list[float]]:
 # Tables and picture
 
 
-Runs = list[scaling.Result]  # of one task, a seed each
-
-
-def read_runs() -> dict[str, Runs]:
+def read_runs() -> Arms:
     """Runs of each task in the order of runs.jsonl, by the task's name."""
-    found: dict[str, Runs] = {}
-    for run in scaling.read_results(HERE):
-        found.setdefault(run.name.split("/")[0], []).append(run)
-    return found
+    return scaling.arms_of(scaling.read_results(HERE))
 
 
-def change(runs: Runs, *path: str) -> str:
+def change(runs: list[Result], *path: str) -> str:
     """'base to after', means over seeds of the value at `path`; '-' if none."""
     means = []
     for stage in (0, -1):
@@ -198,19 +191,19 @@ def change(runs: Runs, *path: str) -> str:
     return " to ".join(means) if means != ["-", "-"] else "-"
 
 
-def task_of(runs: Runs) -> Task:
+def task_of(runs: list[Result]) -> Task:
     """The task of some runs."""
     path = runs[0].config["task"]
     return find_task(str(ROOT / path) if path.endswith(".py") else path)
 
 
-def each(runs: Runs, name: str) -> str:
+def each(runs: list[Result], name: str) -> str:
     """'base to after' of a value, seed by seed."""
     ends = [[str(run.rows[stage][name]) for run in runs] for stage in (0, -1)]
     return " to ".join(", ".join(values) for values in ends)
 
 
-def tables(tasks: dict[str, Runs]) -> list[str]:
+def tables(tasks: Arms) -> list[str]:
     """The Markdown tables of README.md, in its order."""
     main, seeds, shifts, levels, turns = [], [], [], [], []
     for name, runs in tasks.items():

@@ -8,7 +8,7 @@ from operator import add, mul, sub
 from random import Random
 from typing import NamedTuple
 
-from reward import Corpus, Demo, Env, Problem, Task, record
+from reward import Corpus, Env, Problem, Task, record
 
 CALCULATOR = {"+": add, "-": sub, "*": mul}
 
@@ -59,7 +59,7 @@ class Tool(Task):
     chance = 0.009  # the likeliest result is that of 1 problem in 116, as measured
     defaults = dict(levels="1-3", shown="1-2", think_share=0.25, weak=0.4)
     defaults |= dict(pretrain_steps=3000, steps=120, lr=1e-3)
-    env_class = ToolEnv
+    env = ToolEnv
 
     def parse(self, prompt: str, match: re.Match[str]) -> Problem | None:
         """None if a result on the way is below 0: calls take no signs."""
@@ -90,7 +90,7 @@ class Tool(Task):
         problem = self.generate(level, rng)
         return replace(problem, data=problem.data._replace(failure=0.6))
 
-    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> Demo:
+    def demonstrate(self, problem: Problem, corpus: Corpus, rng: Random) -> list[str]:
         """A guess (weak), calls until one fails, or (think_share) calls again."""
         direct = rng.random() < corpus.weak
         retries = rng.random() < corpus.think_share
