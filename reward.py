@@ -35,6 +35,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -793,15 +794,21 @@ def find_task(name: str) -> Task:
     return load_task(path.resolve())
 
 
-@functools.cache
-def load_task(path: Path) -> Task:
-    """The task that a file defines; its code is run once. ValueError if not one."""
-    spec = importlib.util.spec_from_file_location(f"task_{path.stem}", path)
+def load(path: Path) -> ModuleType:
+    """A Python file as a module of its own; its code is run."""
+    spec = importlib.util.spec_from_file_location(str(path), path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look their module up
     spec.loader.exec_module(module)
+    return module
+
+
+@functools.cache
+def load_task(path: Path) -> Task:
+    """The task that a file defines; its code is run once. ValueError if not one."""
+    module = load(path)
     classes = [value for value in vars(module).values() if isinstance(value, type)]
-    own = [c for c in classes if issubclass(c, Task) and c.__module__ == spec.name]
+    own = [c for c in classes if issubclass(c, Task) and c.__module__ == str(path)]
     if len(own) != 1:
         raise ValueError(f"{path} defines {len(own)} tasks; it must define one")
     return own[0]()

@@ -22,7 +22,6 @@ Left out  weights of points, laws of two variables, a scheduler for many machine
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import re
@@ -39,7 +38,6 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import NormalDist
-from types import ModuleType
 
 if __name__ == "__main__":  # Ctrl-C: no traceback, while torch is imported too
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -49,7 +47,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model import SIGNALS, own, read_rows, write_file
-from reward import expected_flops
+from reward import expected_flops, load
 from train import BASE_FIELDS, Config, make_config, read_checkpoint
 
 Array = np.ndarray
@@ -240,15 +238,13 @@ def next_levels(times: dict[int, float]) -> dict[int, list[float]]:
     dy = np.diff(y)
     gamma = dx @ dy / (dx @ dx)
     variance = ((dy - gamma * dx) ** 2).sum() / (len(dx) - 1)
-    found = {}
-    for ahead in (1, 2, 3):
-        step = np.log(passed[-1] + ahead - start) - x[-1]
-        middle = y[-1] + gamma * step
-        error = (variance * (ahead + step**2 / (dx @ dx))) ** 0.5
-        half = student(len(dx) - 1) * error
-        ends = np.exp([middle - half, middle, middle + half])
-        found[passed[-1] + ahead] = ends.tolist()
-    return found
+    ahead = np.array([1, 2, 3])
+    step = np.log(passed[-1] + ahead - start) - x[-1]
+    middle = y[-1] + gamma * step
+    error = (variance * (ahead + step**2 / (dx @ dx))) ** 0.5
+    half = student(len(dx) - 1) * error
+    bands = np.exp([middle - half, middle, middle + half]).T  # a row each level
+    return dict(zip((passed[-1] + ahead).tolist(), bands.tolist(), strict=True))
 
 
 # --------------------------------------------------------------------------------------
@@ -385,24 +381,22 @@ REFUSALS = {
 
 
 def refusal(f: Forecast) -> str:
-    """The key in REFUSALS of why no ceiling is told; empty if it is told."""
+    """The key in REFUSALS of why no ceiling is told; empty if it is told.
+
+    A curve falls if its last eighth has lost a quarter of the best gain, 0.1 at least.
+    """
+    x, y = f.curve.upto(f.until).points()
+    eighths = np.array_split(y[np.argsort(x)], min(8, len(y)))
+    best = max(part.mean() for part in eighths)
+    rise = best - f.fit.r0
     low, high = f.bounds["a"]
-    if falls(f):
+    if rise > 0.1 and best - eighths[-1].mean() > max(0.25 * rise, 0.1):
         return "falls"
     if low <= f.fit.r0 or f.fit.a - f.fit.r0 <= f.noise:
         return "flat"
     if f.reach() < 2:
         return "early"
     return "open" if high > 0.995 else ""
-
-
-def falls(f: Forecast) -> bool:
-    """True if the last eighth has lost a quarter of the best gain, and at least 0.1."""
-    x, y = f.curve.upto(f.until).points()
-    parts = np.array_split(y[np.argsort(x)], min(8, len(y)))
-    best = max(part.mean() for part in parts)
-    rise = best - f.fit.r0
-    return rise > 0.1 and best - parts[-1].mean() > max(0.25 * rise, 0.1)
 
 
 # --------------------------------------------------------------------------------------
@@ -480,16 +474,17 @@ def draw_curves(axes: Axes, forecasts: list[Forecast], unit: str = "FLOPs") -> N
     for i, f in enumerate(forecasts):
         x, _ = f.curve.points()
         color = f"C{i}"
+        falls = refusal(f) == "falls"
         for x_run, y in f.curve.runs:
             early = x_run <= f.until
-            if falls(f):
+            if falls:
                 axes.plot(x_run, y, ":", color=color, lw=1)
             axes.plot(x_run[early], y[early], "o", color=color, ms=3, alpha=0.7)
             axes.plot(x_run[~early], y[~early], "o", color=color, ms=4, mfc="white")
         shade(axes, f.curve.runs, color)
         fitted = np.geomspace(x.min(), f.until, 200)
-        heights = np.nan * fitted if falls(f) else f.fit(fitted)
-        line = ":" if falls(f) else "-"
+        heights = np.nan * fitted if falls else f.fit(fitted)
+        line = ":" if falls else "-"
         axes.plot(fitted, heights, line, color=color, label=f.curve.name)
         if f.until < x.max():
             later = np.geomspace(f.until, x.max() * 1.5, 100)
@@ -522,7 +517,6 @@ def save_figure(figure: Figure, title: str, path: Path) -> None:
 # The runner: a process a run. On several machines each takes its part with --shard and
 # trains the bases of its own runs, so that no two of them ever write the same folder.
 
-
 PATIENCE = 3600  # seconds in which a process must log something, or it is ended
 
 
@@ -531,11 +525,9 @@ def is_finished(cfg: Config) -> bool:
     if not (cfg.folder() / "checkpoint.pt").exists():
         return False
     state = read_checkpoint(cfg.folder())
-    theirs = state["config"] | {"out": cfg.out, "base": cfg.base}
-    if theirs != asdict(cfg):
+    if given(Config(**state["config"])) != given(cfg):
         raise ValueError(f"{cfg.folder()} holds another config; delete it")
-    begun = state["phase"] != "pretrain" and bool(state["recent"])
-    return begun and state["step"] >= cfg.steps
+    return bool(state["recent"]) and state["step"] >= cfg.steps  # empty before RL
 
 
 def estimate(cfg: Config) -> float:
@@ -605,13 +597,13 @@ def train_run(job: Job, base: Future[str] | None, stop: threading.Event) -> str:
         file_forecast(cfg)
         if stop.wait(0.5) or is_mute(cfg, began):
             return "another process is at work on it"
-    changed = [sys.executable, STUDIES / "changed.py", *job.change]
-    command = changed if job.change else [sys.executable, ROOT / "train.py"]
-    for name, value in asdict(cfg).items():
-        command.append(f"--{name.replace('_', '-')}={value}")
+    changed = [STUDIES / "changed.py", *job.change]
+    program = changed if job.change else [ROOT / "train.py"]
+    flags = [f"--{n.replace('_', '-')}={value}" for n, value in asdict(cfg).items()]
     path = cfg.folder() / "log.txt"
     with open(path, "a") as log:
         one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+        command = [sys.executable, *program, *flags]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=one_thread)
     while process.poll() is None:
         file_forecast(cfg)
@@ -631,7 +623,7 @@ def file_forecast(cfg: Config) -> None:
     So the forecast is on disk, with its time, before there is anything to check it by.
     """
     path = cfg.folder() / "forecast.json"
-    if path.exists() or not cfg.steps:
+    if path.exists():
         return
     try:
         step = read_rows(cfg.folder(), "rl")[-1]["step"]
@@ -647,7 +639,7 @@ def file_forecast(cfg: Config) -> None:
     record = {"written": time.strftime("%Y-%m-%d %H:%M:%S"), "after_step": step}
     record |= {"steps": cfg.steps, "rl_flops": ahead.tolist()}
     record |= dict(zip(("low", "predicted", "high"), bands, strict=True))
-    record["levels"] = next_levels(pass_times(rows)) if "by_level" in rows[0] else {}
+    record["levels"] = next_levels(pass_times(rows))
     write_file(path, json.dumps(record) + "\n")
 
 
@@ -758,14 +750,6 @@ class Study:
         return self.folder.name
 
 
-def load(path: Path) -> ModuleType:
-    """A Python file as a module of its own."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def find_study(name: str) -> Study:
     """A study by its name in docs/studies, or by its path. ValueError: not there."""
     for path in (STUDIES / name / "study.py", Path(name) / "study.py", Path(name)):
@@ -801,19 +785,18 @@ def plan_runs(
         other_base = fields.pop("base_seed", None)
         words = [f"{name} {fields[name]}" for name in settings if name in fields]
         change: tuple = ()
-        apart = ""
         if function:
             file = Path(function.__code__.co_filename)
             change = (file, function.__name__, *map(str, values))
-            apart = " ".join([file.parent.name, *change[1:]])
         for seed in range(seeds):
             base_seed = seed if other_base is None else other_base
-            less = f"{apart} base {base_seed}" if base_seed != seed else apart
-            folder = out / to_file_name(" ".join([*words, less]).strip() or "reference")
+            apart = [change[0].parent.name, *change[1:]] if change else []
+            apart += [f"base {base_seed}"] if base_seed != seed else []
+            folder = out / (to_file_name(" ".join(words + apart)) or "reference")
             cfg = make_config(**fields, seed=seed, out=str(folder / str(seed)))
             base = base_of(replace(cfg, seed=base_seed), bases)
             cfg = replace(cfg, base=base.out)
-            jobs[f"{arm}/{seed}"] = Job(cfg, base, change, less.strip())
+            jobs[f"{arm}/{seed}"] = Job(cfg, base, change, " ".join(apart))
     return jobs
 
 
@@ -829,19 +812,17 @@ def base_of(cfg: Config, folder: Path) -> Config:
 def known_runs(study: Study, jobs: dict[str, Job]) -> dict[str, Result]:
     """Runs that need not be made again: they stand in the runs.jsonl of any study, or
     in this one's if it measures more than evaluations."""
-
-    def key(apart: str, config: dict) -> str:
-        return apart + json.dumps(config, sort_keys=True)
-
+    others = [] if study.measure else sorted(STUDIES.glob("*/runs.jsonl"))
+    paths = [*others, *study.folder.glob("runs.jsonl")]
+    every = [r for path in paths for r in read_results(path.parent)]
     known = {}
-    for path in [*sorted(STUDIES.glob("*/runs.jsonl")), study.folder / "runs.jsonl"]:
-        mine = path.parent == study.folder
-        if path.is_file() and (mine or not study.measure):
-            for r in read_results(path.parent):
-                measured = r.measured if mine else {}
-                known[key(r.apart, r.config)] = replace(r, measured=measured)
-    keys = {name: key(job.apart, given(job.cfg)) for name, job in jobs.items()}
-    return {n: replace(known[k], name=n) for n, k in keys.items() if k in known}
+    for name, job in jobs.items():
+        config = given(job.cfg)
+        for r in every:
+            if r.config == config and r.apart == job.apart:
+                measured = r.measured if study.measure else {}
+                known[name] = replace(r, name=name, measured=measured)
+    return known
 
 
 def to_file_name(text: str) -> str:
@@ -871,18 +852,17 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
         print(f"{len(todo)} runs, about {minutes:.0f} min left")
         return
     failed = run_all(todo, args.workers)
+    reasons = []
     for name, job in jobs.items():
         if is_finished(job.cfg):
             done[name] = collect(name, job, study)
+        elif name not in done:
+            reasons.append(f"{name} ({failed.get(job.cfg.out, 'not run')})")
+    missing = "; ".join(reasons)
     results = [done[name] for name in jobs if name in done]
     out.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(r), separators=(",", ":")) + "\n" for r in results]
     write_file(out / "runs.jsonl", "".join(lines))
-    missing = "; ".join(
-        f"{name} ({failed.get(job.cfg.out, 'not run')})"
-        for name, job in jobs.items()
-        if name not in done
-    )
     if next(iter(jobs)).rpartition("/")[0] in arms_of(results):
         print(f"\n{write_report(study, results, out, missing)}")
         print(f"wrote {out}/{study.name}.md, {study.name}.png and runs.jsonl")
@@ -933,45 +913,27 @@ def arms_of(results: list[Result]) -> Arms:
 # The command line
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """`i/n`: the i-th of n parts, counted from 0. ValueError for anything else."""
-    part, _, parts = text.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
-        raise ValueError(f"--shard must look like 0/4 (0 to 3 of 4), got {text!r}")
-    return int(part), int(parts)
-
-
 def parse_args(argv: list[str]) -> argparse.Namespace:
-    """The command line. ValueError for a malformed --shard or a number out of range."""
+    """The flags of a study; `shard` as two numbers, the i-th of n parts from 0.
+
+    ValueError for a malformed --shard or a number out of range.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    what = "a name in docs/studies, the path of your own, plan, redraw or fit"
+    what = "a name in docs/studies or a path; fit, plan, redraw have their own --help"
     parser.add_argument("study", nargs="?", default="curve", help=what)
-    parser.add_argument("files", nargs="*", help="of fit: CSV files or run folders")
     parser.add_argument("--out", default="", help="folder, default out/STUDY")
-    study = parser.add_argument_group("a study")
-    study.add_argument("--workers", type=int, default=2, help="processes, default 2")
-    study.add_argument("--seeds", type=int, default=0, help="default: the study's own")
-    study.add_argument("--quick", action="store_true", help="at most 10 minutes")
-    study.add_argument("--shard", default="0/1", help="i/n: only this part of the runs")
-    study.add_argument("--dry-run", action="store_true", help="list runs and times")
-    planner = parser.add_argument_group("plan")
-    planner.add_argument("--target", type=float, default=0.0, help="pass rate to reach")
-    planner.add_argument("--budget", type=float, default=0.0, help="FLOPs to spend")
-    planner.add_argument("--studies", default=str(STUDIES), help="fitted studies")
-    fit = parser.add_argument_group("fit")
-    fit.add_argument("--x", default="", help="default compute, of a run rl_flops")
-    fit.add_argument("--y", default="pass_rate", help="columns of scores, 0 to 1")
-    fit.add_argument("--percent", action="store_true", help="scores go from 0 to 100")
-    fit.add_argument("--run", default="", help="column that tells runs apart")
-    fit.add_argument("--pool", action="store_true", help="runs are seeds of one curve")
-    fit.add_argument("--only", default="", help="fit only this run")
-    fit.add_argument("--start", type=float, default=0.0, help="lowest compute to use")
-    fit.add_argument("--fit-until", type=float, default=0.5, help="share, default 0.5")
-    fit.add_argument("--r0", type=float, help="pass rate at no compute, else fitted")
+    parser.add_argument("--workers", type=int, default=2, help="processes, default 2")
+    parser.add_argument("--seeds", type=int, default=0, help="default: the study's own")
+    parser.add_argument("--quick", action="store_true", help="at most 10 minutes")
+    parser.add_argument("--shard", default="0/1", help="i/n: this part of the runs")
+    parser.add_argument("--dry-run", action="store_true", help="list runs and times")
     args = parser.parse_args(argv)
-    args.shard = parse_shard(args.shard)
+    part, _, parts = args.shard.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise ValueError(f"--shard must look like 0/4, up to 3/4, got {args.shard!r}")
+    args.shard = (int(part), int(parts))
     if args.workers < 1 or args.seeds < 0:
         raise ValueError("--workers and --seeds must be at least 1")
     return args
@@ -980,10 +942,10 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     """Exit status: 0 done, 1 a run failed, 2 bad input; 128 and a signal's number."""
     try:
-        args = parse_args(argv)
-        if args.study in ("fit", "plan", "redraw"):
-            load(STUDIES / f"{args.study}.py").run(args)
+        if argv and argv[0] in ("fit", "plan", "redraw"):
+            load(STUDIES / f"{argv[0]}.py").main(argv[1:])
         else:
+            args = parse_args(argv)
             run_study(find_study(args.study), args)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"scaling.py: {error}", file=sys.stderr)

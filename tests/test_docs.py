@@ -52,12 +52,12 @@ def test_commands_of_the_pages_parse(command, monkeypatch):
     assert file == "-m" or (ROOT / file).exists()
     if file == "train.py" and not {"--resume", "--interact"} & set(words):
         train.parse_config(words)
-    if file == "scaling.py":
-        args = scaling.parse_args(words)
-        if args.study == "fit" and all(map(os.path.exists, args.files)):
+    if file == "scaling.py" and words[0] == "fit":
+        args = FIT.parse_args(words[1:])
+        if all(map(os.path.exists, args.files)):
             FIT.read_curves(args)
-        if args.study not in ("fit", "plan", "redraw"):
-            scaling.find_study(args.study)
+    elif file == "scaling.py" and words[0] not in ("plan", "redraw"):
+        scaling.find_study(scaling.parse_args(words).study)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -105,7 +105,7 @@ def test_the_forecasts_in_the_readme(monkeypatch):
     errors at the end from half and from a tenth, and the bands' coverage."""
     (command,) = [c for c in commands(ROOT / "README.md") if "--only 8B_dense" in c]
     monkeypatch.chdir(ROOT)
-    (curve,) = FIT.read_curves(scaling.parse_args(shlex.split(command)[2:]))
+    (curve,) = FIT.read_curves(FIT.parse_args(shlex.split(command)[3:]))
     found = scaling.forecast(curve, 0.5)
     fit, score = found.fit, rivals.scores(found)["forecast"]
     later, (low, high) = (curve.points()[0] > found.until).sum(), found.bounds["a"]

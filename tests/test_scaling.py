@@ -50,9 +50,9 @@ def test_curves_without_noise_come_back(shape, free):
 
 def published(run: str) -> Curve:
     """One run of the figure; R_0 of the 8B one is measured, of the other fitted."""
-    argv = f"fit {SCALERL} --x kgpu_hours --run run --only {run} --start 1.5".split()
+    argv = f"{SCALERL} --x kgpu_hours --run run --only {run} --start 1.5".split()
     argv += ["--r0", "0.4017"] if run == "8B_dense" else []
-    (curve,) = FIT.read_curves(scaling.parse_args(argv))
+    (curve,) = FIT.read_curves(FIT.parse_args(argv))
     return curve
 
 
@@ -482,7 +482,7 @@ def test_fit_takes_long_and_wide_tables_and_runs(tmp_path, monkeypatch, capsys):
         unit = {"chain": "rl_flops", "wandb": "Step"}.get(words[:5], "compute")
         assert f"Assumed: {unit} is compute" in said
         assert Path("out/fit/fit.png").exists()
-        curves = FIT.read_curves(scaling.parse_args(["fit", *words.split()]))
+        curves = FIT.read_curves(FIT.parse_args(words.split()))
         assert [curve.name for curve in curves] == names and curves[0].r0 == r0
         assert all(f"| {name} |" in said for name in names)
         assert len(curves[0].runs) == 1 + ("--pool" in words)

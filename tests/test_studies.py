@@ -209,9 +209,8 @@ def test_a_forecast_is_filed_at_half_of_the_steps(tmp_path):
     """Not before, not twice, not too late, and from nothing later than the half."""
     cfg = train.make_config(steps=40, evals=20, out=str(tmp_path))
     curve, path = Sigmoid(0.8, 2.0, 8.0, 0.2), tmp_path / "forecast.json"
-    start = dict(
-        kind="eval", step=0, rl_flops=0, pass_rate=0.2, problems=256, samples=8
-    )
+    start = dict(kind="eval", step=0, rl_flops=0, pass_rate=0.2, by_level={})
+    start |= dict(problems=256, samples=8)
     lines = [start]
     for step, rate in enumerate(curve(np.arange(1.0, 41)), 1):
         lines.append(dict(kind="rl", step=step))

@@ -34,6 +34,29 @@ rivals = load(STUDIES / "rivals.py")
 MOST_POINTS = 400  # of a run; the search over shapes holds a number for each and shape
 
 
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    """The flags of `fit`. ValueError for a number out of range."""
+    what = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="scaling.py fit", description=what)
+    parser.add_argument("files", nargs="+", help="CSV files or run folders")
+    parser.add_argument("--out", default="out/fit", help="folder, default out/fit")
+    parser.add_argument("--x", default="", help="default compute, of a run rl_flops")
+    parser.add_argument("--y", default="pass_rate", help="columns of scores, 0 to 1")
+    parser.add_argument("--percent", action="store_true", help="scores go up to 100")
+    parser.add_argument("--run", default="", help="column that tells runs apart")
+    parser.add_argument("--pool", action="store_true", help="runs are seeds of a curve")
+    parser.add_argument("--only", default="", help="fit only this run")
+    parser.add_argument("--start", type=float, default=0.0, help="lowest compute used")
+    parser.add_argument("--fit-until", type=float, default=0.5, help="share, else half")
+    parser.add_argument("--r0", type=float, help="pass rate at no compute, else fitted")
+    args = parser.parse_args(argv)
+    if not 0 < args.fit_until <= 1:
+        raise ValueError(f"--fit-until is a share of the compute, got {args.fit_until}")
+    if args.r0 is not None and not 0 <= args.r0 <= 1:
+        raise ValueError(f"--r0 is a pass rate between 0 and 1, got {args.r0}")
+    return args
+
+
 def harmless(name: str) -> str:
     """A name as it may be shown: on one line, without control codes or bars."""
     text = "".join(c if c.isprintable() else "?" for c in name).replace("|", "/")
@@ -160,14 +183,9 @@ def read_points(file: str, args: argparse.Namespace) -> dict[tuple[str, str], li
     return points
 
 
-def run(args: argparse.Namespace) -> None:
+def main(argv: list[str]) -> None:
     """The command: table, figure and forecast."""
-    if not args.files:
-        raise ValueError("give fit a CSV file or a run's folder")
-    if not 0 < args.fit_until <= 1:
-        raise ValueError(f"--fit-until is a share of the compute, got {args.fit_until}")
-    if args.r0 is not None and not 0 <= args.r0 <= 1:
-        raise ValueError(f"--r0 is a pass rate between 0 and 1, got {args.r0}")
+    args = parse_args(argv)
     matplotlib.rcParams["text.parse_math"] = False  # a name may have dollar signs
     forecasts = [forecast(curve, args.fit_until) for curve in read_curves(args)]
     unit = args.x or ("rl_flops" if Path(args.files[0]).is_dir() else "compute")
@@ -183,7 +201,7 @@ def run(args: argparse.Namespace) -> None:
     later = [rivals.scores(f) for f in forecasts]
     if any(later):
         text += f"\nLater points, mean over curves:\n\n{rivals.score_table(later)}\n"
-    folder = Path(args.out or "out/fit")
+    folder = Path(args.out)
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "fit.md"
     again = "replaced" if page.exists() else "wrote"

@@ -11,25 +11,33 @@ import numpy as np
 
 from scaling import (
     REFUSALS,
+    STUDIES,
+    Array,
     Forecast,
     Result,
     arms_of,
     forecast,
+    load,
     pool_runs,
     read_results,
     refusal,
     table,
 )
 
+compare = load(STUDIES / "compare.py")
+
 FAR = 4  # times the measured RL compute, beyond which no setting is called the best
 
-# Middle, low and high end of a 90 % interval.
-Answer = tuple[float, float, float]
 
-
-def run(args: argparse.Namespace) -> None:
+def main(argv: list[str]) -> None:
     """The command `plan`."""
-    print(plan(Path(args.studies), args.target, args.budget))
+    what = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="scaling.py plan", description=what)
+    parser.add_argument("--target", type=float, default=0.0, help="pass rate to reach")
+    parser.add_argument("--budget", type=float, default=0.0, help="FLOPs to spend")
+    parser.add_argument("--studies", type=Path, default=STUDIES, help="fitted studies")
+    args = parser.parse_args(argv)
+    print(plan(args.studies, args.target, args.budget))
 
 
 def plan(folder: Path, target: float, budget: float) -> str:
@@ -52,13 +60,14 @@ def plan(folder: Path, target: float, budget: float) -> str:
             answer = cost_of_target(fit, before, target)
         else:
             answer = rate_for_budget(fit, before, budget)
-        if answer:
-            total = answer[0] if target else budget
+        if answer is not None:
+            middle = answer[1]
+            total = middle if target else budget
             ahead = (total - before) / fit.until
-            cells = [name, words(answer, ".2e" if target else ".3f")]
+            cells = [name, compare.with_interval(answer, ".2e" if target else ".3f")]
             cells += [f"{1 - before / total:.0%}", f"{minutes_of(runs, total):,.1f}"]
             cells += [measured_range(fit, ahead)]
-            rows.append((ahead > FAR, answer[0] if target else -answer[0], cells))
+            rows.append((ahead > FAR, middle if target else -middle, cells))
     if not rows:
         return "No setting of the studies gets there: the data cannot say what would.\n"
     rows.sort()
@@ -87,33 +96,26 @@ def settings_of(folder: Path) -> dict[str, list[Result]]:
     return settings
 
 
-def cost_of_target(fit: Forecast, before: float, target: float) -> Answer | None:
-    """Total compute to a pass rate; None if it is out of reach.
+def cost_of_target(fit: Forecast, before: float, target: float) -> Array | None:
+    """Total compute to a pass rate, (3,) low, middle, high; None if out of reach.
 
     The interval is where the band for new points crosses the target; what the base
     reaches costs only the base.
     """
     if target <= fit.fit.r0:
-        return before, before, before
+        return np.full(3, before)
     grid = np.geomspace(fit.until / 300, fit.until * 10, 600)
     low, middle, high = fit.outlook(grid)
-    reached = [rates >= target for rates in (middle, high, low)]
+    reached = [rates >= target for rates in (high, middle, low)]
     costs = [before + grid[r][0] if r.any() else np.inf for r in reached]
-    return tuple(costs) if np.isfinite(costs[0]) else None
+    return np.array(costs) if np.isfinite(costs[1]) else None
 
 
-def rate_for_budget(fit: Forecast, before: float, budget: float) -> Answer | None:
-    """Pass rate from a total budget; None if the base costs more."""
+def rate_for_budget(fit: Forecast, before: float, budget: float) -> Array | None:
+    """Pass rate from a budget, (3,) low, middle, high; None if the base costs more."""
     if budget <= before:
         return None
-    low, middle, high = fit.outlook(np.array([budget - before]))
-    return float(middle[0]), float(low[0]), float(high[0])
-
-
-def words(answer: Answer, style: str) -> str:
-    """An answer with its interval."""
-    middle, low, high = answer
-    return f"{middle:{style}} [{low:{style}}, {high:{style}}]"
+    return np.ravel(fit.outlook(np.array([budget - before])))
 
 
 def minutes_of(runs: list[Result], total: float) -> float:

@@ -1,19 +1,16 @@
 """Every study's page and figure again from its runs, and README.md: all forecasts.
 
-python docs/studies/redraw.py       the same as python scaling.py redraw
+python scaling.py redraw
 """
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from model import write_file  # noqa: E402
-from scaling import (  # noqa: E402
+from model import write_file
+from scaling import (
     STUDIES,
     Result,
     find_study,
@@ -24,7 +21,7 @@ from scaling import (  # noqa: E402
     table,
     write_report,
 )
-from train import BASE_FIELDS  # noqa: E402
+from train import BASE_FIELDS
 
 rivals = load(STUDIES / "rivals.py")
 
@@ -60,16 +57,13 @@ the deepest level that the base passes; from runs in which RL has passed four le
 then. Off by a factor, up or down."""
 
 
-def run(args: argparse.Namespace) -> None:
-    """The command `redraw`."""
-    redraw(Path(args.studies))
-
-
-def redraw(folder: Path = STUDIES) -> None:
-    """Pages and figures of all studies in a folder, verdicts and forecasts beside them.
-
-    ValueError if it holds no study.
-    """
+def main(argv: list[str]) -> None:
+    """The command: pages and figures of all studies in a folder, verdicts and forecasts
+    beside them. ValueError if it holds no study."""
+    what = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="scaling.py redraw", description=what)
+    parser.add_argument("--studies", type=Path, default=STUDIES, help="their folder")
+    folder = parser.parse_args(argv).studies
     runs, rows = {}, []
     for name in ORDER:
         if (folder / name / "runs.jsonl").exists():
@@ -193,7 +187,3 @@ def describe_filed(results: list[Result]) -> list[str]:
         f"{filed} runs, {len(hits)} later points, {np.mean(hits):.0%} of them in "
         "the 90 % band.",
     ]
-
-
-if __name__ == "__main__":
-    redraw()
