@@ -244,10 +244,10 @@ def micro_loss(
     if cfg.entropy_bonus:
         entropy = weighted_sum(token_entropy(logits, places), mask, part["weights"])
         loss = loss - cfg.entropy_bonus * entropy
-    if cfg.token_kl:
+    estimator, place = KLS[cfg.kl]
+    if cfg.kl_coef and place != "answer":
         k3 = kl_estimate(logp.detach(), part["base_logp"], "k3")
         found["kl"] = torch.where(mask > 0, k3, 0.0).sum().item()
-        estimator, place = KLS[cfg.kl]
         if place == "loss":
             kl = kl_estimate(logp, part["base_logp"], estimator)
             loss = loss + cfg.kl_coef * weighted_sum(kl, mask, part["weights"])

@@ -16,7 +16,6 @@ Left out  dropout (sampler and trainer must agree), biases, sliding windows
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import time
@@ -183,8 +182,7 @@ class Attention(nn.Module):
         heads = qkv.unflatten(2, (-1, c.head_dim)).transpose(1, 2)
         parts = [c.heads, c.kv_heads, c.kv_heads]
         q, k, v = heads.split(parts, dim=1)  # (b, H or K, t, D)
-        gqa = c.heads != c.kv_heads
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         return y.transpose(1, 2).flatten(2)
 
     def attend_cached(self, q: Tensor, kv: Tensor, bias: Tensor) -> Tensor:
@@ -479,11 +477,9 @@ class Ledger:
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """Charge the seconds of a block to a phase, less what is charged inside it."""
-        charged = self.seconds.total()
-        began = time.perf_counter()
+        began = time.perf_counter() - self.seconds.total()
         yield
-        inside = self.seconds.total() - charged
-        self.seconds[phase] += time.perf_counter() - began - inside
+        self.seconds[phase] += time.perf_counter() - self.seconds.total() - began
 
     def charge(
         self, phase: str, config: GPTConfig, lengths: list[int], train: bool = False
@@ -566,18 +562,10 @@ def write_file(path: Path, data: bytes | str, keep: Path | None = None) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Add to a log: all of the text, or nothing and an OSError."""
-    if RANK:
-        return
-    with open(path, "ab", buffering=0) as file:
-        end = file.tell()
-        data = text.encode()
-        try:
-            if file.write(data) < len(data):
-                raise OSError(f"{path}: the disk is full")
-        except OSError:
-            file.truncate(end)
-            raise
+    """Add to a log. What a full disk cuts short is cut off on resume."""
+    if RANK == 0:
+        with open(path, "ab") as file:
+            file.write(text.encode())
 
 
 def cut_log(path: Path, size: int, crc: int) -> bool:
@@ -614,9 +602,8 @@ def read_archive(path: Path, example: dict, device: str) -> dict:
     try:
         # torch does not look at the checksums that the archive has.
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged:
-            raise ValueError("it is damaged")
+            if archive.testzip():
+                raise ValueError("it is damaged")
         state = torch.load(path, map_location=device, weights_only=True)
         require_alike(state, example, "content")
     except OSError:
@@ -632,10 +619,8 @@ def require_alike(value: object, example: object, place: str) -> None:
     if isinstance(example, float) and type(value) is int:
         value = float(value)
     fits = isinstance(value, type(example))
-    if fits and isinstance(value, Tensor):
-        fits = bool(value.isfinite().all())
-    elif fits and isinstance(value, float):
-        fits = math.isfinite(value)
+    if fits and isinstance(value, float | Tensor):
+        fits = bool(torch.as_tensor(value).isfinite().all())
     if not fits:
         raise ValueError(f"its {place} is not what train.py writes")
     if isinstance(example, dict) and len(example) > 1:
@@ -644,14 +629,10 @@ def require_alike(value: object, example: object, place: str) -> None:
         for name, part in value.items():
             require_alike(part, example[name], name)
     elif isinstance(example, dict):
-        for name, part in value.items():
-            require_alike([name], [*example], place)
-            require_alike(part, *example.values(), place)
-    elif isinstance(example, list):
-        for part in value:
-            require_alike(part, example[0], place)
-    elif isinstance(example, tuple):
-        for part, like in zip(value, example, strict=True):
+        require_alike([*value.items()], [*example.items()], place)
+    elif isinstance(example, list | tuple):
+        likes = example * len(value) if isinstance(example, list) else example
+        for part, like in zip(value, likes, strict=True):
             require_alike(part, like, place)
 
 

@@ -420,9 +420,9 @@ def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
     return {"tokens": tokens, "mask": mask.float(), "positions": positions}, lengths
 
 
-def expected_flops(cfg: Config) -> tuple[float, float]:
-    """FLOPs of pretraining, and of all that follows, if texts are as long as a
-    demonstration of the middle level: good to a factor of 2."""
+def expected_flops(cfg: Config) -> float:
+    """FLOPs of a run if texts are as long as a demonstration of the middle level: good
+    to a factor of 2. RL's count half: what answers share is worked out once."""
     task, config = find_task(cfg.task), cfg.gpt()
     shown, tried = (
         sum(task.longest(levels[len(levels) // 2]))
@@ -433,7 +433,8 @@ def expected_flops(cfg: Config) -> tuple[float, float]:
     looks = cfg.eval_problems * (cfg.eval_samples * (cfg.evals + 8) + cfg.evals)
     passes = answers * (2 + BACKWARD) + looks  # an answer is written, then trained on
     pretraining = demos * (1 + BACKWARD) * forward_flops(config, shown)
-    return pretraining, passes * forward_flops(config, tried)
+    after = passes * forward_flops(config, tried) / 2
+    return after if cfg.base else pretraining + after
 
 
 def require_memory(cfg: Config, device: str) -> float:

@@ -531,9 +531,8 @@ def is_finished(cfg: Config) -> bool:
 
 
 def estimate(cfg: Config) -> float:
-    """Seconds on one core of an x86 server, to a factor of 2: see train.minutes."""
-    pretraining, after = expected_flops(cfg)
-    return ((0 if cfg.base else pretraining) + after / 2) / 2e10
+    """Seconds on one core of an x86 server, to a factor of 2."""
+    return expected_flops(cfg) / 2e10
 
 
 def run_all(jobs: list[Job], workers: int) -> dict[str, str]:

@@ -21,7 +21,6 @@ import argparse
 import inspect
 import io
 import json
-import math
 import os
 import random
 import re
@@ -32,7 +31,7 @@ import zlib
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 if __name__ == "__main__":  # Ctrl-C: no traceback, while torch is imported too
@@ -63,10 +62,10 @@ BAR: dict = dict(unit="step", mininterval=0.5, file=sys.stderr, disable=RANK > 0
 def train(cfg: Config, overwrite: bool = False) -> Run:
     """Run a config to its end, from wherever its folder says it stands."""
     with model.own(cfg.folder()):
-        run, stop = open_run(cfg, overwrite), Stop()
+        run = open_run(cfg, overwrite)
         if run.phase == "pretrain":
             print(f"\npretraining a base on demonstrations, {cfg.pretrain_steps} steps")
-            pretrain(run, stop)
+            pretrain(run)
             begin_rl(run)
             save(run)
         if not run.relay.recent:
@@ -78,8 +77,8 @@ def train(cfg: Config, overwrite: bool = False) -> Run:
             save(run)
         elif run.step >= cfg.steps:
             print("this run is finished; a larger --steps would go on with it")
-        stop.save_sometimes(run)
-        reinforce(run, stop)
+        save_sometimes(run)
+        reinforce(run)
         save(run)
         if RANK == 0 and run.intact:
             report(run)
@@ -111,6 +110,8 @@ class Run:
     skipped: int = 0  # updates left out: their gradient was not finite
     rows: list[dict] = field(default_factory=list)  # of kind rl, as in metrics.jsonl
     alarms: dict[str, tuple] = field(default_factory=dict)  # first step, count, words
+    saved: float = field(default_factory=time.monotonic)  # when it last was
+    signum: int = 0  # of a signal that asks it to stop
     intact: bool = True  # are the logs as they were saved?
     judge: GPT | None = None  # a learned reward
     ledger: Ledger = field(default_factory=Ledger)
@@ -119,9 +120,7 @@ class Run:
     def log(self, kind: str, **values: object) -> None:
         """Append one row to metrics.jsonl: JSON, which has no NaN, so that is null."""
         row = {"kind": kind, "step": self.step, **self.ledger.totals(), **values}
-        for name, value in row.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                row[name] = None
+        row = json.loads(json.dumps(row), parse_constant=lambda _: None)
         model.append(self.folder / "metrics.jsonl", json.dumps(row) + "\n")
         if kind == "rl":
             self.rows.append(row)
@@ -167,7 +166,7 @@ def apply_gradients(run: Run, lr: float) -> float | None:
 # Pretraining
 
 
-def pretrain(run: Run, stop: Stop) -> None:
+def pretrain(run: Run) -> None:
     """Next-token training on demonstrations, loss on what a policy would write.
 
     Prompts are random: nothing to learn, and their loss would swamp the rest.
@@ -194,13 +193,15 @@ def pretrain(run: Run, stop: Stop) -> None:
             run.ledger.charge("pretrain", run.model.config, lengths, train=True)
         run.step += 1
         bar.update()
-        if run.step == 50 and minutes(run) >= 1:
-            tqdm.write(f"about {minutes(run):.0f} minutes in all on this machine")
+        if run.step == 50:
+            speed = run.ledger.flops["pretrain"] / run.ledger.seconds["pretrain"]
+            minutes = reward.expected_flops(cfg) / speed / 60
+            tqdm.write(f"about {minutes:.1f} minutes in all on this machine")
         if run.step % 100 == 0 or run.step == cfg.pretrain_steps:
             loss = sum(model.gather(losses))
             bar.set_postfix_str(f"loss {loss:.3f}")
             run.log("pretrain", loss=loss)
-        stop.save_sometimes(run)
+        save_sometimes(run)
     bar.close()
 
 
@@ -208,7 +209,7 @@ def pretrain(run: Run, stop: Stop) -> None:
 # Reinforcement learning
 
 
-def reinforce(run: Run, stop: Stop) -> None:
+def reinforce(run: Run) -> None:
     """The RL loop. `sample` writes tokens with their log-probabilities, `pay` values
     answers, group_advantages compares them, `update` makes better ones likelier. By
     default: advantage "grpo", loss "clip" averaged over all tokens, one update on each
@@ -245,7 +246,7 @@ def reinforce(run: Run, stop: Stop) -> None:
         )
         if run.step in marks or run.step == cfg.steps:
             evaluate(run, cfg.eval_samples * (4 if run.step == cfg.steps else 1))
-        stop.save_sometimes(run)
+        save_sometimes(run)
     bar.close()
 
 
@@ -297,8 +298,7 @@ def pay(run: Run, batch: Batch, first: int = 0) -> Pay:
         kl = grpo.kl_estimate(batch.logp, base_logp, estimator)
         token_penalties = cfg.kl_coef * grpo.returns_to_go(kl, batch.mask)
     if cfg.truncated == "penalty":  # over the last fifth of an answer's room
-        ends = zip(batch.prompt_lengths, batch.lengths, strict=True)
-        written = torch.tensor([end - start for start, end in ends])
+        written = torch.tensor(batch.lengths) - torch.tensor(batch.prompt_lengths)
         overlong = grpo.overlong_penalty(written, cfg.max_new, cfg.max_new // 5)
         penalties = penalties - overlong.float()  # which is 0 or less
     return Pay(rewards, penalties, token_penalties, base_logp)
@@ -336,7 +336,8 @@ def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
     no step: Adam's momentum would move the weights.
     """
     cfg, live = run.cfg, advantages.abs().amax(1) > 0
-    if cfg.token_kl or (cfg.flat == "keep" and live.any()):
+    token_kl = cfg.kl_coef > 0 and cfg.kl != "k1_raw"
+    if token_kl or (cfg.flat == "keep" and live.any()):
         live = torch.ones_like(live)
     if not live.any():
         return {"grad_norm": 0.0, "ratio_max": 1.0, "mismatch": 0.0, "clip_share": 0.0}
@@ -366,7 +367,7 @@ def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
         "mismatch": max(found["mismatch"] for found in first),
         "clip_share": sum(found["num_cut"] for found in seen) / num_tokens,
     }
-    if cfg.token_kl:
+    if token_kl:
         stats["kl"] = sum(found["kl"] for found in seen) / num_tokens
     return stats
 
@@ -493,11 +494,10 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
     }
     # The relay: how deep it is; and of what was passed, the level that is forgotten
     # most. Only levels drawn lately move: a passed one is drawn now and then.
-    means = {n: np.mean(rates) for n, rates in run.relay.recent.items() if rates}
-    stats["edge"] = max(run.relay.recent)
-    opened = stats["edge"] > max(cfg.first_levels)
-    passed = [mean for n, mean in means.items() if opened and n < stats["edge"]]
-    stats["passed"] = float(min(passed, default=1.0))
+    recent, edge = run.relay.recent, max(run.relay.recent)
+    opened = edge > max(cfg.first_levels)
+    passed = [np.mean(x) for n, x in recent.items() if opened and x and n < edge]
+    stats |= {"edge": edge, "passed": float(min(passed, default=1.0))}
     base_logp = paid.base_logp
     if not cfg.kl_coef and run.step % 10 == 0:  # not paid for, but worth watching
         base_logp = logprobs_under(run, batch, run.base, "evaluation")
@@ -505,15 +505,6 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
         nats = grpo.kl_of_answers(batch.logp, base_logp, batch.mask)
         stats["kl_base"] = nats.mean().item()
     return stats
-
-
-def minutes(run: Run) -> float:
-    """How long the run takes if all goes on at the pace of its pretraining so far, and
-    RL at twice that: what answers share is charged to each but worked out once."""
-    seconds = run.ledger.seconds["pretrain"]
-    speed = run.ledger.flops["pretrain"] / seconds
-    pretraining = seconds / run.step * run.cfg.pretrain_steps
-    return (pretraining + reward.expected_flops(run.cfg)[1] / (2 * speed)) / 60
 
 
 # --------------------------------------------------------------------------------------
@@ -542,10 +533,9 @@ def resample(run: Run, batch: Batch, paid: Pay) -> tuple[Batch, Pay]:
             break
         first = attempt * num_prompts
         more = sample(run, draw_prompts(run, first, int((~live).sum())), first)
-        paid_more = pay(run, more, first)
         rows = live.repeat_interleave(group).nonzero()[:, 0].tolist()
         batch = join(pick(batch, rows), more)
-        paid = join(pick(paid, rows), paid_more)
+        paid = join(pick(paid, rows), pay(run, more, first))
     return batch, paid
 
 
@@ -606,8 +596,6 @@ def report(run: Run) -> None:
     levels = f"{before['frontier']} in the base, {after['frontier']} after RL"
     print(f"\nDemonstrations end at level {run.cfg.shown_list[-1]}.")
     print(f"Deepest level with half of the samples right: {levels}.")
-    change = f"{before['pass_rate']:.3f} in the base, {after['pass_rate']:.3f} after RL"
-    print(f"Pass rate over all tested levels: {change}.")
     for first, count, sentence in run.alarms.values():
         print(f"WARNING: {sentence} (from step {first}, in {count} steps)")
     if run.rows and after["pass_rate"] <= before["high"]:
@@ -657,77 +645,62 @@ def state_of(run: Run) -> dict:
     }
 
 
-def save(run: Run, logged: bool = True) -> None:
+def save(run: Run) -> None:
     """Write checkpoint.pt; a kill at any moment leaves the old or the new one, and the
     one before stays beside it.
 
-    It remembers how long the logs were: rows written after it are cut on resume, all
-    that there are if nothing was `logged` yet. Logs reach the disk first, so that no
-    checkpoint speaks of rows that are not there.
+    It remembers how long the logs were: rows written after it are cut on resume. Logs
+    reach the disk first, so that no checkpoint speaks of rows that are not there.
     """
     if RANK:
         return
     for name in LOGS:
         with open(run.folder / name, "ab") as file:
             os.fsync(file.fileno())
-    state, data = state_of(run), io.BytesIO()
-    if not logged:
-        state["logs"] = {}
-    torch.save(state, data)
+    data = io.BytesIO()
+    torch.save(state_of(run), data)
     last, before = (run.folder / name for name in CHECKPOINTS)
     model.write_file(last, data.getvalue(), keep=before)
+    run.saved = time.monotonic()
 
 
-class Stop:
-    """Notes SIGINT, SIGTERM and SIGHUP; a run saves and leaves at its next step.
+def note(run: Run, signum: int, frame: object) -> None:
+    """Remember a signal for save_sometimes; the same again ends the process at once."""
+    run.signum = signum
+    signal.signal(signum, signal.SIG_DFL)
+    # Not print: a handler may have interrupted one.
+    os.write(2, b"\nstopping after this step or evaluation; again: at once\n")
 
-    The same again does not wait. Without any the run is saved every SAVE_SECONDS. Of
-    several ranks all stop after the same step, even if the signal reached only one.
+
+def save_sometimes(run: Run) -> None:
+    """Save every SAVE_SECONDS; after SIGINT, SIGTERM or SIGHUP save and exit.
+
+    Of several ranks all stop after the same step, even if a signal reached only one.
     """
-
-    def __init__(self) -> None:
-        self.signum = 0
-        self.saved = time.monotonic()  # when the run was last saved
-        for signum in model.SIGNALS:
-            signal.signal(signum, self.note)
-
-    def note(self, signum: int, frame: object) -> None:
-        """Remember the signal; the same again ends the process at once."""
-        self.signum = signum
-        signal.signal(signum, signal.SIG_DFL)
-        # Not print: a handler may have interrupted one.
-        os.write(2, b"\nstopping after this step or evaluation; again: at once\n")
-
-    def save_sometimes(self, run: Run) -> None:
-        """Save now and then; on a signal save and exit."""
-        self.signum = max(model.gather([self.signum]))
-        if self.signum or time.monotonic() - self.saved > SAVE_SECONDS:
-            save(run)
-            self.saved = time.monotonic()
-        if self.signum:
-            # A file of code is run only if the command names it.
-            code = f" --task {run.cfg.task}" * run.cfg.task.endswith(".py")
-            tqdm.write(
-                f"stopped after {run.phase} step {run.step}, saved; go on with\n"
-                f"    python train.py --resume {run.folder}{code}"
-            )
-            raise SystemExit(128 + self.signum)
+    run.signum = max(model.gather([run.signum]))
+    if run.signum or time.monotonic() - run.saved > SAVE_SECONDS:
+        save(run)
+    if run.signum:
+        # A file of code is run only if the command names it.
+        code = f" --task {run.cfg.task}" * run.cfg.task.endswith(".py")
+        tqdm.write(
+            f"stopped after {run.phase} step {run.step}, saved; go on with\n"
+            f"    python train.py --resume {run.folder}{code}"
+        )
+        raise SystemExit(128 + run.signum)
 
 
 def read_checkpoint(folder: Path, device: str = "cpu") -> dict:
     """The last checkpoint of a run that is whole. ValueError if there is none."""
     config, damage = {f.name: f.default for f in fields(Config)}, []
-    for path in (folder / name for name in CHECKPOINTS):
-        if not path.exists():
-            continue
+    for path in filter(Path.exists, (folder / name for name in CHECKPOINTS)):
         try:
             state = model.read_archive(path, EXAMPLE | {"config": config}, device)
+            if damage:
+                print(f"{damage[0]}; going on from {path}")
+            return state
         except ValueError as error:
             damage.append(str(error))
-            continue
-        if damage:
-            print(f"{damage[0]}; going on from {path}")
-        return state
     if damage:
         raise ValueError(f"{'; '.join(damage)}; begin again in another folder")
     raise ValueError(f"{folder} holds no checkpoint.pt; give the folder of a run")
@@ -746,10 +719,9 @@ def new_run(cfg: Config) -> Run:
     gpt = GPT(cfg.gpt()).to(device)
     options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     optimizer = torch.optim.AdamW(gpt.parameters(), **options)
-    run = Run(cfg, cfg.folder(), gpt, optimizer, device)
     flips = 1 - cfg.false_positive - cfg.false_negative
-    run.relay = Relay(cfg.level_list, cfg.false_positive + flips * Relay.PASSED)
-    return run
+    relay = Relay(cfg.level_list, cfg.false_positive + flips * Relay.PASSED)
+    return Run(cfg, cfg.folder(), gpt, optimizer, device, relay=relay)
 
 
 def open_run(cfg: Config, overwrite: bool = False) -> Run:
@@ -758,61 +730,74 @@ def open_run(cfg: Config, overwrite: bool = False) -> Run:
     if WORLD > 1:
         model.join_ranks()
     run = new_run(cfg)
+    last, before = (run.folder / name for name in CHECKPOINTS)
     if RANK == 0:
-        open_folder(run, overwrite)
+        for part in run.folder.glob("checkpoint.pt.*.tmp"):
+            part.unlink()  # of a process that was killed in a save
+        begun = last.exists() or before.exists()
+        if not ((begun or cfg.base) and take_up(run, begun, overwrite)):
+            # Saved at once: no checkpoint of another run stays beside empty logs.
+            for name in LOGS:
+                (run.folder / name).write_bytes(b"")
+            save(run)
+            before.unlink(missing_ok=True)
+        text = json.dumps(asdict(cfg), indent=1) + "\n"
+        model.write_file(run.folder / "config.json", text)
     if WORLD > 1:
         load(run, model.gather([state_of(run)] if RANK == 0 else [])[0])
+    for signum in model.SIGNALS:
+        signal.signal(signum, partial(note, run))
     params = sum(p.numel() for p in run.model.parameters())
     memory = f"{reward.require_memory(cfg, run.device) / 1e9:.1f} GB of memory"
     print(f"{cfg.task}: {params:,} parameters on {run.device}, about {memory}")
     return run
 
 
-def open_folder(run: Run, overwrite: bool) -> None:
-    """There are three ways in:
+def take_up(run: Run, begun: bool, overwrite: bool) -> bool:
+    """Load what the folder, in which a run has begun, or --base has. Three ways in:
 
         the folder holds this very config, or one of fewer steps     it goes on
         --base lends a base that fits, or with --overwrite the run
         in the folder does                                           RL begins anew
-        neither                                                      all begins anew
+        --overwrite, and its base does not fit                       all begins anew
 
-    ValueError if the folder holds another run, OSError if it cannot be written.
+    True if it goes on. ValueError if there is another run, or no base that fits.
     """
     cfg, folder = run.cfg, run.folder
-    for part in folder.glob("checkpoint.pt.*.tmp"):
-        part.unlink()  # of a process that was killed in a save
-    begun = any(folder.glob("checkpoint*.pt")) and not (overwrite and cfg.base)
+    begun &= not (overwrite and cfg.base)
     lender = folder if begun else Path(cfg.base)
-    state = read_checkpoint(lender, run.device) if begun or cfg.base else {}
-    ours, theirs = asdict(cfg), state.get("config", {})
+    state = read_checkpoint(lender, run.device)
+    ours, theirs = asdict(cfg), state["config"]
     # Where a run lies, and what once lent it a base, is no part of what it does.
-    parts = [n for n in theirs if n not in ("out", "base")]
-    changed = [n for n in parts if ours[n] != theirs[n]]
+    changed = [n for n in ours if ours[n] != theirs[n] and n not in ("out", "base")]
     detail = ", ".join(f"{n} {theirs[n]!r} there, {ours[n]!r} here" for n in changed)
-    # More steps may be asked for.
-    other = set(changed) - {"steps"}
+    other = set(changed) - {"steps"}  # more may be asked for
     if begun and other and not overwrite:
         base = "" if other & set(BASE_FIELDS) else f"--base {folder} "
         raise ValueError(
             f"{folder} holds another run ({detail}); to keep it, choose another "
             f"folder: {base}--out NEW; to replace it: --overwrite"
         )
-    if not begun and other & set("task dim layers heads kv_heads".split()):
-        raise ValueError(f"the base in {lender} does not fit ({detail})")
-    if begun and overwrite and (other & set(BASE_FIELDS) or not state["base"]):
-        state = {}  # its base is of no use
     if begun and not overwrite:
-        if state["phase"] == "rl" and cfg.steps < state["step"]:
-            raise ValueError(f"{folder} has done {state['step']} steps already")
         load(run, state)
         # The steps that rows after the checkpoint tell of come again.
         for name in LOGS:
             size, crc = state["logs"].get(name, (0, 0))
             run.intact &= model.cut_log(folder / name, size, crc)
         run.rows = model.read_rows(folder, "rl")
-    else:
-        start_afresh(run, state, lender, detail)
-    model.write_file(folder / "config.json", json.dumps(ours, indent=1) + "\n")
+        return True
+    if begun and (other & set(BASE_FIELDS) or not state["base"]):
+        return False
+    if other & set("task dim layers heads kv_heads".split()):
+        raise ValueError(f"the base in {lender} does not fit ({detail})")
+    if not state["base"]:
+        raise ValueError(f"the run in {lender} has not finished its base; resume it")
+    print(f"base: taken from {lender}" + f" ({detail})" * bool(detail))
+    run.model.load_state_dict(state["base"])
+    for name, total in vars(run.ledger).items():
+        total["pretrain"] = state["ledger"][name].get("pretrain", 0)
+    begin_rl(run)
+    return False
 
 
 def load(run: Run, state: dict) -> None:
@@ -820,6 +805,8 @@ def load(run: Run, state: dict) -> None:
 
     Adam's hyperparameters are not part of it: they are set anew from the config.
     """
+    if state["phase"] == "rl" and run.cfg.steps < state["step"]:
+        raise ValueError(f"{run.folder} has done {state['step']} steps already")
     try:
         for name in SAVED:
             setattr(run, name, state[name])
@@ -830,8 +817,7 @@ def load(run: Run, state: dict) -> None:
         run.optimizer.load_state_dict(kept)
         for parameter, moments in run.optimizer.state.items():
             moments["step"].item()
-            for name in ("exp_avg", "exp_avg_sq"):
-                moments[name].view_as(parameter)
+            torch.stack([parameter, moments["exp_avg"], moments["exp_avg_sq"]])
         if state["judge"]:
             run.judge = reward.new_judge(run.model.config, state["base"]).to(run.device)
             run.judge.load_state_dict(state["judge"])
@@ -840,28 +826,6 @@ def load(run: Run, state: dict) -> None:
         raise ValueError(f"the checkpoint does not fit its config: {why}") from error
     run.relay.recent = state["recent"]
     run.ledger = Ledger(**{n: Counter(x) for n, x in state["ledger"].items()})
-
-
-def start_afresh(run: Run, state: dict, lender: Path, detail: str) -> None:
-    """Empty logs; RL starts from the base in a checkpoint if there is one, its cost
-    included. ValueError for a checkpoint that has no finished base."""
-    if state and not state["base"]:
-        raise ValueError(f"the run in {lender} has not finished its base; resume it")
-    if state:
-        there = f" ({detail})" if detail else ""
-        print(f"base: taken from {lender}{there}")
-        run.model.load_state_dict(state["base"])
-        for name, total in vars(run.ledger).items():
-            total["pretrain"] = state["ledger"][name].get("pretrain", 0)
-        begin_rl(run)
-    last, before = (run.folder / name for name in CHECKPOINTS)
-    if state:  # before the logs are emptied: a kill in between costs no base
-        save(run, logged=False)
-    else:
-        last.unlink(missing_ok=True)
-    before.unlink(missing_ok=True)
-    for name in LOGS:
-        (run.folder / name).write_bytes(b"")
 
 
 def finished_run(folder: Path, named: str = "") -> Run:
@@ -1013,11 +977,6 @@ class Config:
     def max_new(self) -> int:
         """Tokens an answer may have: a quarter more than the longest demonstration."""
         return self.longest[1] + self.longest[1] // 4
-
-    @property
-    def token_kl(self) -> bool:
-        """Does each token have a KL of its own in the update?"""
-        return self.kl_coef > 0 and grpo.KLS[self.kl][1] != "answer"
 
     def gpt(self) -> GPTConfig:
         """The model's sizes."""

@@ -139,7 +139,7 @@ def a_few_steps(monkeypatch, out, steps=4, **options):
     out.mkdir()
     for name in train.LOGS:
         (out / name).touch()
-    train.reinforce(run, train.Stop())
+    train.reinforce(run)
     return torch.cat([w.detach().flatten() for w in run.model.parameters()])
 
 
@@ -169,20 +169,20 @@ def test_what_rl_remembers_survives_a_stop(tmp_path, monkeypatch):
     monkeypatch.setattr(train.Relay, "PASSED", 0.0)  # a level opens at every step
     whole = a_few_steps(monkeypatch, tmp_path / "whole", **options)
 
-    def stop_at_two(stop, run):
+    def stop_at_two(run):
         if run.step == 2:
             train.save(run)
             raise SystemExit
 
-    plain = train.Stop.save_sometimes
-    monkeypatch.setattr(train.Stop, "save_sometimes", stop_at_two)
+    plain = train.save_sometimes
+    monkeypatch.setattr(train, "save_sometimes", stop_at_two)
     with pytest.raises(SystemExit):
         a_few_steps(monkeypatch, tmp_path / "part", **options)
-    monkeypatch.setattr(train.Stop, "save_sometimes", plain)
+    monkeypatch.setattr(train, "save_sometimes", plain)
     state = train.read_checkpoint(tmp_path / "part")
     assert len(state["past"]) == 2 and len(state["recent"]) == 3
     run = train.open_run(train.Config(**state["config"]))
-    train.reinforce(run, train.Stop())
+    train.reinforce(run)
     weights = torch.cat([w.detach().flatten() for w in run.model.parameters()])
     assert weights.equal(whole) and len(run.rows) == 4
 

@@ -64,14 +64,14 @@ def test_a_noisy_verdict_is_paid_and_the_pass_rate_is_true(tmp_path):
 def test_a_run_with_a_judge_resumes_bit_for_bit(learned, tmp_path, monkeypatch):
     """The judge is saved, not fitted again."""
 
-    def stop_at(stop, run):
+    def stop_at(run):
         if (run.phase, run.step) == ("rl", 2):
-            stop.note(train.signal.SIGTERM, None)
-        return save_sometimes(stop, run)
+            train.note(run, train.signal.SIGTERM, None)
+        save_sometimes(run)
 
-    save_sometimes = train.Stop.save_sometimes
+    save_sometimes = train.save_sometimes
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(train.Stop, "save_sometimes", stop_at)
+        patch.setattr(train, "save_sometimes", stop_at)
         train.train(tiny(tmp_path / "out", **LEARNED))
     resumed = train.train(train.parse_config(["--resume", str(tmp_path / "out")]))
     assert same_weights(learned, resumed)

@@ -83,13 +83,13 @@ def test_one_seed_one_run(whole, tmp_path):
 def test_stopped_and_resumed_is_not_stopped(whole, tmp_path, monkeypatch, phase, step):
     """A signal at a step, then --resume: weights, logs and ledger end the same."""
 
-    def stop_at(stop, run):
+    def stop_at(run):
         if (run.phase, run.step) == (phase, step):
-            stop.note(signal.SIGTERM, None)
-        return save_sometimes(stop, run)
+            train.note(run, signal.SIGTERM, None)
+        save_sometimes(run)
 
-    save_sometimes = train.Stop.save_sometimes
-    monkeypatch.setattr(train.Stop, "save_sometimes", stop_at)
+    save_sometimes = train.save_sometimes
+    monkeypatch.setattr(train, "save_sometimes", stop_at)
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as stopped:
         train.train(tiny(out))

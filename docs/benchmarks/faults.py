@@ -103,18 +103,18 @@ class Faults:
         self.tries: Counter[str] = Counter()
         self.obeyed: Counter[int] = Counter()  # signals after which a run saved itself
         self.half, self.try_out = place / "half", place / "try"
-        save_sometimes = train.Stop.save_sometimes
+        save_sometimes = train.save_sometimes
 
-        def leave(stop: train.Stop, run: train.Run) -> None:
-            stop.signum = signal.SIGTERM * (run.phase == "rl" and run.step == 3)
-            save_sometimes(stop, run)
+        def leave(run: train.Run) -> None:
+            run.signum = signal.SIGTERM * (run.phase == "rl" and run.step == 3)
+            save_sometimes(run)
 
         with contextlib.redirect_stdout(io.StringIO()):
             train.train(tiny(self.try_out, **RUN))
-            train.Stop.save_sometimes = leave
+            train.save_sometimes = leave
             with contextlib.suppress(SystemExit):
                 train.train(tiny(self.half, **RUN))
-        train.Stop.save_sometimes = save_sometimes
+        train.save_sometimes = save_sometimes
         self.whole = outcome(self.try_out)
         assert len(self.whole[0]["recent"]) > 1, "no level opened"
 
