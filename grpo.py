@@ -108,12 +108,12 @@ def token_logprobs(logits: Tensor, tokens: Tensor, at: Tensor | None = None) -> 
 @torch.no_grad()
 def score(model: GPT, tokens: Tensor, lengths: list[int], size: int) -> Tensor:
     """token_logprobs (B, T) of tokens (B, T), `size` sequences at a time."""
-    logp = torch.zeros(tokens.shape, device=tokens.device)
+    parts = []
     for i in range(0, len(lengths), size):
-        packed = pack(lengths[i : i + size], tokens[i : i + size])
-        logits = model(packed)
-        logp[i : i + size] = token_logprobs(logits, tokens[i : i + size], packed.places)
-    return logp
+        part = tokens[i : i + size]
+        packed = pack(lengths[i : i + size], part)
+        parts.append(token_logprobs(model(packed), part, packed.places))
+    return torch.cat(parts)
 
 
 def kl_of_answers(logp: Tensor, base_logp: Tensor, mask: Tensor) -> Tensor:
@@ -207,11 +207,8 @@ def policy_loss(
             beyond = (advantage < 0) & (ratio > ratio_max)
             objective = torch.where(beyond, ratio_max * advantage, objective)
             cut = cut | beyond
-    return (
-        -weighted_sum(objective * correction, mask, weights),
-        ratio.detach(),
-        cut & own,
-    )
+    loss = -weighted_sum(objective * correction, mask, weights)
+    return loss, ratio.detach(), cut & own
 
 
 def micro_loss(
@@ -396,11 +393,10 @@ def check_choices(cfg: Config) -> None:
         "truncated": ("zero", "mask", "penalty", "interrupt"),
     }
     for name, allowed in choices.items():
-        if getattr(cfg, name) not in allowed:
-            raise ValueError(
-                f"{name} must be one of {', '.join(filter(None, allowed))}; "
-                f"got {getattr(cfg, name)!r}"
-            )
+        value = getattr(cfg, name)
+        if value not in allowed:
+            words = f"{name} must be one of {', '.join(filter(None, allowed))}"
+            raise ValueError(f"{words}; got {value!r}")
     raw_kl = cfg.kl_coef and cfg.kl == "k1_raw"
     if cfg.advantage == "maxrl" and (cfg.truncated == "penalty" or raw_kl):
         raise ValueError(

@@ -43,6 +43,7 @@ import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from model import BACKWARD, GPT, PAD, GPTConfig, Ledger, encode, forward_flops, pack
 
@@ -362,31 +363,28 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
 # ---- second evening ------------------------------------------------------------------
 
 
+@functools.cache
 def choose_levels(task: Task, text: str, tested: bool = True) -> list[int]:
     """The levels that a text such as 1-6 or 2,4 names, all for "". ValueError if there
     is no such level, or not enough problems for a split or, if `tested`, a test."""
-    everything, levels = f"{task.levels[0]}-{task.levels[-1]}", set()
+    levels: set[int] = set()
     for part in (text or ",".join(map(str, task.levels))).split(","):
         match = re.fullmatch("([0-9]+)(?:-([0-9]+))?", part)
         if not (match and int(match[1]) <= int(match[2] or match[1])):
             raise ValueError(f"levels must look like 1-6 or 2,4; got {text!r}")
         for level in range(int(match[1]), int(match[2] or match[1]) + 1):
             if level not in task.levels:
-                raise ValueError(f"{task.name} has levels {everything}, not {level}")
-            check_level(task, level)
+                there = f"{task.levels[0]}-{task.levels[-1]}"
+                raise ValueError(f"{task.name} has levels {there}, not {level}")
             levels.add(level)
+    for level in sorted(levels):
+        for split in SPLITS:
+            made = task.draw(level, split, Random(0)).level
+            if made != level:
+                raise ValueError(f"{task.name} makes a {made} if asked for {level}")
     if tested and not task.test_levels(sorted(levels)):
         raise ValueError(f"too few problems in levels {text} to test; add a harder one")
     return sorted(levels)
-
-
-@functools.cache
-def check_level(task: Task, level: int) -> None:
-    """ValueError if some split has no problem of a level."""
-    for split in SPLITS:
-        made = task.draw(level, split, Random(0)).level
-        if made != level:
-            raise ValueError(f"{task.name} makes a level {made} if asked for {level}")
 
 
 class Corpus(NamedTuple):
@@ -410,14 +408,10 @@ def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
         for i, text in enumerate(task.demonstrate(problem, corpus, rng)):
             tokens += encode(text)
             mask += [1 - i % 2] * len(text)  # every second is the policy's
-        rows.append((tokens, mask, stretch(len(tokens), room, rng)))
-    lengths = [len(mask) for _, mask, _ in rows]
-    columns = np.zeros((3, len(rows), max(lengths)), np.int64)
-    columns[0] = PAD
-    for b, row in enumerate(rows):
-        columns[:, b, : lengths[b]] = row
-    tokens, mask, positions = torch.from_numpy(columns)
-    return {"tokens": tokens, "mask": mask.float(), "positions": positions}, lengths
+        rows.append(torch.tensor([tokens, mask, stretch(len(tokens), room, rng)]).T)
+    tokens, mask, positions = pad_sequence(rows, True, PAD).unbind(2)
+    columns = {"tokens": tokens, "mask": (mask == 1).float(), "positions": positions}
+    return columns, [len(row) for row in rows]
 
 
 def expected_flops(cfg: Config) -> float:
@@ -515,12 +509,10 @@ def plot_levels(rows: list[dict], cfg: Config) -> None:
     for i, level in enumerate(levels):
         color = colormaps["plasma"](0.85 * i / max(len(levels) - 1, 1))
         rates = [row["by_level"][level]["pass_rate"] for row in rows]
-        top.plot(
-            flops, rates, "--" if int(level) in cfg.shown_list else "-", color=color
-        )
+        style = "--" if int(level) in cfg.shown_list else "-"
+        top.plot(flops, rates, style, color=color)
         # Its name stands at the middle of its rise.
-        half = (min(rates) + max(rates)) / 2
-        place = next(k for k, rate in enumerate(rates) if rate >= half)
+        place = np.argmax(np.array(rates) >= (min(rates) + max(rates)) / 2)
         top.annotate(level, (flops[place], rates[place]), color=color, weight="bold")
     chance = find_task(cfg.task).chance
     chance = np.mean([of_level(chance, int(n)) for n in levels])
@@ -579,19 +571,9 @@ def check_reward(name: str, task: Task) -> None:
         raise ValueError(f"reward {name} needs {what}; {task.name} has none")
 
 
-@dataclass
-class Labelled:
-    """N answers of at most T tokens and their labels: a judge's data."""
-
-    tokens: Tensor  # (N, T) prompt, answer, PAD
-    lengths: list[int]  # (N,) prompt included
-    labels: np.ndarray  # (N,) 1 right, 0 wrong; by the verifier, perhaps a noisy one
-    parts: np.ndarray  # (N,) 0 train on it, 1 choose the step by it, 2 report on it
-
-
 def held_out_part(problem: Problem) -> int:
-    """The part of a judge's data that a prompt belongs to, by content: no key is both
-    trained on and reported on. Half of the prompts are part 0."""
+    """The part of a judge's data that a prompt belongs to, by content, so that none is
+    in two: 0 to train on, half of the prompts, 1 to choose the step by, 2 to report."""
     text = f"labelled {problem.key}".encode()
     return (0, 0, 1, 2)[hashlib.blake2b(text, digest_size=6).digest()[-1] % 4]
 
@@ -632,9 +614,10 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_judge(
-    judge: GPT, data: Labelled, key: tuple, steps: int, ledger: Ledger
+    judge: GPT, batch: Batch, labels: np.ndarray, key: tuple, steps: int, ledger: Ledger
 ) -> float:
-    """Train a judge in place; returns its AUC on prompts held out.
+    """Train a judge in place on answers and their labels (N,), 1 right, 0 wrong, by the
+    verifier, perhaps a noisy one; returns its AUC on prompts held out.
 
         loss   -log sigmoid(s) if the answer is right, -log sigmoid(-s) if it is wrong
 
@@ -642,38 +625,38 @@ def fit_judge(
     soon learned by heart. Batches of 64, AdamW, a rate that falls from 1e-3 to 0.
     """
     rng = np.random.default_rng(key)
-    rows, choose, report = (np.flatnonzero(data.parts == part) for part in range(3))
-    if any(len(np.unique(data.labels[part])) < 2 for part in (rows, choose, report)):
+    parts = np.array([held_out_part(env.problem) for env in batch.envs])
+    if any(len(np.unique(labels[parts == part])) < 2 for part in range(3)):
         raise ValueError("too few right or wrong answers to fit a reward model to")
+
+    def auc_of_part(part: int) -> float:
+        """How well the judge tells right from wrong in a part of the data."""
+        rows = np.flatnonzero(parts == part)
+        lengths = [batch.lengths[i] for i in rows]
+        ledger.charge("reward", judge.config, lengths)
+        return auc(judge_scores(judge, batch.tokens[rows], lengths), labels[rows])
+
     loss = torch.nn.BCEWithLogitsLoss()
-    labels = torch.tensor(data.labels, dtype=torch.float32, device=data.tokens.device)
+    targets = torch.tensor(labels, dtype=torch.float32, device=batch.tokens.device)
     optimizer = torch.optim.AdamW(judge.parameters(), betas=(0.9, 0.95), weight_decay=0)
     best, kept = -1.0, {}
     for step in range(1, steps + 1):
-        batch = rng.choice(rows, 64)
-        lengths = [data.lengths[i] for i in batch]
+        rows = rng.choice(np.flatnonzero(parts == 0), 64)
+        lengths = [batch.lengths[i] for i in rows]
         ledger.charge("reward", judge.config, lengths, train=True)
-        scores = score_answers(judge, data.tokens[batch], lengths)
-        loss(scores, labels[batch]).backward()
+        scores = score_answers(judge, batch.tokens[rows], lengths)
+        loss(scores, targets[rows]).backward()
         torch.nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
         optimizer.param_groups[0]["lr"] = 1e-3 * (1 - (step - 1) / steps)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if step % 25 == 0 or step == steps:
-            found = auc_of_rows(judge, data, choose)
+            found = auc_of_part(1)
             if found > best:
                 best = found
                 kept = {name: w.clone() for name, w in judge.state_dict().items()}
     judge.load_state_dict(kept)
-    scored = [*choose] * math.ceil(steps / 25) + [*report]
-    ledger.charge("reward", judge.config, [data.lengths[i] for i in scored])
-    return auc_of_rows(judge, data, report)
-
-
-def auc_of_rows(judge: GPT, data: Labelled, rows: np.ndarray) -> float:
-    """How well a judge tells right from wrong on some rows of its data."""
-    lengths = [data.lengths[i] for i in rows]
-    return auc(judge_scores(judge, data.tokens[rows], lengths), data.labels[rows])
+    return auc_of_part(2)
 
 
 # --------------------------------------------------------------------------------------
@@ -757,21 +740,18 @@ class Guess(Task):
         """A weak demonstrator guesses at random; the others go up one by one, or, if
         the corpus shows a thought, guess at random what is still possible."""
         low = guess = 0
-        high = last = problem.data.size - 1
+        high = problem.data.size - 1
         weak = rng.random() < corpus.weak
-        narrows = not weak and rng.random() < corpus.think_share
+        by_chance = weak or rng.random() < corpus.think_share
 
         def act(said: str) -> str:
             """The next guess, after what was said of the one before."""
             nonlocal low, high, guess
-            if said == ">":
+            if said == ">" and not weak:
                 low = guess + 1
-            elif said == "<":
+            elif said == "<" and not weak:
                 high = guess - 1
-            if weak:
-                guess = rng.randint(0, last)
-            else:
-                guess = rng.randint(low, high) if narrows else low
+            guess = rng.randint(low, high) if by_chance else low
             return self.symbols[guess]
 
         return record(self.env(problem, 0), act)

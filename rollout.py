@@ -28,12 +28,13 @@ import random
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from model import END, GPT, PAD, RANK, WORLD, GPTConfig, decode, encode, gather
 from reward import Env, Problem, Puzzle, find_task
@@ -276,9 +277,11 @@ def harvest(work: Work) -> None:
             table[LEFT, slot] = min(out.envs[i].turn_tokens or room, room)
             table[ENDED, slot] = 0
     work.longest = int(table[KNOWN, list(work.working)].max(initial=0))
-    if ended:
-        write_back(work, table, ended, said)
+    if said:
+        rows, places, tokens = torch.tensor(said, device=out.tokens.device).T
+        out.tokens[rows, places] = tokens
     regroup(work, table)
+    work.state.copy_(torch.from_numpy(table))
 
 
 def end_turn(work: Work, i: int, turn: list[int], known: int) -> list[int] | None:
@@ -295,16 +298,6 @@ def end_turn(work: Work, i: int, turn: list[int], known: int) -> list[int] | Non
             return encode(observation)
     work.out.truncated[i] = True
     return None
-
-
-def write_back(work: Work, table: np.ndarray, slots: list[int], said: list) -> None:
-    """Copy to the device what `harvest` has changed."""
-    device = work.state.device
-    columns = torch.from_numpy(table[:, slots]).to(device)
-    work.state[:, torch.tensor(slots, device=device)] = columns
-    if said:
-        rows, places, tokens = torch.tensor(said, device=device).T
-        work.out.tokens[rows, places] = tokens
 
 
 def pick(one: Batch, rows: list[int]) -> Batch:
@@ -352,9 +345,7 @@ def rollouts(
         for part in parts:  # another GPU's tensors come back on that GPU
             for name in ("tokens", "mask", "logp"):
                 setattr(part, name, getattr(part, name).to(run.device))
-        whole, *others = parts
-        for part in others:
-            whole = join(whole, part)
+        whole = reduce(join, parts)
         run.ledger.charge_rollout(run.model.config, whole, samples, phase)
     return whole
 
@@ -379,33 +370,21 @@ def describe_answers(batch: Batch) -> dict[str, float]:
     return found | ({"recovery": float(np.mean(hit))} if hit else {})
 
 
-def replay(batch: Batch, i: int) -> str:
-    """Sample i on one line, what the environment wrote between '{' and '}'.
-
-    Only environments can write these two, so nobody can fake who wrote what.
-    """
-    text = batch.envs[i].problem.prompt
-    theirs = False
-    for t in range(batch.prompt_lengths[i], batch.lengths[i]):
-        char = decode([int(batch.tokens[i, t])])
-        if bool(batch.mask[i, t]) == theirs and char not in "{}":
-            theirs = not theirs
-            text += "{" if theirs else "}"
-        text += repr(char)[1:-1] if char not in "{}" else ""
-    return text + "}" * theirs
-
-
-def show_samples(batch: Batch, right: Tensor) -> str:
+def show_samples(batch: Batch) -> str:
     """The first answer to the first problem of each level, a line each: the same
-    problems at each evaluation, so that one sees what changes. right (P, G)."""
-    lines, seen = [], set()
-    for p, verdict in enumerate(right[:, 0].tolist()):
-        i = p * right.shape[1]
-        level = batch.envs[i].problem.level
-        if level not in seen:
-            seen.add(level)
-            lines.append(f"  {'right' if verdict else 'wrong'}  {replay(batch, i)}\n")
-    return "".join(lines)
+    problems at each evaluation, so that one sees what changes. What the environment
+    wrote stands between '{' and '}', which only environments can write."""
+    lines: dict[int, str] = {}
+    for i, env in enumerate(batch.envs):
+        if env.problem.level in lines:
+            continue
+        own = batch.mask[i, batch.prompt_lengths[i] : batch.lengths[i]].tolist()
+        pairs = zip(own, batch.text(i), strict=True)
+        said = [char if mine else "{" + char.strip("{}") + "}" for mine, char in pairs]
+        text = env.problem.prompt + "".join(said).replace("}{", "")
+        text = text.replace("\n", "\\n")
+        lines[env.problem.level] = f"  {'right' if env.solved else 'wrong'}  {text}\n"
+    return "".join(lines.values())
 
 
 def join(one: Batch, more: Batch) -> Batch:
@@ -415,12 +394,10 @@ def join(one: Batch, more: Batch) -> Batch:
         b = getattr(more, name)
         if isinstance(a, list):
             joined[name] = a + b
-        elif isinstance(a, Tensor):
-            if a.dim() == 2:  # (N, T): pad both to the wider
-                width = max(a.shape[1], b.shape[1])
-                pad = PAD if name == "tokens" else 0
-                a, b = (F.pad(x, (0, width - x.shape[1]), value=pad) for x in (a, b))
+        elif isinstance(a, Tensor) and a.dim() == 1:
             joined[name] = torch.cat([a, b])
+        elif isinstance(a, Tensor):  # (N, T): pad both to the wider
+            joined[name] = pad_sequence([*a, *b], True, PAD if name == "tokens" else 0)
     return replace(one, **joined)
 
 
@@ -527,7 +504,6 @@ def regroup(work: Work, table: np.ndarray) -> None:
         work.cache[:, :, rows[new], :, : prompts.shape[4]] = prompts
     source[:] = -1
     source[slots] = rows[group]
-    work.state[ROW] = torch.from_numpy(source)
     count = max(len(lead), MIN_ROWS)
     if work.burst > 1:
         count = min(1 << (count - 1).bit_length(), work.cache.shape[2])

@@ -452,7 +452,7 @@ def evaluate(run: Run, samples: int) -> None:
     if cfg.reward != "gold" or cfg.false_positive or cfg.false_negative:
         row["reward"] = grade(run, batch, "evaluation").mean().item()
     run.log("eval", **row)
-    shown = f"step {run.step}\n{show_samples(batch, right)}"
+    shown = f"step {run.step}\n{show_samples(batch)}"
     model.append(run.folder / "samples.txt", shown)
     thoughts = f"{row['think_share']:.2f}" if "think_share" in row else "-"
     tqdm.write(
@@ -553,10 +553,8 @@ def fit_reward(run: Run) -> None:
         labels = reward.flip_verdicts(
             batch.verdicts().numpy(), key, cfg.false_positive, cfg.false_negative
         )
-        parts = np.array([reward.held_out_part(env.problem) for env in batch.envs])
-        data = reward.Labelled(batch.tokens, batch.lengths, labels, parts)
         run.judge = reward.new_judge(run.model.config, run.base).to(run.device)
-        auc = reward.fit_judge(run.judge, data, key, RM_STEPS, run.ledger)
+        auc = reward.fit_judge(run.judge, batch, labels, key, RM_STEPS, run.ledger)
     run.log("reward", labelled=len(labels), auc=auc)
     print(f"reward model on {len(labels)} labelled answers: held-out AUC {auc:.3f}")
 
@@ -858,7 +856,7 @@ def interact(folder: Path, named: str) -> None:
                 problem = task.read(line.strip())
             room = 3 * run.cfg.max_new
             batch = rollouts(run, [problem], 1, key, "evaluation", max_new=room)
-            print(show_samples(batch, batch.verdicts()[:, None]), end="")
+            print(show_samples(batch), end="")
         except ValueError as error:
             print(error)
 

@@ -68,7 +68,6 @@ def test_no_value_is_read_while_decoding():
     with torch.no_grad():
         work.model(work.out.tokens[:4, :9], work.prefix)
     table = np.zeros((8, W), np.int64)
-    rollout.write_back(work, table, [0, 3], [(0, 5, 7)])
     for burst in (8, 1):  # rows of their own, and shared
         work.burst, table[ROW] = burst, range(W)
         table[ROW, [0, 2]] = [W, W + 1]  # prompts of samples that begin
@@ -170,7 +169,7 @@ def test_addresses_stay():
     before = addresses(work)
     for _ in range(3):
         step(work)
-    rollout.write_back(work, table := work.state.numpy().copy(), [1], [(5, 9, 3)])
+    table = work.state.numpy().copy()
     table[ROW, 1] = W + 1
     rollout.regroup(work, table)
     optimizer = torch.optim.AdamW(work.model.parameters(), lr=0.1, fused=True)
@@ -231,29 +230,19 @@ def test_a_number_baked_into_the_step_fails_the_replay(monkeypatch):
 
 @pytest.mark.parametrize("burst", [1, 8])
 def test_the_host_reads_once_a_burst(gpt, burst, monkeypatch):
-    """`harvest` is the one place that reads; it runs once in `burst` steps. It writes
-    for each sample when it begins and when it ends, not for slots that are idle."""
-    reads, steps, written = [], [], []
+    """`harvest` is the one place that reads; it runs once in `burst` steps."""
+    reads, steps = [], []
     harvest, decode_step = rollout.harvest, rollout.decode_step
-    write_back = rollout.write_back
     monkeypatch.setattr(
         rollout, "harvest", lambda w: (reads.append(len(steps)), harvest(w))
     )
     monkeypatch.setattr(
         rollout, "decode_step", lambda *a: (steps.append(1), decode_step(*a))
     )
-    monkeypatch.setattr(
-        rollout,
-        "write_back",
-        lambda work, table, slots, *a: (
-            written.extend(slots),
-            write_back(work, table, slots, *a),
-        ),
-    )
     problems = [TASKS["chain"].draw(3, "rl", random.Random(i)) for i in range(4)]
     rollout.rollout(gpt, problems, 4, 24, (0, 0), burst=burst)
     assert reads == list(range(0, len(steps) + 1, burst)) and len(reads) > 2
-    assert len(steps) <= 24 + burst and len(written) == 2 * 16
+    assert len(steps) <= 24 + burst
 
 
 def test_bf16_sampler_and_trainer_stay_close(gpt, problems, monkeypatch):

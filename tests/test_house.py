@@ -25,7 +25,7 @@ PATHS = {str(ROOT / f"{name}.py"): name for name in ORDER}
 # What stands above the mark of a file is the first evening; here: lines above it.
 MARK = "\n# ---- second evening"
 ABOVE = {name: text.split(MARK)[0].count("\n") + 1 for name, text in TEXT.items()}
-SHARE_ABOVE = 0.69  # of what the main job enters; the goal is 0.85: never lower it
+SHARE_ABOVE = 0.70  # of what the main job enters; the goal is 0.85: never lower it
 
 # Sizes. A budget is never met by density, so density is counted too.
 
@@ -33,7 +33,7 @@ SHARE_ABOVE = 0.69  # of what the main job enters; the goal is 0.85: never lower
 def test_the_house_is_small():
     """New things are paid for by old ones, in the six files and in the tests."""
     sizes = {name: text.count("\n") for name, text in TEXT.items()}
-    assert sum(sizes.values()) <= 4900 and max(sizes.values()) <= 1200, sizes
+    assert sum(sizes.values()) <= 4800 and max(sizes.values()) <= 1200, sizes
     assert sum(ABOVE.values()) <= 1950, ABOVE
     assert all(text.count(MARK) == 1 for text in TEXT.values())
     paths = (ROOT / "tests").rglob("*.py")

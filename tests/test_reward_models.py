@@ -11,7 +11,7 @@ from test_reward import ALL
 
 import model
 import reward
-from reward import RULES, TASKS, Labelled
+from reward import RULES, TASKS
 
 CHAIN = TASKS["chain"].read("C3a+5b-9:")
 ADD = ALL["add"].read("Ab5a8+q4p6:")  # 104
@@ -127,7 +127,7 @@ def test_auc_by_hand():
 
 
 def labelled(count=64, seed=0):
-    """Four answers each to `count` prompts; right ones end in '9'."""
+    """Four answers each to `count` prompts, and labels; right ones end in '9'."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, 4 * count)
     labels[:4] = labels[4:8] = labels[8:12] = [0, 1, 1, 0]  # contrast in every part
@@ -139,8 +139,12 @@ def labelled(count=64, seed=0):
     ids = [model.encode(text) for text in texts]
     T = max(map(len, ids))
     tokens = torch.tensor([row + [model.PAD] * (T - len(row)) for row in ids])
+    some = [SimpleNamespace(key=str(i)) for i in range(99)]
+    of_part = {reward.held_out_part(problem): problem for problem in some}
     parts = np.array([0, 1, 2, 0])[np.repeat(np.arange(count), 4) % 4]
-    return Labelled(tokens, [len(x) for x in ids], labels.astype(float), parts)
+    envs = [SimpleNamespace(problem=of_part[part]) for part in parts]
+    batch = SimpleNamespace(tokens=tokens, lengths=[len(x) for x in ids], envs=envs)
+    return batch, labels.astype(float)
 
 
 def test_a_score_reads_the_last_real_token(gpt):
@@ -161,7 +165,7 @@ def test_a_score_reads_the_last_real_token(gpt):
 
 def test_a_new_judge_has_no_opinion(gpt):
     """Score exactly 0, and no -1e9 of the ban in it: everything pays one half."""
-    judge, data = reward.new_judge(gpt.config, gpt.state_dict()), labelled(4)
+    judge, data = reward.new_judge(gpt.config, gpt.state_dict()), labelled(4)[0]
     assert (reward.judge_scores(judge, data.tokens, data.lengths) == 0).all()
     cfg = SimpleNamespace(reward="learned")
     assert (reward.rewards(cfg, data, (0, 0), judge) == 0.5).all()
@@ -169,7 +173,7 @@ def test_a_new_judge_has_no_opinion(gpt):
 
 def test_a_judge_pays_its_sigmoid(gpt):
     """Row by row the score of the answer alone, whatever the batch was sorted by."""
-    judge, data = reward.new_judge(gpt.config, gpt.state_dict()), labelled(40)
+    judge, data = reward.new_judge(gpt.config, gpt.state_dict()), labelled(40)[0]
     with torch.no_grad():
         judge.embed.weight[-1] = torch.randn(gpt.config.dim)
     cfg = SimpleNamespace(reward="learned")
@@ -182,10 +186,10 @@ def test_a_judge_pays_its_sigmoid(gpt):
 def test_a_judge_learns_what_separates(gpt):
     """Right answers end in 9: held-out AUC of 1 within 100 steps. It reads 64 answers a
     step, the 64 of part 1 at steps 25, 50, 75, 100, and the 64 of part 2 at the end."""
-    judge, data = reward.new_judge(gpt.config, gpt.state_dict()), labelled()
-    data.lengths = [8] * 256
+    judge, (batch, labels) = reward.new_judge(gpt.config, gpt.state_dict()), labelled()
+    batch.lengths = [8] * 256
     ledger = model.Ledger()
-    assert reward.fit_judge(judge, data, (0, 1), 100, ledger) > 0.99
+    assert reward.fit_judge(judge, batch, labels, (0, 1), 100, ledger) > 0.99
     assert ledger.tokens["reward"] == 8 * (100 * 64 + 4 * 64 + 64)
     scored = (4 * 64 + 64) * model.forward_flops(gpt.config, 8)
     trained = 3 * 6400 * model.forward_flops(gpt.config, 8)
@@ -196,27 +200,26 @@ def test_the_best_step_is_kept(gpt, monkeypatch):
     """AUC 0.6, 0.9, 0.7 at steps 25, 50, 75: the weights of step 50 come back."""
     aucs, seen = [0.6, 0.9, 0.7, 0.0], []
 
-    def scripted(judge, data, rows):
+    def scripted(scores, labels):
         seen.append(judge.embed.weight.detach().clone())
         return aucs[len(seen) - 1]
 
-    monkeypatch.setattr(reward, "auc_of_rows", scripted)
-    judge = reward.new_judge(gpt.config, gpt.state_dict())
-    assert reward.fit_judge(judge, labelled(), (0, 1), 75, model.Ledger()) == 0.0
+    monkeypatch.setattr(reward, "auc", scripted)
+    judge, (batch, labels) = reward.new_judge(gpt.config, gpt.state_dict()), labelled()
+    assert reward.fit_judge(judge, batch, labels, (0, 1), 75, model.Ledger()) == 0.0
     assert torch.equal(judge.embed.weight, seen[1])
     assert not torch.equal(seen[1], seen[2])
 
 
 def test_coin_tosses_cannot_be_learned(gpt):
     """AUC near one half; with labels of one kind only, one sentence."""
-    data = labelled(256)
-    data.labels = np.random.default_rng(1).integers(0, 2, len(data.labels)) * 1.0
+    batch, labels = labelled(256)
+    labels = np.random.default_rng(1).integers(0, 2, len(labels)) * 1.0
     judge = reward.new_judge(gpt.config, gpt.state_dict())
     ledger = model.Ledger()
-    assert abs(reward.fit_judge(judge, data, (0, 1), 50, ledger) - 0.5) < 0.12
-    data.labels[:] = 1
+    assert abs(reward.fit_judge(judge, batch, labels, (0, 1), 50, ledger) - 0.5) < 0.12
     with pytest.raises(ValueError, match="too few right or wrong answers"):
-        reward.fit_judge(judge, data, (0, 1), 50, ledger)
+        reward.fit_judge(judge, batch, labels * 0 + 1, (0, 1), 50, ledger)
 
 
 def test_a_prompt_is_in_one_part_of_the_data():

@@ -13,7 +13,7 @@ import model
 import train
 from model import END, PAD
 from reward import TASKS, Env, find_task
-from rollout import ONE, Buffers, inverse_cdf, join, pick, replay, rollout, uniforms
+from rollout import ONE, Buffers, inverse_cdf, join, pick, rollout, uniforms
 
 MAX_NEW = 30
 
@@ -320,17 +320,18 @@ def scripted(task, problem, turns, observations):
     return train.Batch(tokens, mask, mask * 0, [prompt], [length], [False], [env], 0.0)
 
 
-def test_replay_and_interaction_by_hand():
+def test_samples_and_interaction_by_hand():
     """Who wrote what, how many turns, what was survived."""
     task = find_task("tool")
     problem = task.read("T59*9+52:")
     problem = replace(problem, data=problem.data._replace(failure=0.0))
     turns, said = ["c59*9\n", "c1+\n", "=583\n"], ["{531}", "{?}", ""]
     batch = scripted(task, problem, turns, said)
-    assert replay(batch, 0) == "T59*9+52:c59*9\\n{531}c1+\\n{?}=583\\n"
+    line = "  right  T59*9+52:c59*9\\n{531}c1+\\n{?}=583\\n\n"
+    assert train.show_samples(batch) == line
     batch.envs[0].failed = True
     row = train.describe_answers(batch)
     assert row == {"answer_tokens": 15, "truncated": 0, "turns": 3, "recovery": 1}
     game, problem = TASKS["guess"], TASKS["guess"].read("Gp4:")  # a is hidden
     batch = scripted(game, problem, ["h", "c", "a"], ["<", "<", ""])
-    assert replay(batch, 0) == "Gp4:h{<}c{<}a"
+    assert train.show_samples(batch) == "  right  Gp4:h{<}c{<}a\n"

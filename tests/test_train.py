@@ -19,7 +19,7 @@ import reward
 import train
 from model import ENV_ONLY, encode
 from reward import TASKS, find_task, split_of
-from rollout import replay, rollout
+from rollout import rollout
 
 ROOT = Path(train.__file__).parent
 
@@ -111,9 +111,11 @@ def test_samples_stand_beside_their_own_verdicts(tmp_path):
     run, rng = train.new_run(tiny(tmp_path)), train.random.Random(0)
     problems = [TASKS["chain"].draw(level, "rl", rng) for level in (1, 2)]
     batch = rollout(run.model, problems, 2, 6, (0, 0))
-    shown = train.show_samples(batch, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    first, second = (f"  {replay(batch, i)}" for i in (0, 2))
-    assert shown.splitlines() == ["  right" + first, "  wrong" + second]
+    for i, env in enumerate(batch.envs):
+        env.solved = i in (0, 3)
+    texts = [problems[i // 2].prompt + repr(batch.text(i))[1:-1] for i in (0, 2)]
+    shown = f"  right  {texts[0]}\n  wrong  {texts[1]}\n"
+    assert train.show_samples(batch) == shown
 
 
 def test_a_finished_run_stays(whole, capsys):
