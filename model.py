@@ -339,6 +339,13 @@ def gather(mine: list) -> list:
     return [entry for part in parts for entry in part]
 
 
+def append(path: Path, text: str) -> None:
+    """Add to a log. What a full disk cuts short is cut off on resume."""
+    if RANK == 0:
+        with open(path, "ab") as file:
+            file.write(text.encode())
+
+
 # ---- second evening ------------------------------------------------------------------
 # Training sees sequences without padding, and what they share once
 
@@ -559,13 +566,6 @@ def write_file(path: Path, data: bytes | str, keep: Path | None = None) -> None:
         entry = os.open(path.parent, os.O_RDONLY)
         os.fsync(entry)
         os.close(entry)
-
-
-def append(path: Path, text: str) -> None:
-    """Add to a log. What a full disk cuts short is cut off on resume."""
-    if RANK == 0:
-        with open(path, "ab") as file:
-            file.write(text.encode())
 
 
 def cut_log(path: Path, size: int, crc: int) -> bool:
