@@ -26,7 +26,7 @@ FORK = multiprocessing.get_context("fork")
 TESTS = {
     "model.py": "test_model test_rollout test_device test_train",
     "reward.py": "test_reward test_reward_models test_reinforce_rewards",
-    "rollout.py": "test_rollout test_device",
+    "rollout.py": "test_rollout test_device test_reinforce",
     "grpo.py": "test_grpo test_reinforce",
     "train.py": "test_reinforce test_reinforce_rewards test_train",
     "scaling.py": "test_scaling test_studies",
