@@ -636,12 +636,13 @@ def fit_judge(
         ledger.charge("reward", judge.config, lengths)
         return auc(judge_scores(judge, batch.tokens[rows], lengths), labels[rows])
 
+    train_rows = np.flatnonzero(parts == 0)
     loss = torch.nn.BCEWithLogitsLoss()
     targets = torch.tensor(labels, dtype=torch.float32, device=batch.tokens.device)
     optimizer = torch.optim.AdamW(judge.parameters(), betas=(0.9, 0.95), weight_decay=0)
     best, kept = -1.0, {}
     for step in range(1, steps + 1):
-        rows = rng.choice(np.flatnonzero(parts == 0), 64)
+        rows = rng.choice(train_rows, 64)
         lengths = [batch.lengths[i] for i in rows]
         ledger.charge("reward", judge.config, lengths, train=True)
         scores = score_answers(judge, batch.tokens[rows], lengths)
