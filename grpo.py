@@ -405,8 +405,7 @@ def check_choices(cfg: Config) -> None:
         )
 
 
-# --------------------------------------------------------------------------------------
-# Alarms: what is wrong with a run, by the rows of its log
+# ---- Alarms: what is wrong with a run, by the rows of its log ------------------------
 
 # Most alarms compare the last ten steps with the first ten.
 WINDOW = 10

@@ -36,12 +36,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:  # rollout.py imports this file
-    from rollout import Batch
+if TYPE_CHECKING:  # train.py imports this file
     from train import Config
 
-# --------------------------------------------------------------------------------------
-# Tokens: one character, one token. No merges, so a digit is always one token and
+# ---- Tokens: one character, one token. No merges, so a digit is always one token and
 # decode(encode(text)) == text; no file to download.
 
 CHARS = (
@@ -75,8 +73,7 @@ def decode(ids: list[int]) -> str:
     return ENCODING.decode(ids)
 
 
-# --------------------------------------------------------------------------------------
-# The network
+# ---- The network ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -321,10 +318,9 @@ def with_weights(model: GPT, weights: dict[str, Tensor]) -> Iterator[None]:
         model.load_state_dict(own)
 
 
-# --------------------------------------------------------------------------------------
-# Several GPUs: torchrun --nproc-per-node 4 train.py. Every rank goes through all of the
-# run, but it samples a part of the answers only, and works out a part of each gradient.
-# Rank 0 reads and writes the files.
+# ---- Several GPUs: torchrun --nproc-per-node 4 train.py. Every rank goes through all
+# of the run, but it samples a part of the answers only, and works out a part of each
+# gradient. Rank 0 reads and writes the files.
 
 RANK = int(os.environ.get("RANK", 0))
 WORLD = int(os.environ.get("WORLD_SIZE", 1))
@@ -408,8 +404,7 @@ def pack(
     )
 
 
-# --------------------------------------------------------------------------------------
-# What a token costs, and the ledger of a run
+# ---- What a token costs, and the ledger of a run -------------------------------------
 
 BACKWARD = 2  # costs two forwards
 
@@ -489,36 +484,21 @@ class Ledger:
         self.seconds[phase] += time.perf_counter() - self.seconds.total() - began
 
     def charge(
-        self, phase: str, config: GPTConfig, lengths: list[int], train: bool = False
+        self,
+        phase: str,
+        config: GPTConfig,
+        lengths: list[int],
+        starts: list[int] | None = None,  # tokens that are in a cache already
+        train: bool = False,
     ) -> None:
         """Charge one pass over sequences, forwards only or with its gradient."""
         passes = 1 + BACKWARD * train
-        self.flops[phase] += passes * sum(forward_flops(config, n) for n in lengths)
-        self.tokens[phase] += sum(lengths)
-
-    def charge_rollout(
-        self, config: GPTConfig, batch: Batch, group_size: int, phase: str = ""
-    ) -> None:
-        """Charge samples, each prompt once: to `phase`, or to prefill and decode."""
-        prompts = [n - 1 for n in batch.prompt_lengths[::group_size]]
-        self.charge(phase or "prefill", config, prompts)
-        self.seconds[phase or "prefill"] += batch.prefill_seconds
-        for start, end in zip(batch.prompt_lengths, batch.lengths, strict=True):
-            # The first token is chosen while the prompt's last is fed, and so on.
-            self.flops[phase or "decode"] += forward_flops(config, end - 1, start - 1)
-            self.tokens[phase or "decode"] += end - start
-
-    def totals(self) -> dict[str, float]:
-        """The columns that every row of metrics.jsonl carries."""
-        return {
-            "seconds": round(self.seconds.total(), 3),
-            "pretrain_flops": self.flops["pretrain"],
-            "rl_flops": sum(self.flops[phase] for phase in RL_PHASES),
-        }
+        for start, end in zip(starts or [0] * len(lengths), lengths, strict=True):
+            self.flops[phase] += passes * forward_flops(config, end, start)
+            self.tokens[phase] += end - start
 
 
-# --------------------------------------------------------------------------------------
-# Ranks meet, and add up their gradients
+# ---- Ranks meet, and add up their gradients ------------------------------------------
 
 
 def join_ranks() -> None:
@@ -538,8 +518,7 @@ def sum_over_ranks(model: GPT) -> None:
         dist.all_reduce(parameter.grad)
 
 
-# --------------------------------------------------------------------------------------
-# Files: whole or not at all, one writer, nothing taken on trust
+# ---- Files: whole or not at all, one writer, nothing taken on trust ------------------
 
 # What ends a run after it has saved. Windows has no SIGHUP, and nohup ignores it.
 SIGNALS = [signal.SIGINT, signal.SIGTERM]

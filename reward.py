@@ -276,7 +276,7 @@ def stretch(length: int, room: int, rng: Random) -> list[int]:
 
 @dataclass
 class Relay:
-    """Which levels RL draws. It begins with the levels shown; whenever the deepest open
+    """Which levels RL draws. It begins with the levels shown; when the deepest open
     one, the edge, is passed, the next opens. So RL can come to levels that no
     demonstration showed (RLVE arXiv:2511.07317, ScaleLogic 2605.06638).
     """
@@ -285,6 +285,7 @@ class Relay:
     PASSED = 0.75  # pass rate at which the next level opens
 
     levels: list[int] = field(default_factory=list)  # that may open, the easiest first
+    first: list[int] = field(default_factory=list)  # open when RL begins
     mark: float = PASSED  # the same as a mean reward: what a noisy verifier makes of it
     recent: dict[int, list[float]] = field(default_factory=dict)  # of open levels
 
@@ -337,6 +338,18 @@ def test_set(cfg: Config) -> list[Problem]:
     levels = task.test_levels(cfg.level_list)
     count = -(-cfg.eval_problems // len(levels))
     return [p for level in levels for p in task.test_problems(level, count)]
+
+
+def pass_rates(right: Tensor, greedy: Tensor, reasoned: Tensor) -> dict[str, object]:
+    """What an evaluation says of P problems, by verdicts 1 or 0: of samples (P, n), of
+    greedy answers (P, 1), and `reasoned` (P, n): every step written is right too, so
+    that it was no lucky guess."""
+    return {
+        "pass_rate": right.mean().item(),
+        "pass_rate_greedy": greedy.mean().item(),
+        "pass_at": pass_at(right),
+        "reasoned_at": pass_at(reasoned),
+    }
 
 
 def pass_at(right: Tensor) -> dict[int, float]:
@@ -401,7 +414,7 @@ def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
     task = find_task(cfg.task)
     corpus = Corpus(cfg.think_share, cfg.noise, cfg.weak)
     rng = Random(f"{cfg.seed} pretrain {step}")
-    rows, room = [], int(cfg.stretch * cfg.gpt().context)
+    rows, room = [], int(cfg.stretch * cfg.gpt.context)
     for _ in range(cfg.pretrain_batch):
         problem = task.draw(rng.choice(cfg.shown_list), "base", rng)
         tokens, mask = encode(problem.prompt), [0] * len(problem.prompt)
@@ -417,7 +430,7 @@ def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
 def expected_flops(cfg: Config) -> float:
     """FLOPs of a run if texts are as long as a demonstration of the middle level: good
     to a factor of 2. RL's count half: what answers share is worked out once."""
-    task, config = find_task(cfg.task), cfg.gpt()
+    task, config = find_task(cfg.task), cfg.gpt
     shown, tried = (
         sum(task.longest(levels[len(levels) // 2]))
         for levels in (cfg.shown_list, cfg.level_list)
@@ -436,7 +449,7 @@ def require_memory(cfg: Config, device: str) -> float:
     gradient, two moments and the base; answers; the larger of cache and activations.
     ValueError if a device has less. `cfg` is a train.Config.
     """
-    c, have = cfg.gpt(), math.inf
+    c, have = cfg.gpt, math.inf
     with torch.device("meta"):
         weights = sum(p.numel() for p in GPT(c).parameters()) * (5 + cfg.lag)
     looks = 4 * cfg.eval_problems * cfg.eval_samples
@@ -455,24 +468,6 @@ def require_memory(cfg: Config, device: str) -> float:
             f"{have / 1e9:,.0f}; lower --dim, --layers, --eval-problems, --lag or such"
         )
     return needed
-
-
-def by_level(
-    problems: list[Problem], right: Tensor, greedy: Tensor, reasoned: Tensor
-) -> dict[int, dict]:
-    """What an evaluation says of each level. Verdicts (P, n); greedy (P, 1); reasoned
-    (P, n): 1 if every step written is right too, so that it was no lucky guess."""
-    found: dict[int, dict] = {}
-    levels = np.array([problem.level for problem in problems])
-    for level in dict.fromkeys(levels.tolist()):
-        rows = levels == level
-        found[level] = {
-            "pass_rate": right[rows].mean().item(),
-            "pass_rate_greedy": greedy[rows].mean().item(),
-            "pass_at": pass_at(right[rows]),
-            "reasoned_at": pass_at(reasoned[rows]),
-        }
-    return found
 
 
 def level_table(before: dict, after: dict, task: Task) -> str:
@@ -527,11 +522,10 @@ def plot_levels(rows: list[dict], cfg: Config) -> None:
     words = "deepest level passed\nhalf of the time" if several else "tokens"
     bottom.set(xlabel="RL compute (FLOPs); left edge: the base", ylabel=words)
     bottom.set_ylim(0, 1.1 * max([1, *depths]))
-    figure.savefig(cfg.folder() / "curve.png", dpi=130)
+    figure.savefig(cfg.folder / "curve.png", dpi=130)
 
 
-# --------------------------------------------------------------------------------------
-# Rewards other than the truth: verdicts that flip, rules, a judge
+# ---- Rewards other than the truth: verdicts that flip, rules, a judge ----------------
 
 
 def flip_verdicts(verdicts: np.ndarray, key: tuple, p: float, q: float) -> np.ndarray:
@@ -660,8 +654,7 @@ def fit_judge(
     return auc_of_part(2)
 
 
-# --------------------------------------------------------------------------------------
-# The other task: a game of several turns
+# ---- The other task: a game of several turns -----------------------------------------
 
 GuessData = namedtuple("GuessData", "size guesses number")  # 16, 4, the hidden one
 

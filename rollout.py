@@ -346,7 +346,13 @@ def rollouts(
             for name in ("tokens", "mask", "logp"):
                 setattr(part, name, getattr(part, name).to(run.device))
         whole = reduce(join, parts)
-        run.ledger.charge_rollout(run.model.config, whole, samples, phase)
+        # A prompt is charged once, without its last token: each token of an answer is
+        # chosen while the one before it is fed.
+        config, prompts = run.model.config, [n - 1 for n in whole.prompt_lengths]
+        run.ledger.charge(phase or "prefill", config, prompts[::samples])
+        run.ledger.seconds[phase or "prefill"] += whole.prefill_seconds
+        ends = [n - 1 for n in whole.lengths]
+        run.ledger.charge(phase or "decode", config, ends, prompts)
     return whole
 
 
@@ -401,8 +407,7 @@ def join(one: Batch, more: Batch) -> Batch:
     return replace(one, **joined)
 
 
-# --------------------------------------------------------------------------------------
-# Memory, and what moves in it
+# ---- Memory, and what moves in it ----------------------------------------------------
 
 
 def allocate(

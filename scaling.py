@@ -55,8 +55,7 @@ Bounds = dict[str, tuple[float, float]]  # 90 % intervals of a, b and c_mid
 # The normal distribution as 40 values, each as likely.
 NORMAL = np.array([[NormalDist().inv_cdf((i + 0.5) / 40)] for i in range(40)])
 
-# --------------------------------------------------------------------------------------
-# A fit of one curve
+# ---- A fit of one curve --------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,7 @@ class Curve:
         return replace(self, runs=[run for run in runs if len(run[0])])
 
 
-# --------------------------------------------------------------------------------------
-# A forecast: fitted on a first part
+# ---- A forecast: fitted on a first part ----------------------------------------------
 
 
 def form_error(slope: float, rise: float, ratio: Array) -> Array:
@@ -247,9 +245,8 @@ def next_levels(times: dict[int, float]) -> dict[int, list[float]]:
     return dict(zip((passed[-1] + ahead).tolist(), bands.tolist(), strict=True))
 
 
-# --------------------------------------------------------------------------------------
-# The grid that a fit searches, and its interval: how far can A move until the fit is
-# clearly worse?
+# ---- The grid that a fit searches, and its interval: how far can A move until the fit
+# is clearly worse?
 
 
 def project(g: Array, score: Array, r0: float | None) -> tuple[Array, Array, Array]:
@@ -399,8 +396,7 @@ def refusal(f: Forecast) -> str:
     return "open" if high > 0.995 else ""
 
 
-# --------------------------------------------------------------------------------------
-# The late law, and the error of any simple form. Rivals: docs/studies/rivals.py
+# ---- The late law, and the error of any simple form. Rivals: docs/studies/rivals.py
 
 Law = Callable[[Array], Array]  # pass rate, of compute
 
@@ -434,8 +430,7 @@ def law_error(law: Law, x: Array, y: Array, until: float, compute: Array) -> Arr
     return np.hypot(noise, form_error(slope, rise, compute / until))
 
 
-# --------------------------------------------------------------------------------------
-# Tables and figures
+# ---- Tables and figures --------------------------------------------------------------
 
 
 def table(header: str, rows: list[list]) -> str:
@@ -513,20 +508,19 @@ def save_figure(figure: Figure, title: str, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-# --------------------------------------------------------------------------------------
-# The runner: a process a run. On several machines each takes its part with --shard and
-# trains the bases of its own runs, so that no two of them ever write the same folder.
+# ---- The runner: a process a run. On several machines each takes its part with --shard
+# and trains the bases of its own runs: no two of them ever write the same folder.
 
 PATIENCE = 3600  # seconds in which a process must log something, or it is ended
 
 
 def is_finished(cfg: Config) -> bool:
     """True if the run has reached its end. ValueError: another config in its folder."""
-    if not (cfg.folder() / "checkpoint.pt").exists():
+    if not (cfg.folder / "checkpoint.pt").exists():
         return False
-    state = read_checkpoint(cfg.folder())
+    state = read_checkpoint(cfg.folder)
     if given(Config(**state["config"])) != given(cfg):
-        raise ValueError(f"{cfg.folder()} holds another config; delete it")
+        raise ValueError(f"{cfg.folder} holds another config; delete it")
     return bool(state["recent"]) and state["step"] >= cfg.steps  # empty before RL
 
 
@@ -581,7 +575,7 @@ def is_owned(folder: Path) -> bool:
 
 def is_mute(cfg: Config, since: float) -> bool:
     """True if a run has logged nothing for PATIENCE seconds since it was taken up."""
-    rows = cfg.folder() / "metrics.jsonl"
+    rows = cfg.folder / "metrics.jsonl"
     heard = rows.stat().st_mtime if rows.is_file() else 0
     return time.time() - max(heard, since) > PATIENCE
 
@@ -592,14 +586,14 @@ def train_run(job: Job, base: Future[str] | None, stop: threading.Event) -> str:
     if base and base.result():
         return f"its base {cfg.base} failed"
     began = time.time()
-    while is_owned(cfg.folder()):
+    while is_owned(cfg.folder):
         file_forecast(cfg)
         if stop.wait(0.5) or is_mute(cfg, began):
             return "another process is at work on it"
     changed = [STUDIES / "changed.py", *job.change]
     program = changed if job.change else [ROOT / "train.py"]
     flags = [f"--{n.replace('_', '-')}={value}" for n, value in asdict(cfg).items()]
-    path = cfg.folder() / "log.txt"
+    path = cfg.folder / "log.txt"
     with open(path, "a") as log:
         one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
         command = [sys.executable, *program, *flags]
@@ -621,12 +615,12 @@ def file_forecast(cfg: Config) -> None:
 
     So the forecast is on disk, with its time, before there is anything to check it by.
     """
-    path = cfg.folder() / "forecast.json"
+    path = cfg.folder / "forecast.json"
     if path.exists():
         return
     try:
-        step = read_rows(cfg.folder(), "rl")[-1]["step"]
-        evals = read_rows(cfg.folder(), "eval")
+        step = read_rows(cfg.folder, "rl")[-1]["step"]
+        evals = read_rows(cfg.folder, "eval")
     except (OSError, IndexError):
         return  # no rows yet
     rows = [row for row in evals if 2 * row["step"] <= cfg.steps]
@@ -642,8 +636,7 @@ def file_forecast(cfg: Config) -> None:
     write_file(path, json.dumps(record) + "\n")
 
 
-# --------------------------------------------------------------------------------------
-# What is kept of a run
+# ---- What is kept of a run -----------------------------------------------------------
 
 KEPT = (
     "step pretrain_flops rl_flops pass_rate pass_rate_greedy problems samples "
@@ -672,15 +665,15 @@ class Result:
 def collect(name: str, job: Job, study: Study) -> Result:
     """Read a finished run's folder, and measure what the study adds to it, once."""
     cfg = job.cfg
-    evals = read_rows(cfg.folder(), "eval")
+    evals = read_rows(cfg.folder, "eval")
     rows = [{key: row[key] for key in KEPT if key in row} for row in evals]
     for row in rows[1:-1]:
         levels = row["by_level"].items()
         row["by_level"] = {n: {k: of[k] for k in KEPT_OF_LEVELS} for n, of in levels}
     # Five digits behind the point, wherever a float stands.
     rows = json.loads(json.dumps(rows), parse_float=lambda text: round(float(text), 5))
-    filed = cfg.folder() / "forecast.json"
-    measured = cfg.folder() / f"measured-{study.name}.json"
+    filed = cfg.folder / "forecast.json"
+    measured = cfg.folder / f"measured-{study.name}.json"
     if study.measure and not measured.exists():
         write_file(measured, json.dumps(study.measure(cfg)) + "\n")
     known = [json.loads(f.read_text()) if f.exists() else {} for f in (filed, measured)]
@@ -715,9 +708,8 @@ def pool_runs(name: str, results: list[Result]) -> Curve:
     return Curve(name, runs, r0, error)
 
 
-# --------------------------------------------------------------------------------------
-# Studies: a question, the arms that answer it, and a report that turns finished runs
-# into tables and a figure. Ours are docs/studies/NAME/study.py; yours may be anywhere.
+# ---- Studies: a question, arms that answer it, and a report that turns finished runs
+# into tables and a figure. Ours: docs/studies/NAME/study.py; yours may be anywhere.
 
 ROOT = Path(__file__).parent
 STUDIES = ROOT / "docs" / "studies"
@@ -908,8 +900,7 @@ def arms_of(results: list[Result]) -> Arms:
     return arms
 
 
-# --------------------------------------------------------------------------------------
-# The command line
+# ---- The command line ----------------------------------------------------------------
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:

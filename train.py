@@ -28,7 +28,7 @@ import signal
 import sys
 import time
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
@@ -45,8 +45,8 @@ from tqdm import tqdm
 import grpo
 import model
 import reward
-from model import GPT, PHASES, RANK, WORLD, GPTConfig, Ledger
-from reward import Problem, Relay, demo_batch, find_task, pass_at, test_set, wilson
+from model import GPT, PHASES, RANK, RL_PHASES, WORLD, GPTConfig, Ledger
+from reward import Problem, Relay, demo_batch, find_task, pass_rates, test_set, wilson
 from rollout import Batch, Buffers, describe_answers, join, pick, rollouts, show_samples
 
 # Streams of random numbers: a key is (seed, stream, step), then prompt and sample.
@@ -61,7 +61,7 @@ BAR: dict = dict(unit="step", mininterval=0.5, file=sys.stderr, disable=RANK > 0
 
 def train(cfg: Config, overwrite: bool = False) -> Run:
     """Run a config to its end, from wherever its folder says it stands."""
-    with model.own(cfg.folder()):
+    with model.own(cfg.folder):
         run = open_run(cfg, overwrite)
         if run.phase == "pretrain":
             print(f"\npretraining a base on demonstrations, {cfg.pretrain_steps} steps")
@@ -70,7 +70,7 @@ def train(cfg: Config, overwrite: bool = False) -> Run:
             save(run)
         if not run.relay.recent:
             print(f"\nreinforcement learning, {cfg.steps} steps\n{HEADER}")
-            run.relay.recent = {level: [] for level in cfg.first_levels}
+            run.relay.recent = {level: [] for level in run.relay.first}
             if cfg.reward == "learned":
                 fit_reward(run)
             evaluate(run, 4 * cfg.eval_samples)
@@ -85,8 +85,7 @@ def train(cfg: Config, overwrite: bool = False) -> Run:
     return run
 
 
-# --------------------------------------------------------------------------------------
-# The state of a run. Its ledger (model.py) knows what each phase has cost
+# ---- The state of a run. Its ledger (model.py) knows what each phase has cost --------
 
 
 @dataclass
@@ -94,7 +93,7 @@ class Run:
     """A run in progress: what `train` hands from phase to phase.
 
     `phase` is pretrain, then rl; `step` counts within each. What a checkpoint keeps of
-    it is in SAVED and `state_of`.
+    it is in SAVED and `save`.
     """
 
     cfg: Config
@@ -108,7 +107,7 @@ class Run:
     relay: Relay = field(default_factory=Relay)  # which levels RL draws
     past: list[dict] = field(default_factory=list)  # weights of the last lag + 1 steps
     skipped: int = 0  # updates left out: their gradient was not finite
-    rows: list[dict] = field(default_factory=list)  # of kind rl, as in metrics.jsonl
+    rows: dict[str, list] = field(default_factory=partial(defaultdict, list))  # by kind
     alarms: dict[str, tuple] = field(default_factory=dict)  # first step, count, words
     saved: float = field(default_factory=time.monotonic)  # when it last was
     signum: int = 0  # of a signal that asks it to stop
@@ -118,12 +117,18 @@ class Run:
     buffers: Buffers = field(default_factory=Buffers)
 
     def log(self, kind: str, **values: object) -> None:
-        """Append one row to metrics.jsonl: JSON, which has no NaN, so that is null."""
-        row = {"kind": kind, "step": self.step, **self.ledger.totals(), **values}
+        """Append a row to metrics.jsonl and `rows`: JSON, which has no NaN but null."""
+        row = {
+            "kind": kind,
+            "step": self.step,
+            "seconds": round(self.ledger.seconds.total(), 3),
+            "pretrain_flops": self.ledger.flops["pretrain"],
+            "rl_flops": sum(self.ledger.flops[phase] for phase in RL_PHASES),
+            **values,
+        }
         row = json.loads(json.dumps(row), parse_constant=lambda _: None)
         model.append(self.folder / "metrics.jsonl", json.dumps(row) + "\n")
-        if kind == "rl":
-            self.rows.append(row)
+        self.rows[kind].append(row)
 
 
 def begin_rl(run: Run) -> None:
@@ -162,8 +167,7 @@ def apply_gradients(run: Run, lr: float) -> float | None:
     return norm.item() if finite else None
 
 
-# --------------------------------------------------------------------------------------
-# Pretraining
+# ---- Pretraining ---------------------------------------------------------------------
 
 
 def pretrain(run: Run) -> None:
@@ -205,8 +209,7 @@ def pretrain(run: Run) -> None:
     bar.close()
 
 
-# --------------------------------------------------------------------------------------
-# Reinforcement learning
+# ---- Reinforcement learning ----------------------------------------------------------
 
 
 def reinforce(run: Run) -> None:
@@ -282,26 +285,13 @@ class Pay:
 
 
 def pay(run: Run, batch: Batch, first: int = 0) -> Pay:
-    """What RL is paid: decided here and nowhere else. It changes only the ledger.
-
-    A KL of tokens comes off after answers are compared: a group's std would scale it.
-    """
-    cfg, rewards = run.cfg, grade(run, batch, first=first)
-    penalties, token_penalties = torch.zeros_like(rewards), torch.zeros_like(batch.logp)
-    base_logp = batch.logp
-    if cfg.kl_coef:
-        base_logp = logprobs_under(run, batch, run.base)
-    estimator, place = grpo.KLS[cfg.kl]
-    if cfg.kl_coef and place == "answer":
-        penalties = cfg.kl_coef * grpo.kl_of_answers(batch.logp, base_logp, batch.mask)
-    if cfg.kl_coef and place == "token":
-        kl = grpo.kl_estimate(batch.logp, base_logp, estimator)
-        token_penalties = cfg.kl_coef * grpo.returns_to_go(kl, batch.mask)
-    if cfg.truncated == "penalty":  # over the last fifth of an answer's room
-        written = torch.tensor(batch.lengths) - torch.tensor(batch.prompt_lengths)
-        overlong = grpo.overlong_penalty(written, cfg.max_new, cfg.max_new // 5)
-        penalties = penalties - overlong.float()  # which is 0 or less
-    return Pay(rewards, penalties, token_penalties, base_logp)
+    """What RL is paid: decided here and nowhere else. It changes only the ledger."""
+    rewards = grade(run, batch, first=first)
+    free = torch.zeros_like(rewards)
+    paid = Pay(rewards, free, torch.zeros_like(batch.logp), batch.logp)
+    if run.cfg.kl_coef or run.cfg.truncated == "penalty":
+        return penalize(run, batch, paid)
+    return paid
 
 
 def grade(run: Run, batch: Batch, phase: str = "reward", first: int = 0) -> Tensor:
@@ -405,20 +395,20 @@ def loss_columns(
 def speak_up(run: Run) -> None:
     """Say when a level opens; note what is wrong, and say it when it first shows. An
     alarm that rings again is only counted."""
-    edge = run.rows[-1]["edge"]
+    rows = run.rows["rl"]
+    edge = rows[-1]["edge"]
     off = run.cfg.lag or run.device.startswith("cuda")  # bf16: the ratio is not quite 1
-    before = run.rows[-2]["edge"] if run.rows[:-1] else max(run.cfg.first_levels)
+    before = rows[-2]["edge"] if rows[:-1] else max(run.relay.first)
     if before < edge:
         tqdm.write(f"step {run.step}: level {before} is passed, {edge} opens")
-    for name, sentence in grpo.alarms_ringing(run.rows, off).items():
+    for name, sentence in grpo.alarms_ringing(rows, off).items():
         first, count, _ = run.alarms.get(name, (run.step, 0, ""))
         run.alarms[name] = (first, count + 1, sentence)
         if not count:
             tqdm.write(f"WARNING at step {run.step}: {sentence}")
 
 
-# --------------------------------------------------------------------------------------
-# Measuring pass rates
+# ---- Measuring pass rates ------------------------------------------------------------
 
 
 def evaluate(run: Run, samples: int) -> None:
@@ -432,18 +422,20 @@ def evaluate(run: Run, samples: int) -> None:
     low, high = wilson(right.mean().item(), right.numel())
     base_logp = logprobs_under(run, batch, run.base, "evaluation")
     reasoned = batch.reasoned().view(right.shape)
-    by_level = reward.by_level(problems, right, greedy, reasoned)
+    levels = torch.tensor([problem.level for problem in problems])
+    by_level = {}
+    for level in levels.unique().tolist():
+        rows = levels == level
+        by_level[level] = pass_rates(right[rows], greedy[rows], reasoned[rows])
     passed = [level for level, row in by_level.items() if row["pass_rate"] >= 0.5]
     row = {
         "split": "test",
-        "pass_rate": right.mean().item(),
+        **pass_rates(right, greedy, reasoned),
         "low": low,
         "high": high,
-        "pass_rate_greedy": greedy.mean().item(),
         "frontier": max(passed, default=0),
         "problems": len(problems),
         "samples": samples,
-        "pass_at": pass_at(right),
         "by_level": by_level,
         **describe_answers(batch),
         "correct": right.sum(1).int().tolist(),
@@ -452,11 +444,12 @@ def evaluate(run: Run, samples: int) -> None:
     if cfg.reward != "gold" or cfg.false_positive or cfg.false_negative:
         row["reward"] = grade(run, batch, "evaluation").mean().item()
     run.log("eval", **row)
+    row = run.rows["eval"][-1]
     shown = f"step {run.step}\n{show_samples(batch)}"
     model.append(run.folder / "samples.txt", shown)
     thoughts = f"{row['think_share']:.2f}" if "think_share" in row else "-"
     tqdm.write(
-        f"{run.step:6d}  {run.ledger.totals()['rl_flops']:8.1e}  "
+        f"{run.step:6d}  {row['rl_flops']:8.1e}  "
         f"{row['pass_rate']:9.3f}   ({low:.3f} to {high:.3f})   "
         f"{row['pass_rate_greedy']:6.3f}  {row['answer_tokens']:6.1f}  "
         f"{thoughts:>8}  {row['frontier']:8d}"
@@ -482,6 +475,7 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
     """
     cfg = run.cfg
     groups = batch.tokens.view(-1, cfg.group_size, batch.tokens.shape[1])
+    # After its end a text is padding, so texts that differ differ in some token.
     same = (groups == groups[:, :1]).all(2).all(1)
     live = grpo.live_groups(paid.rewards.view(-1, cfg.group_size))
     stats = {
@@ -495,7 +489,7 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
     # The relay: how deep it is; and of what was passed, the level that is forgotten
     # most. Only levels drawn lately move: a passed one is drawn now and then.
     recent, edge = run.relay.recent, max(run.relay.recent)
-    opened = edge > max(cfg.first_levels)
+    opened = edge > max(run.relay.first)
     passed = [np.mean(x) for n, x in recent.items() if opened and x and n < edge]
     stats |= {"edge": edge, "passed": float(min(passed, default=1.0))}
     base_logp = paid.base_logp
@@ -507,10 +501,31 @@ def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
     return stats
 
 
-# --------------------------------------------------------------------------------------
-# Choices that the default run does not take
+# ---- Choices that the default run does not take --------------------------------------
 
 RM_STEPS = 150  # optimizer steps of a learned reward
+
+
+def penalize(run: Run, batch: Batch, paid: Pay) -> Pay:
+    """What is paid with its penalties: for a KL to the base, and for length (DAPO).
+
+    A KL of tokens comes off after answers are compared: a group's std would scale it.
+    """
+    cfg, off = run.cfg, paid.penalties
+    base_logp, of_tokens = paid.base_logp, paid.token_penalties
+    estimator, place = grpo.KLS[cfg.kl]
+    if cfg.kl_coef:
+        base_logp = logprobs_under(run, batch, run.base)
+    if cfg.kl_coef and place == "answer":
+        off = cfg.kl_coef * grpo.kl_of_answers(batch.logp, base_logp, batch.mask)
+    if cfg.kl_coef and place == "token":
+        kl = grpo.kl_estimate(batch.logp, base_logp, estimator)
+        of_tokens = cfg.kl_coef * grpo.returns_to_go(kl, batch.mask)
+    if cfg.truncated == "penalty":  # over the last fifth of an answer's room
+        written = torch.tensor(batch.lengths) - torch.tensor(batch.prompt_lengths)
+        overlong = grpo.overlong_penalty(written, cfg.max_new, cfg.max_new // 5)
+        off = off - overlong.float()  # which is 0 or less
+    return Pay(paid.rewards, off, of_tokens, base_logp)
 
 
 def older_weights(run: Run, first: int) -> AbstractContextManager:
@@ -528,6 +543,8 @@ def resample(run: Run, batch: Batch, paid: Pay) -> tuple[Batch, Pay]:
     """
     group, num_prompts = run.cfg.group_size, run.cfg.prompts_per_step
     for attempt in range(1, 5):
+        # Prompts that are drawn again have numbers of their own, and so have their
+        # answers: none is drawn twice in a step.
         live = grpo.live_groups(paid.rewards.view(-1, group))
         if live.all():
             break
@@ -544,10 +561,11 @@ def fit_reward(run: Run) -> None:
     nor any test will see, labelled by the verifier, noise included."""
     cfg, task, problems = run.cfg, find_task(run.cfg.task), []
     key = (cfg.seed, LABEL, run.step)
+    # All of it is the price of a judge: sampling too is charged to `reward`.
     with run.ledger.timed("reward"):
         for p in range(-(-cfg.rm_answers // 16)):
             rng = random.Random(f"{cfg.seed} label {run.step} {p}")
-            level = rng.choice(cfg.first_levels)
+            level = rng.choice(run.relay.first)
             problems.append(task.draw(level, "label", rng))
         batch = rollouts(run, problems, 16, key, "reward")
         labels = reward.flip_verdicts(
@@ -559,8 +577,7 @@ def fit_reward(run: Run) -> None:
     print(f"reward model on {len(labels)} labelled answers: held-out AUC {auc:.3f}")
 
 
-# --------------------------------------------------------------------------------------
-# What a reader sees at the end
+# ---- What a reader sees at the end ---------------------------------------------------
 
 HEADER = (
     "  step  RL FLOPs  pass rate   (95 % interval)   greedy  tokens  thoughts  frontier"
@@ -570,7 +587,7 @@ HEADER = (
 def report(run: Run) -> None:
     """Draw curve.png; print what RL changed, what it cost, and all that was wrong: a
     run that learned nothing must not end looking fine."""
-    rows = model.read_rows(run.folder, "eval")
+    rows = run.rows["eval"]
     if not rows or rows[0]["step"]:
         print("metrics.jsonl has lost the evaluation of the base: nothing to compare")
         return
@@ -596,18 +613,17 @@ def report(run: Run) -> None:
     print(f"Deepest level with half of the samples right: {levels}.")
     for first, count, sentence in run.alarms.values():
         print(f"WARNING: {sentence} (from step {first}, in {count} steps)")
-    if run.rows and after["pass_rate"] <= before["high"]:
+    if run.rows["rl"] and after["pass_rate"] <= before["high"]:
         print("WARNING: RL taught nothing measurable")
     print(f"wrote {run.folder}/{', '.join(sorted(os.listdir(run.folder)))}")
 
 
-# --------------------------------------------------------------------------------------
-# Files: one door for writing, one for reading, one owner
+# ---- Files: one door for writing, one for reading, one owner -------------------------
 
 SAVE_SECONDS = 30.0
 LOGS = ("metrics.jsonl", "samples.txt")
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.old.pt")  # the last, and the one before
-# Fields of a Run that a checkpoint holds as they are; `state_of` adds the others.
+# Fields of a Run that a checkpoint holds as they are; `save` adds the others.
 SAVED = ("phase", "step", "base", "past", "skipped", "alarms")
 WEIGHTS = {"name": torch.zeros(1)}
 # What a checkpoint looks like, by example. Where a dict or list has one entry, there
@@ -629,23 +645,9 @@ EXAMPLE = {
 }
 
 
-def state_of(run: Run) -> dict:
-    """All that a run has to remember: it looks like EXAMPLE."""
-    logs = {name: (run.folder / name).read_bytes() for name in LOGS}
-    return {name: getattr(run, name) for name in SAVED} | {
-        "config": asdict(run.cfg),
-        "model": run.model.state_dict(),
-        "optimizer": run.optimizer.state_dict()["state"],
-        "judge": run.judge.state_dict() if run.judge else {},
-        "recent": run.relay.recent,
-        "ledger": {name: dict(x) for name, x in vars(run.ledger).items()},
-        "logs": {name: (len(text), zlib.crc32(text)) for name, text in logs.items()},
-    }
-
-
 def save(run: Run) -> None:
-    """Write checkpoint.pt; a kill at any moment leaves the old or the new one, and the
-    one before stays beside it.
+    """Write checkpoint.pt, all that a run has to remember, like EXAMPLE. A kill at any
+    moment leaves the old or the new one, and the one before stays beside it.
 
     It remembers how long the logs were: rows written after it are cut on resume. Logs
     reach the disk first, so that no checkpoint speaks of rows that are not there.
@@ -655,8 +657,18 @@ def save(run: Run) -> None:
     for name in LOGS:
         with open(run.folder / name, "ab") as file:
             os.fsync(file.fileno())
+    logs = {name: (run.folder / name).read_bytes() for name in LOGS}
+    state = {name: getattr(run, name) for name in SAVED} | {
+        "config": asdict(run.cfg),
+        "model": run.model.state_dict(),
+        "optimizer": run.optimizer.state_dict()["state"],
+        "judge": run.judge.state_dict() if run.judge else {},
+        "recent": run.relay.recent,
+        "ledger": {name: dict(x) for name, x in vars(run.ledger).items()},
+        "logs": {name: (len(text), zlib.crc32(text)) for name, text in logs.items()},
+    }
     data = io.BytesIO()
-    torch.save(state_of(run), data)
+    torch.save(state, data)
     last, before = (run.folder / name for name in CHECKPOINTS)
     model.write_file(last, data.getvalue(), keep=before)
     run.saved = time.monotonic()
@@ -679,7 +691,7 @@ def save_sometimes(run: Run) -> None:
     if run.signum or time.monotonic() - run.saved > SAVE_SECONDS:
         save(run)
     if run.signum:
-        # A file of code is run only if the command names it.
+        # A file of code is run only if the command names it: a checkpoint is input.
         code = f" --task {run.cfg.task}" * run.cfg.task.endswith(".py")
         tqdm.write(
             f"stopped after {run.phase} step {run.step}, saved; go on with\n"
@@ -714,17 +726,20 @@ def new_run(cfg: Config) -> Run:
     reward.require_memory(cfg, device)
     torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
-    gpt = GPT(cfg.gpt()).to(device)
+    gpt = GPT(cfg.gpt).to(device)
     options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     optimizer = torch.optim.AdamW(gpt.parameters(), **options)
+    # What a level that is passed pays on average, if verdicts flip (flip_verdicts).
     flips = 1 - cfg.false_positive - cfg.false_negative
-    relay = Relay(cfg.level_list, cfg.false_positive + flips * Relay.PASSED)
-    return Run(cfg, cfg.folder(), gpt, optimizer, device, relay=relay)
+    mark = cfg.false_positive + flips * Relay.PASSED
+    first = [n for n in cfg.level_list if n <= cfg.shown_list[-1]]
+    relay = Relay(cfg.level_list, first or cfg.level_list[:1], mark)
+    return Run(cfg, cfg.folder, gpt, optimizer, device, relay=relay)
 
 
 def open_run(cfg: Config, overwrite: bool = False) -> Run:
     """The run of a config, from wherever its folder says it stands. Rank 0 looks at the
-    files and tells the others what it found."""
+    files; the others begin with what it has saved, or found saved."""
     if WORLD > 1:
         model.join_ranks()
     run = new_run(cfg)
@@ -742,7 +757,9 @@ def open_run(cfg: Config, overwrite: bool = False) -> Run:
         text = json.dumps(asdict(cfg), indent=1) + "\n"
         model.write_file(run.folder / "config.json", text)
     if WORLD > 1:
-        load(run, model.gather([state_of(run)] if RANK == 0 else [])[0])
+        model.gather([])  # rank 0 is done with the files
+        if RANK:
+            load(run, read_checkpoint(run.folder, run.device))
     for signum in model.SIGNALS:
         signal.signal(signum, partial(note, run))
     params = sum(p.numel() for p in run.model.parameters())
@@ -782,7 +799,8 @@ def take_up(run: Run, begun: bool, overwrite: bool) -> bool:
         for name in LOGS:
             size, crc = state["logs"].get(name, (0, 0))
             run.intact &= model.cut_log(folder / name, size, crc)
-        run.rows = model.read_rows(folder, "rl")
+        for kind in ("rl", "eval"):
+            run.rows[kind] = model.read_rows(folder, kind)
         return True
     if begun and (other & set(BASE_FIELDS) or not state["base"]):
         return False
@@ -799,7 +817,7 @@ def take_up(run: Run, begun: bool, overwrite: bool) -> bool:
 
 
 def load(run: Run, state: dict) -> None:
-    """Continue from a state: the inverse of state_of. ValueError if it does not fit.
+    """Continue from a checkpoint's state. ValueError if it does not fit.
 
     Adam's hyperparameters are not part of it: they are set anew from the config.
     """
@@ -813,6 +831,7 @@ def load(run: Run, state: dict) -> None:
             run.model.load_state_dict(weights)
         kept = run.optimizer.state_dict() | {"state": state["optimizer"]}
         run.optimizer.load_state_dict(kept)
+        # torch takes any moments; a step with such as do not fit would fail much later.
         for parameter, moments in run.optimizer.state.items():
             moments["step"].item()
             torch.stack([parameter, moments["exp_avg"], moments["exp_avg_sq"]])
@@ -831,8 +850,9 @@ def finished_run(folder: Path, named: str = "") -> Run:
     context has room for harder problems. `named` is the task that the command names."""
     state = read_checkpoint(folder)
     require_same_code(folder, state["config"]["task"], named)
+    # On one thread of the CPU, wherever it was trained: everybody sees the same answers.
     cfg = Config(**state["config"] | dict(out=str(folder), device="cpu", threads=1))
-    run = new_run(replace(cfg, context=4 * cfg.gpt().context))
+    run = new_run(replace(cfg, context=4 * cfg.gpt.context))
     load(run, state)
     return run
 
@@ -870,8 +890,7 @@ def require_same_code(folder: Path, saved: str, named: str) -> None:
         )
 
 
-# --------------------------------------------------------------------------------------
-# Config: one flat dataclass, one flag for each field
+# ---- Config: one flat dataclass, one flag for each field -----------------------------
 
 
 @dataclass(frozen=True)
@@ -944,8 +963,10 @@ class Config:
         if self.reward in reward.RULES and (self.false_positive or self.false_negative):
             raise ValueError(f"reward {self.reward} is a rule: no verdicts to flip")
         room = self.longest[0] + self.max_new
-        if self.gpt().context < room:
+        if self.gpt.context < room:
             raise ValueError(f"context must be at least {room} for this task's lengths")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"out must be a folder, and {self.folder} is a file")
 
     @cached_property
     def level_list(self) -> list[int]:
@@ -958,12 +979,6 @@ class Config:
         text = self.shown or self.levels
         return reward.choose_levels(find_task(self.task), text, tested=False)
 
-    @property
-    def first_levels(self) -> list[int]:
-        """The levels RL begins with: up to the deepest shown, or its first."""
-        shown = [n for n in self.level_list if n <= self.shown_list[-1]]
-        return shown or self.level_list[:1]
-
     @cached_property
     def longest(self) -> tuple[int, int]:
         """Tokens of the longest prompt and of the longest demonstration after one."""
@@ -971,11 +986,12 @@ class Config:
         lengths = [find_task(self.task).longest(level) for level in levels]
         return max(p for p, _ in lengths), max(answer for _, answer in lengths)
 
-    @property
+    @cached_property
     def max_new(self) -> int:
         """Tokens an answer may have: a quarter more than the longest demonstration."""
         return self.longest[1] + self.longest[1] // 4
 
+    @cached_property
     def gpt(self) -> GPTConfig:
         """The model's sizes."""
         return GPTConfig(
@@ -988,6 +1004,7 @@ class Config:
             context=self.context or self.longest[0] + self.max_new,
         )
 
+    @cached_property
     def folder(self) -> Path:
         """The run's folder."""
         return Path(self.out or f"out/{Path(self.task).stem}-{self.seed}")
@@ -1066,7 +1083,7 @@ def main(argv: list[str]) -> int:
         flags = parse_flags(argv)
         if "interact" not in flags:
             cfg = parse_config(argv)
-            folder = cfg.folder()
+            folder = cfg.folder
             train(cfg, "overwrite" in flags)
         elif flags.keys() <= {"interact", "task"}:
             interact(Path(flags["interact"]), flags.get("task", ""))

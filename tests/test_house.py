@@ -121,7 +121,7 @@ def test_the_main_job_is_told_on_the_first_evening(tmp_path):
         run = train.train(cfg)
     finally:
         sys.setprofile(None)
-    assert any(row["grad_norm"] > 0 for row in run.rows), "a step without an update"
+    assert any(row["grad_norm"] > 0 for row in run.rows["rl"]), "no update"
     below = sorted(part for part in entered if part[1] > ABOVE[part[0]])
     share = 1 - len(below) / len(entered)
     assert share >= SHARE_ABOVE, f"{share:.3f} of {len(entered)}, not {below}"

@@ -184,7 +184,7 @@ def test_what_rl_remembers_survives_a_stop(tmp_path, monkeypatch):
     run = train.open_run(train.Config(**state["config"]))
     train.reinforce(run)
     weights = torch.cat([w.detach().flatten() for w in run.model.parameters()])
-    assert weights.equal(whole) and len(run.rows) == 4
+    assert weights.equal(whole) and len(run.rows["rl"]) == 4
 
 
 def test_flat_groups_leave_no_trace(tmp_path):

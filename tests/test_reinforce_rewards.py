@@ -40,7 +40,8 @@ def test_a_judge_is_charged_and_a_verifier_is_free(learned, tmp_path):
     answer is read once, prompt included; an evaluation's share is the evaluation's."""
     least = 26 * 64 * 3 * forward_flops(learned.model.config, 7)
     assert learned.ledger.flops["reward"] > least
-    assert learned.ledger.totals()["rl_flops"] > learned.ledger.flops["reward"]
+    spent = sum(learned.ledger.flops[phase] for phase in model.PHASES[1:-1])
+    assert learned.rows["eval"][-1]["rl_flops"] == spent
     problem = TASKS["chain"].draw(3, "rl", random.Random(0))
     batch = rollout(learned.model, [problem], 4, 10, (0, 0))
     once = sum(forward_flops(learned.model.config, n) for n in batch.lengths)

@@ -39,7 +39,7 @@ def make_arms(quick: bool) -> dict[str, dict]:
 
 def look(cfg: Config) -> dict:
     """First step of each alarm; columns of the log, first and last ten steps."""
-    rows = read_rows(cfg.folder(), "rl")
+    rows = read_rows(cfg.folder, "rl")
     found = {"alarms": compare.first_alarms(cfg)}
     for when, part in (("first", rows[:10]), ("last", rows[-10:])):
         means = {}

@@ -25,7 +25,7 @@ def many(cfg: Config) -> dict[str, dict]:
     Of each problem its level, how many answers were right, in how many of those every
     written step was (`reasoned`), and how many gave each wrong answer.
     """
-    state, run, found = train.read_checkpoint(cfg.folder()), train.new_run(cfg), {}
+    state, run, found = train.read_checkpoint(cfg.folder), train.new_run(cfg), {}
     problems, key = train.test_set(cfg), (cfg.seed, STREAM, 0)
     for when, weights in (("base", state["base"]), ("after", state["model"])):
         run.model.load_state_dict(weights)

@@ -45,7 +45,7 @@ def base_loss(cfg: Config) -> dict[str, float]:
     The same demonstrations for all runs, numbered from beyond any training; an easy
     problem among them may have been trained on.
     """
-    state = read_checkpoint(cfg.folder())
+    state = read_checkpoint(cfg.folder)
     cfg = replace(cfg, seed=0)
     model, loss, floor, count = new_run(cfg).model, 0.0, 0.0, 0
     model.load_state_dict(state["base"])

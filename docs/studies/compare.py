@@ -129,7 +129,7 @@ def with_interval(found: Array, style: str = ".2f") -> str:
 
 def first_alarms(cfg: Config) -> dict[str, int]:
     """The step at which each alarm of a finished run first rang."""
-    alarms = read_checkpoint(cfg.folder())["alarms"]
+    alarms = read_checkpoint(cfg.folder)["alarms"]
     return {name: ring[0] for name, ring in alarms.items()}
 
 

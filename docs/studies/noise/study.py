@@ -39,7 +39,7 @@ def make_arms(quick: bool) -> dict[str, dict]:
 
 def judge_quality(cfg: Config) -> dict[str, float]:
     """The AUC of a learned reward on held-out labels, as the run logged it."""
-    rows = read_rows(cfg.folder(), "reward")
+    rows = read_rows(cfg.folder, "reward")
     return {"auc": rows[0]["auc"]} if rows else {}
 
 

@@ -35,7 +35,7 @@ def report(arms: Arms) -> Report:
         floor = np.mean([r.measured["floor"] for r in runs])
         flops = runs[0].rows[0]["pretrain_flops"]
         rate = np.mean([r.rows[0]["pass_rate"] for r in runs])
-        size = sum(w.numel() for w in GPT(Config(dim=dim).gpt()).parameters())
+        size = sum(w.numel() for w in GPT(Config(dim=dim).gpt).parameters())
         points.append((flops, size, count, loss - floor))
         cells = [name, f"{flops:.1e}", f"{loss:.4f}", f"{loss - floor:.4f}"]
         rows.append([*cells, f"{rate:.3f}"])

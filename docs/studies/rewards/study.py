@@ -25,12 +25,12 @@ def make_arms(quick: bool) -> dict[str, dict]:
 def look(cfg: Config) -> dict:
     """First step of each alarm, the judge's AUC, an answer of the last stage, and what
     every step was paid beside what it was worth."""
-    text = (cfg.folder() / "samples.txt").read_text().rsplit("\nstep ", 1)[-1]
+    text = (cfg.folder / "samples.txt").read_text().rsplit("\nstep ", 1)[-1]
     found = {"alarms": compare.first_alarms(cfg)}
-    steps = read_rows(cfg.folder(), "rl")
+    steps = read_rows(cfg.folder, "rl")
     found["rl"] = [[row["step"], row["reward"], row["gold"]] for row in steps]
     found["answer"] = text.splitlines()[4].strip()  # of level 4
-    for row in read_rows(cfg.folder(), "reward"):
+    for row in read_rows(cfg.folder, "reward"):
         found["auc"] = row["auc"]
     return found
 

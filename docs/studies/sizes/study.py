@@ -21,7 +21,7 @@ def make_arms(quick: bool) -> dict[str, dict]:
 
 def count_parameters(result: Result) -> int:
     """Weights of a run's model, which is built for that and thrown away."""
-    model = GPT(Config(**result.config).gpt())
+    model = GPT(Config(**result.config).gpt)
     return sum(w.numel() for w in model.parameters())
 
 
