@@ -3,7 +3,7 @@
 Read after rollout.py. Pure functions on tensors. Published recipes differ in five
 places, each in the functions named here (`kind` is the choice), and in rules of data:
 
-    baseline, normaliser   group_advantages
+    baseline, normaliser   group_advantages, other_advantages
     importance weight      policy_loss, importance_weights
     aggregation            sequence_weights
     KL to a reference      kl_estimate, returns_to_go
@@ -36,7 +36,6 @@ from model import GPT, pack
 if TYPE_CHECKING:  # train.py imports this file
     from train import Config
 
-BASELINES = "none batch_mean dr_grpo rloo grpo reinforce_pp scalerl maxrl".split()
 LOSSES = ("reinforce", "clip", "dual_clip", "cispo", "gspo")
 RATIO_MAX = 5.0  # for cispo, dual_clip and corrections; ScaleRL finds 4, 5, 8 alike
 
@@ -50,44 +49,21 @@ def live_groups(rewards: Tensor) -> Tensor:
 def group_advantages(rewards: Tensor, kind: str = "grpo") -> Tensor:
     """How much better each answer is than expected, (P, G) -> (P, G).
 
-        none          R_i
-        batch_mean    R_i - mean over the batch              REINFORCE with a baseline
-        dr_grpo       R_i - mean                             2503.20783
-        rloo          R_i - mean of the others               2402.14740
-        grpo          (R_i - mean) / (std + 1e-6)            2402.03300
-        reinforce_pp  (R_i - mean) / its std over the batch  2501.03262
-        scalerl       the same, over groups with contrast    2510.13786
-        maxrl         (R_i - mean) / mean                    as in prime-rl
+        grpo    (R_i - mean) / (std + 1e-6)        2402.03300
 
-    mean and std (by G, not G - 1) are of one group unless said otherwise. A group
-    without contrast gets exact zeros (batch_mean: if no group has any; none: never).
-    ValueError for G below 2, for a reward that is not finite or, in maxrl, below 0.
+    mean and std (by G, not G - 1) are of one group. A group without contrast gets exact
+    zeros. The other kinds: `other_advantages`. ValueError for G below 2, or for a
+    reward that is not finite.
     """
-    assert kind in BASELINES, kind
     if rewards.dim() != 2 or rewards.shape[1] < 2:
         raise ValueError(f"rewards must be (P, G) with G >= 2, got {(*rewards.shape,)}")
     if not rewards.isfinite().all():
         raise ValueError("a reward is not finite; look at the grader")
-    if kind == "none":
-        return rewards.clone()
-    if kind == "batch_mean":
-        contrast = rewards.max() > rewards.min()
-        return torch.where(contrast, rewards - rewards.mean(), 0.0)
-    live, mean = live_groups(rewards), rewards.mean(1, keepdim=True)
-    advantages = rewards - mean
-    if kind == "rloo":  # the mean without R_i, in terms of the mean with it
-        advantages = advantages * (rewards.shape[1] / (rewards.shape[1] - 1))
-    elif kind == "grpo":
-        advantages = advantages / (rewards.std(1, correction=0, keepdim=True) + 1e-6)
-    elif kind == "reinforce_pp":
-        advantages = advantages / advantages.square().mean().sqrt()
-    elif kind == "scalerl":
-        advantages = advantages / advantages[live].square().mean().sqrt()
-    elif kind == "maxrl":
-        if rewards.min() < 0:
-            raise ValueError("advantage maxrl divides by the mean: no reward below 0")
-        advantages = advantages / mean
-    return torch.where(live[:, None], advantages, 0.0)
+    if kind != "grpo":
+        return other_advantages(rewards, kind)
+    centred = rewards - rewards.mean(1, keepdim=True)
+    advantages = centred / (rewards.std(1, correction=0, keepdim=True) + 1e-6)
+    return torch.where(live_groups(rewards)[:, None], advantages, 0.0)
 
 
 def token_logprobs(logits: Tensor, tokens: Tensor, at: Tensor | None = None) -> Tensor:
@@ -253,6 +229,7 @@ def micro_loss(
 
 # ---- second evening ------------------------------------------------------------------
 
+BASELINES = "none batch_mean dr_grpo rloo grpo reinforce_pp scalerl maxrl".split()
 AGGREGATIONS = ("sequence", "token", "prompt", "constant")
 CORRECTIONS = ("none", "token", "mask", "prefix", "sequence")
 # The estimator of a KL, and where it goes: off an answer's reward before answers are
@@ -263,6 +240,42 @@ KLS = {
     "k2_loss": ("k2", "loss"),
     "k3_loss": ("k3", "loss"),
 }
+
+
+def other_advantages(rewards: Tensor, kind: str) -> Tensor:
+    """group_advantages of the other kinds, (P, G) -> (P, G).
+
+        none          R_i
+        batch_mean    R_i - mean over the batch              REINFORCE with a baseline
+        dr_grpo       R_i - mean                             2503.20783
+        rloo          R_i - mean of the others               2402.14740
+        reinforce_pp  (R_i - mean) / its std over the batch  2501.03262
+        scalerl       the same, over groups with contrast    2510.13786
+        maxrl         (R_i - mean) / mean                    as in prime-rl
+
+    mean is of one group unless said otherwise. A group without contrast gets exact
+    zeros (batch_mean: if no group has any; none: never). ValueError for a reward below
+    0 in maxrl.
+    """
+    assert kind in BASELINES, kind
+    if kind == "none":
+        return rewards.clone()
+    if kind == "batch_mean":
+        contrast = rewards.max() > rewards.min()
+        return torch.where(contrast, rewards - rewards.mean(), 0.0)
+    live, mean = live_groups(rewards), rewards.mean(1, keepdim=True)
+    advantages = rewards - mean
+    if kind == "rloo":  # the mean without R_i, in terms of the mean with it
+        advantages = advantages * (rewards.shape[1] / (rewards.shape[1] - 1))
+    elif kind == "reinforce_pp":
+        advantages = advantages / advantages.square().mean().sqrt()
+    elif kind == "scalerl":
+        advantages = advantages / advantages[live].square().mean().sqrt()
+    elif kind == "maxrl":
+        if rewards.min() < 0:
+            raise ValueError("advantage maxrl divides by the mean: no reward below 0")
+        advantages = advantages / mean
+    return torch.where(live[:, None], advantages, 0.0)
 
 
 def overlong_penalty(lengths: Tensor, limit: int, buffer: int) -> Tensor:

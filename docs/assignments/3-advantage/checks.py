@@ -5,7 +5,14 @@ import random
 import torch
 from grading import Check
 
-BLANKS = {"grpo.py": ["live_groups", "group_advantages", "token_logprobs"]}
+BLANKS = {
+    "grpo.py": [
+        "live_groups",
+        "group_advantages",
+        "other_advantages",
+        "token_logprobs",
+    ]
+}
 
 Rewards = torch.Tensor  # (P, G)
 
