@@ -4,7 +4,7 @@ Read after rollout.py. Pure functions on tensors. Published recipes differ in fi
 places, each in the functions named here (`kind` is the choice), and in rules of data:
 
     baseline, normaliser   group_advantages, other_advantages
-    importance weight      policy_loss, importance_weights
+    importance weight      policy_loss, other_objective, importance_weights
     aggregation            sequence_weights
     KL to a reference      kl_estimate, returns_to_go
     entropy                token_entropy
@@ -35,9 +35,6 @@ from model import GPT, pack
 
 if TYPE_CHECKING:  # train.py imports this file
     from train import Config
-
-LOSSES = ("reinforce", "clip", "dual_clip", "cispo", "gspo")
-RATIO_MAX = 5.0  # for cispo, dual_clip and corrections; ScaleRL finds 4, 5, 8 alike
 
 
 def live_groups(rewards: Tensor) -> Tensor:
@@ -143,46 +140,30 @@ def policy_loss(
     kind: str = "clip",
     clip_low: float = 0.2,
     clip_high: float = 0.28,
-    ratio_max: float = RATIO_MAX,
     correction: Tensor | float = 1.0,  # (B, T) from importance_weights
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss to minimize, the ratio (B, T), and which tokens were cut (B, T).
 
         r_it = pi(o_it | q, o_i<t) / pi_old(o_it | q, o_i<t)
         loss = - sum_i w_i sum_t c_it J_it
-        reinforce  J = A log pi                             no ratio at all
-        clip       J = min(r A, clip(r, 1 - low, 1 + high) A)   PPO; DAPO: high > low
-        dual_clip  the same, but J >= ratio_max A if A < 0      1912.09729
-        cispo      J = stop_gradient(min(r, ratio_max)) A log pi    2506.13585
-        gspo       clip, with r = (prod_t r_it)^(1 / n_i)           2507.18071
+        J_it = min(r_it A_i, clip(r_it, 1 - low, 1 + high) A_i)  PPO; DAPO: high > low
 
     r is `ratio`, A is `advantages`, w is `weights`, c is `correction`. Ratio and
-    cut are detached, 1 and False where mask is 0. cispo caps a weight, drops no token.
+    cut are detached, 1 and False where mask is 0. Other kinds: `other_objective`.
     """
-    assert kind in LOSSES, kind
     assert logp.shape == old_logp.shape == mask.shape
     assert len(advantages) == len(weights) == len(logp)
     advantage = advantages if advantages.dim() == 2 else advantages[:, None]
     own = mask > 0
     log_ratio = torch.where(own, logp - old_logp, 0.0)
     if kind == "gspo":
-        mean = log_ratio.sum(1) / own.sum(1).clamp(min=1)
-        log_ratio = torch.where(own, mean[:, None], 0.0)
+        log_ratio = mean_of_answer(log_ratio, own)
     ratio = log_ratio.exp()  # about 1 on the first update, if the sampler is not stale
-    if kind == "reinforce":
-        objective = advantage * logp
-        cut = torch.zeros_like(own)
-    elif kind == "cispo":
-        objective = ratio.detach().clamp(max=ratio_max) * advantage * logp
-        cut = ratio > ratio_max
-    else:
-        clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
-        objective = torch.minimum(ratio * advantage, clipped * advantage)
-        cut = objective < ratio * advantage
-        if kind == "dual_clip":
-            beyond = (advantage < 0) & (ratio > ratio_max)
-            objective = torch.where(beyond, ratio_max * advantage, objective)
-            cut = cut | beyond
+    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
+    objective = torch.minimum(ratio * advantage, clipped * advantage)
+    cut = objective < ratio * advantage
+    if kind not in ("clip", "gspo"):
+        objective, cut = other_objective(kind, ratio, advantage, logp, objective)
     loss = -weighted_sum(objective * correction, mask, weights)
     return loss, ratio.detach(), cut & own
 
@@ -230,6 +211,8 @@ def micro_loss(
 # ---- second evening ------------------------------------------------------------------
 
 BASELINES = "none batch_mean dr_grpo rloo grpo reinforce_pp scalerl maxrl".split()
+LOSSES = ("reinforce", "clip", "dual_clip", "cispo", "gspo")
+RATIO_MAX = 5.0  # for cispo, dual_clip and corrections; ScaleRL finds 4, 5, 8 alike
 AGGREGATIONS = ("sequence", "token", "prompt", "constant")
 CORRECTIONS = ("none", "token", "mask", "prefix", "sequence")
 # The estimator of a KL, and where it goes: off an answer's reward before answers are
@@ -283,6 +266,42 @@ def overlong_penalty(lengths: Tensor, limit: int, buffer: int) -> Tensor:
     `limit` tokens (DAPO 2503.14476)."""
     over = (lengths - (limit - buffer)).double() / max(buffer, 1)
     return -over.clamp(0, 1)
+
+
+def mean_of_answer(log_ratio: Tensor, own: Tensor) -> Tensor:
+    """For gspo: each token's log-ratio (B, T) is the mean of its answer's."""
+    mean = log_ratio.sum(1) / own.sum(1).clamp(min=1)
+    return torch.where(own, mean[:, None], 0.0)
+
+
+def other_objective(
+    kind: str,
+    ratio: Tensor,  # (B, T)
+    advantage: Tensor,  # (B, T) or (B, 1)
+    logp: Tensor,  # (B, T)
+    clipped: Tensor,  # (B, T) the objective of clip
+) -> tuple[Tensor, Tensor]:
+    """J of policy_loss, and which tokens are cut, (B, T) each, of the other kinds.
+
+        reinforce  J = A log pi                                 no ratio at all
+        dual_clip  that of clip, but J >= ratio_max A if A < 0      1912.09729
+        cispo      J = stop_gradient(min(r, ratio_max)) A log pi    2506.13585
+        gspo       that of clip, with r = (prod_t r_it)^(1 / n_i)   2507.18071
+
+    ratio_max is RATIO_MAX. cispo caps a weight, drops no token.
+    """
+    assert kind in LOSSES, kind
+    if kind == "reinforce":
+        objective = advantage * logp
+        cut = torch.zeros_like(ratio, dtype=torch.bool)
+    elif kind == "cispo":
+        objective = ratio.detach().clamp(max=RATIO_MAX) * advantage * logp
+        cut = ratio > RATIO_MAX
+    else:  # dual_clip
+        beyond = (advantage < 0) & (ratio > RATIO_MAX)
+        objective = torch.where(beyond, RATIO_MAX * advantage, clipped)
+        cut = beyond | (clipped < ratio * advantage)
+    return objective, cut
 
 
 def importance_weights(

@@ -166,9 +166,10 @@ LOG01 = math.log(0.1)
         ("cispo", FAR, -1.0, 0.2, LOG4 + LOG01 / 30, [1, 1 / 3, 1 / 30], [1, 0, 0]),
     ],
 )
-def test_loss_by_hand(kind, ratios, advantage, high, loss, grad, cut):
-    """Value, gradient and what counts as cut; ratio_max is 3."""
-    got = loss_of(ratios, advantage, kind, clip_low=0.2, clip_high=high, ratio_max=3.0)
+def test_loss_by_hand(kind, ratios, advantage, high, loss, grad, cut, monkeypatch):
+    """Value, gradient and what counts as cut; RATIO_MAX is 3."""
+    monkeypatch.setattr(grpo, "RATIO_MAX", 3.0)
+    got = loss_of(ratios, advantage, kind, clip_low=0.2, clip_high=high)
     assert got[0] == pytest.approx(loss, abs=1e-10)
     assert got[1] == pytest.approx(grad, abs=1e-10)
     assert got[2][0].tolist() == pytest.approx(ratios) and got[3] == cut
@@ -182,10 +183,11 @@ def test_defaults_are_dapos():
 
 
 @pytest.mark.parametrize("kind", grpo.LOSSES)
-def test_at_the_limit_nothing_is_cut(kind):
+def test_at_the_limit_nothing_is_cut(kind, monkeypatch):
     """A ratio of 1 with limits of exactly 1: all of its gradient is there."""
+    monkeypatch.setattr(grpo, "RATIO_MAX", 1.0)
     for advantage in (1.0, -1.0):
-        got = loss_of([1.0], advantage, kind, ratio_max=1.0, clip_low=0, clip_high=0)
+        got = loss_of([1.0], advantage, kind, clip_low=0, clip_high=0)
         assert got[3] == [False] and got[1] == [-advantage]
 
 

@@ -7,7 +7,15 @@ from unittest import mock
 import torch
 from grading import Check
 
-BLANKS = {"grpo.py": ["policy_loss", "importance_weights", "kl_estimate"]}
+BLANKS = {
+    "grpo.py": [
+        "policy_loss",
+        "mean_of_answer",
+        "other_objective",
+        "importance_weights",
+        "kl_estimate",
+    ]
+}
 MASK = torch.tensor([[0.0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 1]])
 LOW, HIGH, RATIO_MAX, LIMIT = 0.15, 0.3, 5.0, 2.0
 
@@ -76,7 +84,7 @@ def batches(kind: str, *centres: float, shifts=(0.0, 0.0, 0.0)):
             weights = [rng.uniform(0.1, 0.3) for _ in MASK]
             logp[MASK == 0] = bad
             columns = torch.tensor(advantages), MASK, torch.tensor(weights)
-            found.append((logp, old, *columns, kind, LOW, HIGH, RATIO_MAX))
+            found.append((logp, old, *columns, kind, LOW, HIGH))
         return found
 
     return cases
@@ -310,7 +318,7 @@ CHECKS = [
             "the weight has no cap": loss_by(
                 lambda r, a, logp: cispo(r, a, logp, math.inf)
             ),
-            "the cap is ratio_max, not 1 + clip_high": loss_by(
+            "the cap is RATIO_MAX, not 1 + clip_high": loss_by(
                 lambda r, a, logp: cispo(r, a, logp, 1 + HIGH)
             ),
             "the weight is missing: that is reinforce": loss_by(
