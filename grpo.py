@@ -177,7 +177,6 @@ def micro_loss(
     """Loss of a micro-batch as train.Config wants it, and what to log of its tokens."""
     mask = part["mask"]
     logp = token_logprobs(logits, part["tokens"], places)
-    logp = torch.where(mask > 0, logp, part["base_logp"])  # others hold any logits
     loss, ratio, cut = policy_loss(
         logp,
         part["old_logp"],
@@ -198,13 +197,8 @@ def micro_loss(
     if cfg.entropy_bonus:
         entropy = weighted_sum(token_entropy(logits, places), mask, part["weights"])
         loss = loss - cfg.entropy_bonus * entropy
-    estimator, place = KLS[cfg.kl]
-    if cfg.kl_coef and place != "answer":
-        k3 = kl_estimate(logp.detach(), part["base_logp"], "k3")
-        found["kl"] = torch.where(mask > 0, k3, 0.0).sum().item()
-        if place == "loss":
-            kl = kl_estimate(logp, part["base_logp"], estimator)
-            loss = loss + cfg.kl_coef * weighted_sum(kl, mask, part["weights"])
+    if cfg.kl_coef:
+        loss, found["kl"] = with_kl(loss, logp, part, cfg)
     return loss, found
 
 
@@ -345,6 +339,24 @@ def kl_estimate(logp: Tensor, ref_logp: Tensor, kind: str) -> Tensor:
     """
     x = logp - ref_logp
     return {"k1": x, "k2": x * x / 2, "k3": (-x).expm1() + x}[kind]
+
+
+def with_kl(
+    loss: Tensor,
+    logp: Tensor,  # (B, T) log pi, carries the gradient
+    part: dict[str, Tensor],  # as in micro_loss
+    cfg: Config,
+) -> tuple[Tensor, float]:
+    """The loss with its KL to the base, if that is where --kl puts it, and the KL of
+    its tokens (k3, the best value) for the log."""
+    mask = part["mask"]
+    logp = torch.where(mask > 0, logp, part["base_logp"])  # others hold any logits
+    k3 = kl_estimate(logp.detach(), part["base_logp"], "k3")
+    estimator, place = KLS[cfg.kl]
+    if place == "loss":
+        kl = kl_estimate(logp, part["base_logp"], estimator)
+        loss = loss + cfg.kl_coef * weighted_sum(kl, mask, part["weights"])
+    return loss, k3.sum().item()
 
 
 def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
