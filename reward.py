@@ -22,6 +22,7 @@ Left out  rewards for single steps, judges that compare pairs, ensembles of judg
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import importlib.util
@@ -62,7 +63,6 @@ class Problem:
     key: str  # canonical form, hashed to choose the split
     data: NamedTuple  # what the verifier needs, different for each task
     answer: str = ""  # the right one, if there is exactly one
-    budget: int = 0  # tokens after which a puzzle's open thought is closed; 0: never
 
 
 SPLITS = {"base": 60, "rl": 85, "label": 90, "test": 100}  # where buckets end
@@ -81,25 +81,17 @@ class Env:
     turn_tokens = 0  # a turn ends after so many tokens; 0: it ends with '\n'
 
     def __init__(self, problem: Problem, seed: int | str) -> None:
-        self.problem, self.text = problem, ""
+        self.problem = problem
         self.rng = Random(seed)  # the environment's own noise, one per rollout
-        self.turn_tokens = problem.budget or self.turn_tokens
         self.solved = False
         self.turns = 0
         self.invalid = 0  # turns that were no legal action
         self.failed = False  # did the world go against the policy at least once?
 
     def step(self, action: str) -> tuple[str, bool]:
-        """Take what the policy wrote in one turn; return (observation, done). After a
-        puzzle's budget an open thought is closed, and the policy has to answer."""
+        """Take what the policy wrote in one turn; return (observation, done)."""
         self.turns += 1
-        self.text += action
-        if self.turn_tokens and action[-1:] != "\n":
-            self.turn_tokens = 0
-            said = "]" * (self.text.count("[") > self.text.count("]"))
-            self.text += said
-            return said, False
-        self.solved = self.problem.task.verify(self.problem, self.text)
+        self.solved = self.problem.task.verify(self.problem, action)
         return "", True
 
     def score(self) -> float:
@@ -126,7 +118,7 @@ class Task:
     chance: float | dict[int, float]  # pass rate of the best that ignores the problem
     ceiling: float | dict[int, float] = 1.0  # pass rate of the best possible policy
     defaults: dict[str, object] = {}  # fields of train.Config that it sets differently
-    env: type[Env] = Env  # env(problem, seed) opens an episode; seed keys its noise
+    env: Callable[..., Env] = Env  # env(problem, seed) opens an episode; seed: of noise
 
     def read(self, prompt: str) -> Problem:
         """The problem that a prompt states. ValueError if it states none."""
@@ -652,6 +644,35 @@ def fit_judge(
                 kept = {name: w.clone() for name, w in judge.state_dict().items()}
     judge.load_state_dict(kept)
     return auc_of_part(2)
+
+
+# ---- A puzzle in two turns: a thought that is interrupted ----------------------------
+
+
+class InterruptedEnv(Env):
+    """After `budget` tokens an open thought is closed, and the policy has to answer."""
+
+    def __init__(self, problem: Problem, seed: int | str, budget: int) -> None:
+        super().__init__(problem, seed)
+        self.turn_tokens = budget
+        self.text = ""  # of both turns
+
+    def step(self, action: str) -> tuple[str, bool]:
+        self.text += action
+        if not self.turn_tokens or action[-1:] == "\n":
+            return super().step(self.text)
+        self.turns += 1
+        self.turn_tokens = 0
+        said = "]" * (self.text.count("[") > self.text.count("]"))
+        self.text += said
+        return said, False
+
+
+def interrupted(problem: Problem, budget: int) -> Problem:
+    """The same puzzle, whose environment interrupts after so many tokens."""
+    task = copy.copy(problem.task)
+    task.env = functools.partial(InterruptedEnv, budget=budget)
+    return replace(problem, task=task)
 
 
 # ---- The other task: a game of several turns -----------------------------------------

@@ -261,7 +261,7 @@ def draw_prompts(run: Run, first: int = 0, count: int = 0) -> list[Problem]:
         rng = random.Random(f"{cfg.seed} rl {run.step} {p}")
         problem = task.draw(run.relay.draw(rng), "rl", rng)
         if cfg.truncated == "interrupt" and isinstance(task, reward.Puzzle):
-            problem = replace(problem, budget=cfg.max_new * 7 // 8)
+            problem = reward.interrupted(problem, cfg.max_new * 7 // 8)
         problems.append(problem)
     return problems
 

@@ -143,7 +143,7 @@ def test_answers():
 def test_an_open_thought_is_closed_once():
     """After its budget; then the policy answers, at any length. A closed thought is not
     closed again: what follows would have no legal form."""
-    problem = replace(TASKS["chain"].read(CHAIN), budget=4)
+    problem = reward.interrupted(TASKS["chain"].read(CHAIN), 4)
     for written, said, rest in (("[3a+", "]", "9\n"), ("[3]9", "", "\n")):
         env = problem.task.env(problem, 0)
         assert env.turn_tokens == 4

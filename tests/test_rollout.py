@@ -12,7 +12,7 @@ import grpo
 import model
 import train
 from model import END, PAD
-from reward import TASKS, Env, find_task
+from reward import TASKS, Env, find_task, interrupted
 from rollout import ONE, Buffers, inverse_cdf, join, pick, rollout, uniforms
 
 MAX_NEW = 30
@@ -285,7 +285,7 @@ def test_a_thought_over_budget_is_closed(gpt, problems, burst):
     the policy answers in what room is left; what holds no open thought just goes on."""
     cases = (4, "[", "[[[[][["), (4, "7", "7777777"), (9, "[", "[[[[[[[")
     for budget, allowed, text in cases:
-        problem = replace(problems[0], budget=budget)
+        problem = interrupted(problems[0], budget)
         gpt.ban.fill_(-1e9)
         gpt.ban[model.encode(allowed)] = 0
         batch = rollout(gpt, [problem], 3, 7, (0, 0), width=8, burst=burst)
@@ -296,12 +296,12 @@ def test_a_thought_over_budget_is_closed(gpt, problems, burst):
 
 
 def test_an_interrupted_answer_is_graded_as_a_whole():
-    problem = replace(TASKS["chain"].read("C3a+5b-9:"), budget=6)
+    problem = interrupted(TASKS["chain"].read("C3a+5b-9:"), 6)
     for answer, solved in (("9\n", True), ("8\n", False)):
-        env = TASKS["chain"].env(problem, 0)
+        env = problem.task.env(problem, 0)
         assert env.step("[3a+5=") == ("]", False)
         assert env.step(answer) == ("", True) and env.solved == solved
-    env = TASKS["chain"].env(problem, 0)
+    env = problem.task.env(problem, 0)
     assert env.step("[1]9\n") == ("", True) and env.solved
 
 

@@ -5,12 +5,11 @@ Studies load it: `answers = load(STUDIES / "answers.py")`; `answers.many` is a m
 
 import re
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 
 import train
-from reward import pass_at_k
+from reward import interrupted, pass_at_k
 from scaling import Array
 from train import Config
 
@@ -51,7 +50,7 @@ def many(cfg: Config) -> dict[str, dict]:
 def closed(run: train.Run, budget: int) -> list[float]:
     """[tokens, pass rate] of the levels from 5 on if thoughts end after `budget`."""
     problems = [p for p in train.test_set(run.cfg) if p.level >= 5]
-    problems = [replace(problem, budget=budget) for problem in problems]
+    problems = [interrupted(problem, budget) for problem in problems]
     key = (run.cfg.seed, STREAM, budget)
     batch = train.rollouts(run, problems, 2, key, "evaluation")
     tokens = batch.mask.sum(1).mean().item()
