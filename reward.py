@@ -99,6 +99,14 @@ class Env:
         return float(self.solved)
 
 
+class Corpus(NamedTuple):
+    """How demonstrations are made. Each knob leaves RL something of its own to do."""
+
+    think_share: float = 0.65  # share that shows a thought: RL selects the strategy
+    noise: float = 0.0  # chance that a step's result is redrawn, and stays: RL sharpens
+    weak: float = 0.0  # share by demonstrators who guess: RL must beat its teachers
+
+
 class Task:
     """A family of problems. A subclass gives the attributes and three methods:
 
@@ -258,12 +266,27 @@ class Chain(Puzzle):
         return str(rng.randrange(10))
 
 
-def stretch(length: int, room: int, rng: Random) -> list[int]:
-    """Where the tokens of a demonstration stand: in order, but with gaps, in up to
-    `room` places (randomised positions, arXiv:2305.16843). So pretraining meets the
-    distances of problems longer than any it shows."""
-    room = rng.randint(length, max(length, room))
-    return sorted(rng.sample(range(room), length))
+def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
+    """Demonstrations of one pretraining step: their lengths (B,) and columns (B, T)
+    tokens, mask, 1 on what a policy wrote, and positions. `cfg` is a train.Config."""
+    task = find_task(cfg.task)
+    corpus = Corpus(cfg.think_share, cfg.noise, cfg.weak)
+    rng = Random(f"{cfg.seed} pretrain {step}")
+    rows, room = [], int(cfg.stretch * cfg.gpt.context)
+    for _ in range(cfg.pretrain_batch):
+        problem = task.draw(rng.choice(cfg.shown_list), "base", rng)
+        tokens, mask = encode(problem.prompt), [0] * len(problem.prompt)
+        for i, text in enumerate(task.demonstrate(problem, corpus, rng)):
+            tokens += encode(text)
+            mask += [1 - i % 2] * len(text)  # every second is the policy's
+        # In order, but with gaps (randomised positions, arXiv:2305.16843): pretraining
+        # so meets the distances of problems longer than any it shows.
+        places = range(rng.randint(len(tokens), max(len(tokens), room)))
+        positions = sorted(rng.sample(places, len(tokens)))
+        rows.append(torch.tensor([tokens, mask, positions]).T)
+    tokens, mask, positions = pad_sequence(rows, True, PAD).unbind(2)
+    columns = {"tokens": tokens, "mask": (mask == 1).float(), "positions": positions}
+    return columns, [len(row) for row in rows]
 
 
 @dataclass
@@ -390,33 +413,6 @@ def choose_levels(task: Task, text: str, tested: bool = True) -> list[int]:
     if tested and not task.test_levels(sorted(levels)):
         raise ValueError(f"too few problems in levels {text} to test; add a harder one")
     return sorted(levels)
-
-
-class Corpus(NamedTuple):
-    """How demonstrations are made. Each knob leaves RL something of its own to do."""
-
-    think_share: float = 0.65  # share that shows a thought: RL selects the strategy
-    noise: float = 0.0  # chance that a step's result is redrawn, and stays: RL sharpens
-    weak: float = 0.0  # share by demonstrators who guess: RL must beat its teachers
-
-
-def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
-    """Demonstrations of one pretraining step: their lengths (B,) and columns (B, T)
-    tokens, mask, 1 on what a policy wrote, and positions. `cfg` is a train.Config."""
-    task = find_task(cfg.task)
-    corpus = Corpus(cfg.think_share, cfg.noise, cfg.weak)
-    rng = Random(f"{cfg.seed} pretrain {step}")
-    rows, room = [], int(cfg.stretch * cfg.gpt.context)
-    for _ in range(cfg.pretrain_batch):
-        problem = task.draw(rng.choice(cfg.shown_list), "base", rng)
-        tokens, mask = encode(problem.prompt), [0] * len(problem.prompt)
-        for i, text in enumerate(task.demonstrate(problem, corpus, rng)):
-            tokens += encode(text)
-            mask += [1 - i % 2] * len(text)  # every second is the policy's
-        rows.append(torch.tensor([tokens, mask, stretch(len(tokens), room, rng)]).T)
-    tokens, mask, positions = pad_sequence(rows, True, PAD).unbind(2)
-    columns = {"tokens": tokens, "mask": (mask == 1).float(), "positions": positions}
-    return columns, [len(row) for row in rows]
 
 
 def expected_flops(cfg: Config) -> float:

@@ -472,7 +472,8 @@ def test_demonstrations_show_shallow_levels_in_stretched_places():
         assert 0 <= places[0] and sorted(set(places[:n])) == places[:n]
         ends.append(places[n - 1])
     assert room * 0.9 < max(ends) < room and min(ends) < 20
-    assert reward.stretch(5, 0, random.Random(0)) == [0, 1, 2, 3, 4]
+    columns, _ = reward.demo_batch(replace(cfg, stretch=0.0, pretrain_batch=2), 0)
+    assert columns["positions"][0, :8].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_the_relay_by_hand():

@@ -184,8 +184,9 @@ def test_training_prompts_are_never_test_problems():
 
 def test_pretraining_stretches_positions(whole, tmp_path, monkeypatch):
     """The same demonstrations, but all in the first place: not the same weights."""
-    draw = reward.stretch
-    monkeypatch.setattr(reward, "stretch", lambda n, *x: draw(n, *x) and [0] * n)
+    pad = reward.pad_sequence
+    unplaced = torch.tensor([1, 1, 0])  # tokens, mask, positions
+    monkeypatch.setattr(reward, "pad_sequence", lambda *x: pad(*x) * unplaced)
     assert not same_weights(whole, train.train(tiny(tmp_path)))
 
 
