@@ -727,9 +727,11 @@ def new_run(cfg: Config) -> Run:
     torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
     gpt = GPT(cfg.gpt).to(device)
+    # GPT-3's betas; no weight decay: it would pull on weights that no reward pulls on.
     options = dict(betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     optimizer = torch.optim.AdamW(gpt.parameters(), **options)
-    # What a level that is passed pays on average, if verdicts flip (flip_verdicts).
+    # If verdicts are flipped, the mean reward of a policy with the pass rate PASSED is
+    # another number (reward.flip_verdicts): the next level opens at that one.
     flips = 1 - cfg.false_positive - cfg.false_negative
     mark = cfg.false_positive + flips * Relay.PASSED
     first = [n for n in cfg.level_list if n <= cfg.shown_list[-1]]
@@ -1034,6 +1036,7 @@ def parse_flags(argv: list[str]) -> dict:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="train.py [--flag value ...]",
         argument_default=argparse.SUPPRESS,
+        # What --group is short for would change as soon as a field is added.
         allow_abbrev=False,
     )
     parser.add_argument("--resume", metavar="FOLDER", help="go on with this run")
