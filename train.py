@@ -90,11 +90,7 @@ def train(cfg: Config, overwrite: bool = False) -> Run:
 
 @dataclass
 class Run:
-    """A run in progress: what `train` hands from phase to phase.
-
-    `phase` is pretrain, then rl; `step` counts within each. What a checkpoint keeps of
-    it is in SAVED and `save`.
-    """
+    """A run in progress: what `train` hands from phase to phase, and saves in parts."""
 
     cfg: Config
     folder: Path
@@ -102,8 +98,8 @@ class Run:
     optimizer: torch.optim.Optimizer  # AdamW, see new_run
     device: str = "cpu"  # that the model is on
     base: dict[str, Tensor] = field(default_factory=dict)  # weights before RL
-    phase: str = "pretrain"
-    step: int = 0
+    phase: str = "pretrain"  # then "rl"
+    step: int = 0  # within the phase
     relay: Relay = field(default_factory=Relay)  # which levels RL draws
     past: list[dict] = field(default_factory=list)  # weights of the last lag + 1 steps
     skipped: int = 0  # updates left out: their gradient was not finite
