@@ -31,8 +31,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model import GPT, pack
-
 if TYPE_CHECKING:  # train.py imports this file
     from train import Config
 
@@ -76,17 +74,6 @@ def token_logprobs(logits: Tensor, tokens: Tensor, at: Tensor | None = None) -> 
     logprobs = logits.flatten(0, -2).log_softmax(-1)  # (M, V)
     chosen = logprobs[at[:, :-1], tokens[:, 1:]]  # (B, T-1)
     return F.pad(chosen.clamp(min=-1e9), (1, 0))
-
-
-@torch.no_grad()
-def score(model: GPT, tokens: Tensor, lengths: list[int], size: int) -> Tensor:
-    """token_logprobs (B, T) of tokens (B, T), `size` sequences at a time."""
-    parts = []
-    for i in range(0, len(lengths), size):
-        part = tokens[i : i + size]
-        packed = pack(lengths[i : i + size], part)
-        parts.append(token_logprobs(model(packed), part, packed.places))
-    return torch.cat(parts)
 
 
 def kl_of_answers(logp: Tensor, base_logp: Tensor, mask: Tensor) -> Tensor:

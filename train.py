@@ -304,13 +304,19 @@ def grade(run: Run, batch: Batch, phase: str = "reward", first: int = 0) -> Tens
     return torch.tensor(paid, dtype=torch.float32)
 
 
+@torch.no_grad()
 def logprobs_under(
     run: Run, batch: Batch, weights: dict[str, Tensor], phase: str = "logprob"
 ) -> Tensor:
     """Log-probabilities (B, T) of a batch under other weights, without gradient."""
+    parts = []
     with run.ledger.timed(phase), model.with_weights(run.model, weights):
         run.ledger.charge(phase, run.model.config, batch.lengths)
-        return grpo.score(run.model, batch.tokens, batch.lengths, MICRO_BATCH)
+        for i in range(0, len(batch.lengths), MICRO_BATCH):
+            part = batch.tokens[i : i + MICRO_BATCH]
+            packed = model.pack(batch.lengths[i : i + MICRO_BATCH], part)
+            parts.append(grpo.token_logprobs(run.model(packed), part, packed.places))
+    return torch.cat(parts)
 
 
 def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:

@@ -72,10 +72,9 @@ def distil(teacher: str) -> None:
             return honest(run, batch, weights, phase)
         if not loaded:
             loaded["run"] = train.finished_run(run.folder.parents[1] / teacher)
-        larger = loaded["run"].model
-        with run.ledger.timed(phase):
-            run.ledger.charge(phase, larger.config, batch.lengths)
-            return grpo.score(larger, batch.tokens, batch.lengths, train.MICRO_BATCH)
+            loaded["run"].ledger = run.ledger
+        larger = loaded["run"]
+        return honest(larger, batch, larger.model.state_dict())
 
     train.logprobs_under = logprobs_under
 
