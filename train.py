@@ -141,26 +141,21 @@ def micro_batches(num: int) -> list[slice]:
     return [slice(i, i + size) for i in range(0, num, size)][RANK::WORLD]
 
 
-def apply_gradients(run: Run, lr: float) -> float | None:
+def apply_gradients(run: Run, lr: float) -> float:
     """Clip to MAX_GRAD_NORM and step. Returns the norm before clipping: large ones mean
-    a learning rate that is too high, and exactly 0 means that nothing pulls.
-
-    A norm that is not finite is no step: no weight and no moment changes, `skipped`
-    counts it, and None comes back. FloatingPointError at the third.
+    a learning rate that is too high, and exactly 0 means that nothing pulls. With one
+    that is not finite there is no step: no weight and no moment changes.
     """
     if WORLD > 1:
         model.sum_over_ranks(run.model)
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), MAX_GRAD_NORM)
-    finite = bool(norm.isfinite())
-    if finite:
+    if norm.isfinite():
         run.optimizer.param_groups[0]["lr"] = lr
         run.optimizer.step()
-    run.optimizer.zero_grad(set_to_none=True)
-    run.skipped += not finite
-    if not finite and run.skipped == 3:
-        words = "the third gradient of this run is not finite; lower its rate"
-        raise FloatingPointError(f"{run.phase} step {run.step}: {words}")
-    return norm.item() if finite else None
+    else:
+        count_skipped(run)
+    run.optimizer.zero_grad()
+    return norm.item()
 
 
 # ---- Pretraining ---------------------------------------------------------------------
@@ -354,7 +349,8 @@ def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
     num_tokens = max(int(columns["mask"].sum()), 1) * cfg.updates
     first = seen[: len(seen) // cfg.updates]  # the others are meant to be off policy
     stats = {
-        "grad_norm": max((norm for norm in norms if norm is not None), default=None),
+        # Not max: it may pass over a NaN.
+        "grad_norm": float(np.max(norms)),
         "ratio_max": max(found["ratio_max"] for found in seen),
         "mismatch": max(found["mismatch"] for found in first),
         "clip_share": sum(found["num_cut"] for found in seen) / num_tokens,
@@ -528,6 +524,15 @@ def penalize(run: Run, batch: Batch, paid: Pay) -> Pay:
         overlong = grpo.overlong_penalty(written, cfg.max_new, cfg.max_new // 5)
         off = off - overlong.float()  # which is 0 or less
     return Pay(paid.rewards, off, of_tokens, base_logp)
+
+
+def count_skipped(run: Run) -> None:
+    """An update was left out: a NaN in a weight or a moment would stay for good.
+    FloatingPointError if it is the third of this run: that is no accident any more."""
+    run.skipped += 1
+    if run.skipped == 3:
+        words = "the third gradient of this run is not finite; lower its rate"
+        raise FloatingPointError(f"{run.phase} step {run.step}: {words}")
 
 
 def older_weights(run: Run, first: int) -> AbstractContextManager:
