@@ -154,19 +154,14 @@ class Forecast:
         Below `until` the middle is the fit. In the band: the spread of likely fits (and
         half of it the law, where that counts), noise, and form_error beyond `until`.
         """
-        beyond = compute >= self.until
-        shift = beyond * self.carried
+        shift = (compute >= self.until) * self.carried
         middle = np.clip(self.fit(compute) + shift, 0, 1)
         rise = self.fit.a - self.fit.r0
         form = form_error(self.fit.slope(self.until), rise, compute / self.until)
         fits = self.draws(compute) + shift  # (D, n)
         points = fits[:, None] + NORMAL * np.hypot(self.noise, form)  # (D, 40, n)
         if self.reach() >= 2 and rise > 0:
-            law, law_sd = fit_tail(self, compute)
-            middle = np.where(beyond, (middle + law) / 2, middle)
-            # The law once for each draw: half of what the band is made of.
-            of_law = np.where(beyond, law + NORMAL * law_sd, points)
-            points = np.concatenate([points, of_law])
+            middle, points = mix_tail(self, compute, middle, points)
         low, high = np.quantile(points, [0.05, 0.95], axis=(0, 1)).clip(0, 1)
         return low, np.clip(middle, low, high), high
 
@@ -176,11 +171,8 @@ class Forecast:
 
 
 def forecast(curve: Curve, share: float = 0.5, num_draws: int = 200) -> Forecast:
-    """Fit the part of a curve up to `share` of its largest compute.
-
-    How sure the fit is says `profile` (second evening): 90 % intervals, and curves
-    drawn by their likelihood.
-    """
+    """Fit the part of a curve up to `share` of its largest compute. 90 % intervals, and
+    curves drawn by their likelihood, are `profile`'s (second evening)."""
     until = share * float(curve.points()[0].max())
     part = curve.upto(until)
     x, y = part.points()
@@ -356,16 +348,22 @@ def student(degrees: float) -> float:
     return z + series + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
 
 
-def fit_tail(f: Forecast, compute: Array) -> tuple[Array, Array]:
-    """Tan et al.'s law through the last third, and the standard deviation of points.
-
-    It has no ceiling, so it stops at the highest that A may have.
-    """
+def mix_tail(
+    f: Forecast, compute: Array, middle: Array, points: Array
+) -> tuple[Array, Array]:
+    """Middle (n,) and points of a band (D, 40, n), beyond `until` half by Tan et al.'s
+    law through the last third. It has no ceiling, so it stops at the highest that A
+    may have."""
     x, y = f.curve.upto(f.until).points()
     late = last_third(x)
     law = failure_law(x[late], y[late])
     told = np.clip(law(compute), 0, f.bounds["a"][1])
-    return told, law_error(law, x, y, f.until, compute)
+    error = law_error(law, x, y, f.until, compute)
+    beyond = compute >= f.until
+    # The law once for each draw: half of what the band is made of.
+    of_law = np.where(beyond, told + NORMAL * error, points)
+    middle = np.where(beyond, (middle + told) / 2, middle)
+    return middle, np.concatenate([points, of_law])
 
 
 # Why the data may not say where a curve ends.
