@@ -75,8 +75,6 @@ def train(cfg: Config, overwrite: bool = False) -> Run:
                 fit_reward(run)
             evaluate(run, 4 * cfg.eval_samples)
             save(run)
-        elif run.step >= cfg.steps:
-            print("this run is finished; a larger --steps would go on with it")
         save_sometimes(run)
         reinforce(run)
         save(run)
@@ -810,6 +808,8 @@ def take_up(run: Run, begun: bool, overwrite: bool) -> bool:
             run.intact &= model.cut_log(folder / name, size, crc)
         for kind in ("rl", "eval"):
             run.rows[kind] = model.read_rows(folder, kind)
+        if run.relay.recent and run.step >= cfg.steps:
+            print("this run is finished; a larger --steps would go on with it")
         return True
     if begun and (other & set(BASE_FIELDS) or not state["base"]):
         return False
