@@ -366,13 +366,10 @@ def loss_columns(
     if cfg.truncated == "mask":  # DAPO's overlong filtering
         cut = torch.tensor(batch.truncated, device=mask.device)
         mask = torch.where(cut[:, None], 0.0, mask)
-    # The ratio's denominator is the sampler; with --correction it is the policy before
-    # the update, and the sampler's staleness goes into a weight.
+    # The ratio's denominator is the sampler, unless --correction asks for more.
     old_logp, correction = batch.logp, torch.ones_like(mask)
     if cfg.correction != "none":
-        old_logp = logprobs_under(run, batch, run.model.state_dict())
-        log_ratio = old_logp - batch.logp
-        correction = grpo.importance_weights(log_ratio, mask, cfg.correction)
+        old_logp, correction = correct_staleness(run, batch, mask)
     columns = {
         "tokens": batch.tokens,
         "sampler_logp": batch.logp,
@@ -539,6 +536,15 @@ def older_weights(run: Run, first: int) -> AbstractContextManager:
         now = {name: w.clone() for name, w in run.model.state_dict().items()}
         run.past = [*run.past, now][-run.cfg.lag - 1 :]
     return model.with_weights(run.model, run.past[0])
+
+
+def correct_staleness(run: Run, batch: Batch, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """For --correction, (B, T) each: the ratio's denominator is the policy before the
+    update, and how far the sampler is behind it goes into a weight."""
+    old_logp = logprobs_under(run, batch, run.model.state_dict())
+    log_ratio = old_logp - batch.logp
+    weight = grpo.importance_weights(log_ratio, mask, run.cfg.correction)
+    return old_logp, weight
 
 
 def resample(run: Run, batch: Batch, paid: Pay) -> tuple[Batch, Pay]:
