@@ -110,7 +110,7 @@ class Run:
     ledger: Ledger = field(default_factory=Ledger)
     buffers: Buffers = field(default_factory=Buffers)
 
-    def log(self, kind: str, **values: object) -> None:
+    def log(self, kind: str, **values: object) -> dict:
         """Append a row to metrics.jsonl and `rows`: JSON, which has no NaN but null."""
         row = {
             "kind": kind,
@@ -123,6 +123,7 @@ class Run:
         row = json.loads(json.dumps(row), parse_constant=lambda _: None)
         model.append(self.folder / "metrics.jsonl", json.dumps(row) + "\n")
         self.rows[kind].append(row)
+        return row
 
 
 def begin_rl(run: Run) -> None:
@@ -436,17 +437,11 @@ def evaluate(run: Run, samples: int) -> None:
     }
     if cfg.reward != "gold" or cfg.false_positive or cfg.false_negative:
         row["reward"] = grade(run, batch, "evaluation").mean().item()
-    run.log("eval", **row)
-    row = run.rows["eval"][-1]
+    row = run.log("eval", **row)  # with its step and FLOPs
     shown = f"step {run.step}\n{show_samples(batch)}"
     model.append(run.folder / "samples.txt", shown)
     thoughts = f"{row['think_share']:.2f}" if "think_share" in row else "-"
-    tqdm.write(
-        f"{run.step:6d}  {row['rl_flops']:8.1e}  "
-        f"{row['pass_rate']:9.3f}   ({low:.3f} to {high:.3f})   "
-        f"{row['pass_rate_greedy']:6.3f}  {row['answer_tokens']:6.1f}  "
-        f"{thoughts:>8}  {row['frontier']:8d}"
-    )
+    tqdm.write(LINE.format(**row, thoughts=thoughts))
 
 
 # ---- second evening ------------------------------------------------------------------
@@ -592,6 +587,11 @@ def fit_reward(run: Run) -> None:
 
 HEADER = (
     "  step  RL FLOPs  pass rate   (95 % interval)   greedy  tokens  thoughts  frontier"
+)
+# A row of kind eval under it.
+LINE = (
+    "{step:6d}  {rl_flops:8.1e}  {pass_rate:9.3f}   ({low:.3f} to {high:.3f})   "
+    "{pass_rate_greedy:6.3f}  {answer_tokens:6.1f}  {thoughts:>8}  {frontier:8d}"
 )
 
 
