@@ -166,8 +166,9 @@ def pretrain(run: Run) -> None:
     Prompts are random: nothing to learn, and their loss would swamp the rest.
     """
     cfg = run.cfg
-    bar = tqdm(total=cfg.pretrain_steps, initial=run.step, desc="pretrain", **BAR)
-    while run.step < cfg.pretrain_steps:
+    steps = cfg.pretrain_steps
+    bar = tqdm(range(run.step, steps), "pretrain", steps, initial=run.step, **BAR)
+    for _ in bar:
         with run.ledger.timed("pretrain"):
             columns, lengths = demo_batch(cfg, run.step)
             columns = {name: x.to(run.device) for name, x in columns.items()}
@@ -182,21 +183,19 @@ def pretrain(run: Run) -> None:
                 losses.append(part_loss.item())
             # Warm up, hold, then fall to zero over the last 40 % of the steps.
             rise = (run.step + 1) / PRETRAIN_WARMUP
-            fall = (cfg.pretrain_steps - run.step) / (0.4 * cfg.pretrain_steps)
+            fall = (steps - run.step) / (0.4 * steps)
             apply_gradients(run, cfg.pretrain_lr * min(1.0, rise, fall))
             run.ledger.charge("pretrain", run.model.config, lengths, train=True)
         run.step += 1
-        bar.update()
         if run.step == 50:
             speed = run.ledger.flops["pretrain"] / run.ledger.seconds["pretrain"]
             minutes = reward.expected_flops(cfg) / speed / 60
             tqdm.write(f"about {minutes:.1f} minutes in all on this machine")
-        if run.step % 100 == 0 or run.step == cfg.pretrain_steps:
+        if run.step % 100 == 0 or run.step == steps:
             loss = sum(model.gather(losses))
             bar.set_postfix_str(f"loss {loss:.3f}")
             run.log("pretrain", loss=loss)
         save_sometimes(run)
-    bar.close()
 
 
 # ---- Reinforcement learning ----------------------------------------------------------
@@ -211,8 +210,8 @@ def reinforce(run: Run) -> None:
     cfg = run.cfg
     # Evaluations come evenly in log steps; the last step is always among them.
     marks = {round(s) for s in np.geomspace(1, max(cfg.steps, 1), cfg.evals).tolist()}
-    bar = tqdm(total=cfg.steps, initial=run.step, desc="RL", **BAR)
-    while run.step < cfg.steps:
+    bar = tqdm(range(run.step, cfg.steps), "RL", cfg.steps, initial=run.step, **BAR)
+    for _ in bar:
         # 1. sample a group of answers to each prompt
         batch = sample(run, draw_prompts(run))
         # 2. grade every answer
@@ -232,7 +231,6 @@ def reinforce(run: Run) -> None:
         run.step += 1
         run.log("rl", **stats, skipped=run.skipped)
         speak_up(run)
-        bar.update()
         bar.set_postfix_str(
             f"reward {stats['reward']:.2f} live {stats['live_groups']:.2f} "
             f"tokens {stats['answer_tokens']:.1f} entropy {stats['entropy']:.2f}"
@@ -240,7 +238,6 @@ def reinforce(run: Run) -> None:
         if run.step in marks or run.step == cfg.steps:
             evaluate(run, cfg.eval_samples * (4 if run.step == cfg.steps else 1))
         save_sometimes(run)
-    bar.close()
 
 
 def draw_prompts(run: Run, first: int = 0, count: int = 0) -> list[Problem]:
