@@ -384,8 +384,7 @@ def loss_columns(
 
 
 def speak_up(run: Run) -> None:
-    """Say when a level opens; note what is wrong, and say it when it first shows. An
-    alarm that rings again is only counted."""
+    """Say when a level opens, and what is wrong when it first shows; count alarms."""
     rows = run.rows["rl"]
     edge = rows[-1]["edge"]
     off = run.cfg.lag or run.device.startswith("cuda")  # bf16: the ratio is not quite 1
