@@ -52,11 +52,11 @@ MIN_ROWS = 8  # with fewer, a CPU's matmul rounds its rows in another way
 #   POSITION  its place in the sequence
 #   KNOWN     tokens of the sequence written so far, by whomever
 #   DRAWN     random numbers used so far
-#   LEFT      tokens the policy may still write in this turn
+#   STOP      what KNOWN is at the latest when this turn is over
 #   ENDED     1: the turn is over, wait for the host; the slot then feeds the same token
 #             again, which changes nothing
 #   ROW       row of the cache that holds its text; -1: none
-SAMPLE, TOKEN, POSITION, KNOWN, DRAWN, LEFT, ENDED, ROW = range(8)
+SAMPLE, TOKEN, POSITION, KNOWN, DRAWN, STOP, ENDED, ROW = range(8)
 
 
 @dataclass
@@ -200,29 +200,25 @@ def decode_burst(work: Work, live: int) -> None:
 
 def decode_step(work: Work, live: int) -> None:
     """Feed one token in each slot and write the next, all in place, no host read."""
-    out, u = work.out, work.u
-    sample, token, position, known, drawn, left, ended, row = work.state  # (W,) each
+    out = work.out
+    sample, token, position, known, drawn, stop, ended, row = work.state  # (W,) each
     fed, places = token[work.leads, None], position[work.leads, None]  # (R, 1)
     logits = work.model(fed, work.cache, places, live)  # (R, V)
     logprobs = logits.log_softmax(-1)
-    number = u.view(-1)[sample * u.shape[1] + drawn]
+    number = work.u[sample, drawn]
     likeliest = logprobs.argmax(-1)[row]
     choice = torch.where(number < 0, likeliest, inverse_cdf(logprobs, number, row))
     logp = logprobs[row, choice]
 
     position += 1 - ended
-    written = position < known  # by the environment, or by a slot that waits
-    here = sample * out.tokens.shape[1] + position  # flat index
-    tokens, logps = out.tokens.view(-1), out.logp.view(-1)
-    token.copy_(torch.where(written, tokens[here], choice))
-    tokens[here] = token
-    logps[here] = torch.where(written, logps[here], logp)
+    new = position == known  # else written by the environment, or the slot waits
+    token.copy_(torch.where(new, choice, out.tokens[sample, position]))
+    out.tokens[sample, position] = token
+    out.logp[sample, position] = torch.where(new, logp, out.logp[sample, position])
 
-    policy = (~written).long()
-    known += policy
-    drawn += policy
-    left -= policy
-    ended |= policy & ((token == END) | (left == 0)).long()
+    known += new
+    drawn += new
+    ended |= new & ((token == END) | (known == stop))
 
 
 def inverse_cdf(logprobs: Tensor, u: Tensor, row: Tensor) -> Tensor:
@@ -272,9 +268,9 @@ def harvest(work: Work) -> None:
         # 3. The next turn of the slot's sample, old or new.
         if i >= 0:
             work.working[slot] = i
-            room = work.stops[i] - known
             table[KNOWN, slot] = work.starts[i] = known
-            table[LEFT, slot] = min(out.envs[i].turn_tokens or room, room)
+            turn = out.envs[i].turn_tokens or work.stops[i]
+            table[STOP, slot] = min(known + turn, work.stops[i])
             table[ENDED, slot] = 0
     work.longest = int(table[KNOWN, list(work.working)].max(initial=0))
     if said:

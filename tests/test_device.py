@@ -17,7 +17,7 @@ import grpo
 import rollout
 from model import GPT, GPTConfig
 from reward import TASKS
-from rollout import KNOWN, LEFT, POSITION, ROW, SAMPLE, TOKEN, Batch, Buffers, Work
+from rollout import KNOWN, POSITION, ROW, SAMPLE, STOP, TOKEN, Batch, Buffers, Work
 
 W, N, T, S, LIVE = 16, 20, 40, 48, 32
 
@@ -36,7 +36,7 @@ def setting(device):
         state[POSITION] = torch.randint(3, 8, (W,))
         state[KNOWN] = state[POSITION] + 1
         state[KNOWN, :3] += 2  # three slots are fed what an environment wrote
-        state[LEFT] = 20
+        state[STOP] = 30
     c = net.config
     return Work(
         model=net,

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import rollout  # noqa: E402
 from model import END, GPT, VOCAB_SIZE, GPTConfig, encode  # noqa: E402
 from reward import TASKS, Problem  # noqa: E402
-from rollout import DRAWN, KNOWN, LEFT, POSITION, ROW, SAMPLE, Buffers  # noqa: E402
+from rollout import DRAWN, KNOWN, POSITION, ROW, SAMPLE, STOP, Buffers  # noqa: E402
 
 
 def random_model(mean_length: int) -> GPT:
@@ -175,7 +175,7 @@ def one_step(live: int = 64) -> None:
     work.state[SAMPLE] = torch.arange(256)
     work.state[ROW] = torch.arange(256)
     work.leads = torch.arange(256)
-    work.state[LEFT] = 10**9
+    work.state[STOP] = 10**9
     logprobs = torch.randn(256, VOCAB_SIZE).log_softmax(-1)
 
     def step() -> None:
