@@ -117,7 +117,8 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 class Decode(NamedTuple):
     """What every layer needs to know in a cached decode step, computed once a step."""
 
-    write: Tensor  # (2 B K,) where the new keys, then values, go in the flat cache
+    rows: Tensor  # (B,) of the cache, and in them
+    positions: Tensor  # (B,) where the new keys and values go
     bias: Tensor  # (B K, 1, live) 0 on positions that a row may attend to, else -inf
 
 
@@ -156,8 +157,8 @@ class Attention(nn.Module):
         weight = F.embedding(self.heads, self.qk_norm)  # (H+K, D)
         qk = rotate(F.rms_norm(qk, (D,), eps=c.norm_eps) * weight, rope)
         if isinstance(how, Decode):
-            new = torch.stack([qk[:, 0, H:], v[:, 0].to(qk.dtype)]).view(-1, D)
-            cache.view(-1, D).index_copy_(0, how.write, new.to(cache.dtype))
+            new = torch.stack([qk[:, 0, H:], v[:, 0].to(qk.dtype)], 1)  # (B, 2, K, D)
+            cache[:, how.rows, :, how.positions] = new.to(cache.dtype)
             kv = cache[:, :B, :, : how.bias.shape[2]]  # (2, B, K, live, D)
             return self.out(self.attend_cached(qk[:, 0, :H], kv, how.bias))
         if cache is not None:
@@ -295,16 +296,13 @@ class GPT(nn.Module):
         return F.linear(self.norm(x), self.embed.weight) + self.ban
 
     def addresses(self, cache: Tensor, positions: Tensor, live: int) -> Decode:
-        """Write addresses and attention bias of a decode step, for all layers."""
-        _, _, rows, K, S, _ = cache.shape
-        B = len(positions)
-        heads = torch.arange(2 * rows * K, device=cache.device).view(2, rows, K)
-        write = heads[:, :B] * S + positions[:, None]
-        places = torch.arange(live, device=cache.device)
-        hidden = places > positions[:, None]  # (B, live)
-        bias = torch.zeros_like(hidden, dtype=cache.dtype)
-        bias = bias.masked_fill_(hidden, -torch.inf)[:, None].expand(B, K, live)
-        return Decode(write.flatten(), bias.reshape(B * K, 1, live))
+        """Where a decode step writes, and its attention bias, for all layers."""
+        rows = torch.arange(len(positions), device=cache.device)
+        hidden = torch.arange(live, device=cache.device) > positions[:, None]
+        bias = torch.zeros_like(hidden, dtype=cache.dtype)  # (B, live)
+        bias = bias.masked_fill_(hidden, -torch.inf)[:, None]
+        bias = bias.expand(-1, self.config.kv_heads, -1).flatten(0, 1)  # (B K, live)
+        return Decode(rows, positions, bias[:, None])
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def stale_cache() -> None:
 
     def addresses(*given: object) -> model.Decode:
         how = honest(*given)
-        return how._replace(write=how.write - 1)
+        return how._replace(positions=how.positions - 1)
 
     model.GPT.addresses = addresses
 
