@@ -94,7 +94,7 @@ class GPTConfig:
 
 
 def rope_table(config: GPTConfig) -> Tensor:
-    """Rotary angles as (context, 2, D): cosines, then sines with the sign folded in.
+    """Cosines and sines of rotary angles as (context, 2, D), signs folded in.
 
     Position p turns the pair (i, i + D/2) by the angle p * theta^(-2i/D):
         x'[i]       = x[i] cos - x[i + D/2] sin
@@ -103,9 +103,8 @@ def rope_table(config: GPTConfig) -> Tensor:
     half = config.head_dim // 2
     freqs = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
     angles = torch.arange(config.context, dtype=torch.float64)[:, None] * freqs
-    cos = torch.cat([angles.cos(), angles.cos()], dim=-1)
-    sin = torch.cat([-angles.sin(), angles.sin()], dim=-1)  # signs of the formula
-    return torch.stack([cos, sin], dim=1).float()
+    angles = torch.cat([-angles, angles], dim=-1)  # signs of the formula
+    return torch.stack([angles.cos(), angles.sin()], dim=1).float()
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
