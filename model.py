@@ -315,9 +315,7 @@ def with_weights(model: GPT, weights: dict[str, Tensor]) -> Iterator[None]:
         model.load_state_dict(own)
 
 
-# ---- Several GPUs: torchrun --nproc-per-node 4 train.py. Every rank goes through all
-# of the run, but it samples a part of the answers only, and works out a part of each
-# gradient. Rank 0 reads and writes the files.
+# ---- Several GPUs, a process each: this is rank RANK of WORLD; rank 0 writes files
 
 RANK = int(os.environ.get("RANK", 0))
 WORLD = int(os.environ.get("WORLD_SIZE", 1))

@@ -28,19 +28,14 @@ import random
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
-from functools import reduce
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from model import END, GPT, PAD, RANK, WORLD, GPTConfig, decode, encode, gather
+from model import END, GPT, PAD, GPTConfig, decode, encode
 from reward import Env, Problem, Puzzle, find_task
-
-if TYPE_CHECKING:  # train.py imports this file
-    from train import Run
 
 BUCKET = 16  # attention covers the live part of the cache, rounded up to this
 ONE = 2**31  # of a probability; random numbers are below it
@@ -306,50 +301,7 @@ def pick(one: Batch, rows: list[int]) -> Batch:
 
 
 # ---- second evening ------------------------------------------------------------------
-# What a batch looks like to a reader, two batches in one, and many ranks
-
-
-def rollouts(
-    run: Run,
-    problems: list[Problem],
-    samples: int,
-    key: tuple[int, ...],
-    phase: str = "",  # that is charged; "": prefill and decode
-    greedy: int = 0,
-    max_new: int = 0,  # room of an answer; 0: that of the run
-    first: int = 0,  # number of the first problem
-) -> Batch:
-    """`rollout` for a train.Run, a part of the problems on each rank, all answers on
-    every rank, charged to its ledger. Evaluation is no part of RL compute: how often
-    one looks must not move the curve."""
-    places = np.array_split(np.arange(len(problems)), WORLD)[RANK].tolist()
-    parts = []
-    with run.ledger.timed(phase or "decode"):
-        if places:
-            batch = rollout(
-                run.model,
-                [problems[p] for p in places],
-                samples,
-                max_new or run.cfg.max_new,
-                key,
-                run.buffers,
-                greedy,
-                first=first + places[0],
-            )
-            parts = [batch]
-        parts = gather(parts)
-        for part in parts:  # another GPU's tensors come back on that GPU
-            for name in ("tokens", "mask", "logp"):
-                setattr(part, name, getattr(part, name).to(run.device))
-        whole = reduce(join, parts)
-        # A prompt is charged once, without its last token: each token of an answer is
-        # chosen while the one before it is fed.
-        config, prompts = run.model.config, [n - 1 for n in whole.prompt_lengths]
-        run.ledger.charge(phase or "prefill", config, prompts[::samples])
-        run.ledger.seconds[phase or "prefill"] += whole.prefill_seconds
-        ends = [n - 1 for n in whole.lengths]
-        run.ledger.charge(phase or "decode", config, ends, prompts)
-    return whole
+# What a batch looks like to a reader, and two batches in one
 
 
 def describe_answers(batch: Batch) -> dict[str, float]:

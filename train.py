@@ -31,7 +31,7 @@ import zlib
 from collections import Counter, defaultdict
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from pathlib import Path
 
 if __name__ == "__main__":  # Ctrl-C: no traceback, while torch is imported too
@@ -47,7 +47,7 @@ import model
 import reward
 from model import GPT, PHASES, RANK, RL_PHASES, WORLD, GPTConfig, Ledger
 from reward import Problem, Relay, demo_batch, find_task, pass_rates, test_set, wilson
-from rollout import Batch, Buffers, describe_answers, join, pick, rollouts, show_samples
+from rollout import Batch, Buffers, describe_answers, join, pick, rollout, show_samples
 
 # Streams of random numbers: a key is (seed, stream, step), then prompt and sample.
 RL, EVAL, LABEL, NOISE, INTERACT = 0, 1, 3, 4, 20
@@ -441,7 +441,54 @@ def evaluate(run: Run, samples: int) -> None:
 
 
 # ---- second evening ------------------------------------------------------------------
-# What the loop and the evaluation lean on
+# What the loop and the evaluation lean on. On several GPUs (torchrun --nproc-per-node 4
+# train.py) every rank goes through all of the run, but it samples a part of the answers
+# only, and works out a part of each gradient; rank 0 reads and writes the files.
+
+
+def rollouts(
+    run: Run,
+    problems: list[Problem],
+    samples: int,
+    key: tuple[int, ...],
+    phase: str = "",  # that is charged; "": prefill and decode
+    greedy: int = 0,
+    max_new: int = 0,  # room of an answer; 0: that of the run
+    first: int = 0,  # number of the first problem
+) -> Batch:
+    """`rollout` for a run, a part of the problems on each rank, all answers on every
+    rank, charged to its ledger.
+
+    Evaluation is no part of RL compute: how often one looks must not move the curve.
+    """
+    places = np.array_split(np.arange(len(problems)), WORLD)[RANK].tolist()
+    parts = []
+    with run.ledger.timed(phase or "decode"):
+        if places:
+            batch = rollout(
+                run.model,
+                [problems[p] for p in places],
+                samples,
+                max_new or run.cfg.max_new,
+                key,
+                run.buffers,
+                greedy,
+                first=first + places[0],
+            )
+            parts = [batch]
+        parts = model.gather(parts)
+        for part in parts:  # another GPU's tensors come back on that GPU
+            for name in ("tokens", "mask", "logp"):
+                setattr(part, name, getattr(part, name).to(run.device))
+        whole = reduce(join, parts)
+        # A prompt is charged once, without its last token: each token of an answer is
+        # chosen while the one before it is fed.
+        config, prompts = run.model.config, [n - 1 for n in whole.prompt_lengths]
+        run.ledger.charge(phase or "prefill", config, prompts[::samples])
+        run.ledger.seconds[phase or "prefill"] += whole.prefill_seconds
+        ends = [n - 1 for n in whole.lengths]
+        run.ledger.charge(phase or "decode", config, ends, prompts)
+    return whole
 
 
 def batch_stats(run: Run, batch: Batch, paid: Pay) -> dict[str, float]:
@@ -861,7 +908,7 @@ def finished_run(folder: Path, named: str = "") -> Run:
     context has room for harder problems. `named` is the task that the command names."""
     state = read_checkpoint(folder)
     require_same_code(folder, state["config"]["task"], named)
-    # On one thread of the CPU, wherever it was trained: everybody sees the same answers.
+    # On one thread of a CPU, wherever it was trained: everybody sees the same answers.
     cfg = Config(**state["config"] | dict(out=str(folder), device="cpu", threads=1))
     run = new_run(replace(cfg, context=4 * cfg.gpt.context))
     load(run, state)
