@@ -122,11 +122,7 @@ class Decode(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Causal grouped-query attention with QK-norm and rotary positions.
-
-    With a cache (2, B, K, S, D) of this layer's keys and values, a prefill also fills
-    positions 0..T-1 and a decode step adds one position and attends to all so far.
-    """
+    """Causal grouped-query attention with QK-norm and rotary positions."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -142,7 +138,7 @@ class Attention(nn.Module):
         self,
         x: Tensor,  # (B, T, C)
         rope: Tensor,  # (1 or B, T, 2, 1, D)
-        cache: Tensor | None,  # (2, B or more, K, S, D)
+        cache: Tensor | None,  # (2, B or more, K, S, D) this layer's keys and values
         how: Decode | Packed | None,
     ) -> Tensor:
         """To add to x: (B, T, C); of a pack (1, N, C), in the last block (1, M, C)."""
@@ -224,7 +220,7 @@ class GPT(nn.Module):
     forward(tokens)                           score: all tokens at once
     forward(packed)                           the same without padding (training)
     forward(tokens, cache)                    prefill: and keys and values are kept
-    forward(tokens, cache, positions, live)   decode: one token a row, at its place
+    forward(tokens, cache, positions, live)   decode: one token a row is added to them
     """
 
     def __init__(self, config: GPTConfig) -> None:
