@@ -24,9 +24,7 @@ Left out  paging, speculation, top-k and top-p (they bias the gradient)
 from __future__ import annotations
 
 import math
-import random
 import time
-from collections import deque
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -39,7 +37,6 @@ from reward import Env, Problem, Puzzle, find_task
 
 BUCKET = 16  # attention covers the live part of the cache, rounded up to this
 ONE = 2**31  # of a probability; random numbers are below it
-MIN_ROWS = 8  # with fewer, a CPU's matmul rounds its rows in another way
 
 # `state` (8, W) says what each slot is doing. Its rows:
 #   SAMPLE    which sample the slot works on
@@ -148,7 +145,7 @@ class Work:
     longest: int  # tokens of the longest of these samples when last seen
     starts: list[int]  # (N,) where the present turn of each sample began
     stops: list[int]  # (N,) lengths at which they are truncated
-    queue: deque[int]  # samples not begun
+    queue: list[int]  # samples not begun
 
 
 def new_batch(
@@ -253,7 +250,7 @@ def harvest(work: Work) -> None:
                 known += len(reply)
         # 2. A free slot takes the next sample, whose last prompt token it will feed.
         if i < 0 and work.queue:
-            i = work.queue.popleft()
+            i = work.queue.pop(0)
             known = out.prompt_lengths[i]
             table[SAMPLE, slot] = i
             table[TOKEN, slot] = encode(out.envs[i].problem.prompt[-1])[0]
@@ -357,6 +354,8 @@ def join(one: Batch, more: Batch) -> Batch:
 
 # ---- Memory, and what moves in it ----------------------------------------------------
 
+MIN_ROWS = 8  # with fewer, a CPU's matmul rounds its rows in another way
+
 
 def allocate(
     model: GPT,
@@ -403,7 +402,7 @@ def allocate(
         longest=0,
         starts=list(batch.prompt_lengths),
         stops=[n + max_new for n in batch.prompt_lengths],
-        queue=deque(range(num)),
+        queue=list(range(num)),
     )
 
 
@@ -497,7 +496,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model, buffers = GPT(GPTConfig()), Buffers()
-    problems = [find_task("chain").draw(3, "rl", random.Random(i)) for i in range(16)]
+    problems = find_task("chain").test_problems(3, 16)
     batch = rollout(model, problems, 16, 64, (0,), buffers)
     full = model(batch.tokens)[:, :-1].log_softmax(-1)
     full = full.gather(2, batch.tokens[:, 1:, None])[..., 0]

@@ -5,7 +5,6 @@ the device raises. Each proof is shown to bite on a planted fault.
 """
 
 import random
-from collections import deque
 
 import numpy as np
 import pytest
@@ -53,7 +52,7 @@ def setting(device):
         longest=0,
         starts=[0] * N,
         stops=[T] * N,
-        queue=deque(),
+        queue=[],
     )
 
 
