@@ -1,15 +1,12 @@
 """The policy: a GPT in the shape of Qwen3, its tokens, and what a token costs.
 
-Read first. Every other file builds on four things from here: encode and decode
-(text <-> token ids), GPT (token ids -> logits), pack, FLOP formulas.
-
-RMSNorm before each sublayer, rotary positions, QK-norm, grouped-query attention,
-SwiGLU, tied embeddings. Training and sampling share the blocks: the same arithmetic.
+Read first. Every other file builds on four things from here: encode and decode (text
+<-> token ids), GPT (token ids -> logits, to train and sample), pack, FLOP formulas.
 
 Shapes    B rows, T tokens, S cache positions, L layers, V vocabulary, D head dim,
           H query heads, K key-value heads, C = `dim`; N tokens, M logits of a pack
-Papers    Qwen3 arXiv:2505.09388, RMSNorm 1910.07467, rotary positions 2104.09864,
-          grouped-query attention 2305.13245, SwiGLU 2002.05202
+Papers    Qwen3 arXiv:2505.09388 (QK-norm, tied embeddings), RMSNorm 1910.07467, rotary
+          positions 2104.09864, grouped-query attention 2305.13245, SwiGLU 2002.05202
 Left out  dropout (sampler and trainer must agree), biases, sliding windows
 """
 
