@@ -154,10 +154,6 @@ class Task:
         """Is all that was written right? Only puzzles show their steps."""
         return False
 
-    def test_levels(self, levels: list[int]) -> list[int]:
-        """Those of `levels` with enough problems to test on."""
-        return [level for level in levels if level >= self.tested_from]
-
     @functools.cache  # noqa: B019 (tasks live as long as the program)
     def longest(self, level: int) -> tuple[int, int]:
         """Most tokens of a prompt, and of what follows, in 300 good demonstrations."""
@@ -350,7 +346,7 @@ def rewards(cfg: Config, batch: Batch, key: tuple, judge: GPT | None) -> np.ndar
 def test_set(cfg: Config) -> list[Problem]:
     """The held-out problems: the same for every seed, size and recipe of a task."""
     task = find_task(cfg.task)
-    levels = task.test_levels(cfg.level_list)
+    levels = [level for level in cfg.level_list if level >= task.tested_from]
     count = -(-cfg.eval_problems // len(levels))
     return [p for level in levels for p in task.test_problems(level, count)]
 
@@ -410,7 +406,7 @@ def choose_levels(task: Task, text: str, tested: bool = True) -> list[int]:
             made = task.draw(level, split, Random(0)).level
             if made != level:
                 raise ValueError(f"{task.name} makes a {made} if asked for {level}")
-    if tested and not task.test_levels(sorted(levels)):
+    if tested and max(levels) < task.tested_from:
         raise ValueError(f"too few problems in levels {text} to test; add a harder one")
     return sorted(levels)
 

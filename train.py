@@ -919,7 +919,7 @@ def interact(folder: Path, named: str) -> None:
     """A person gives problems; the trained model answers, its environment too."""
     run, rng = finished_run(folder, named), random.Random()
     task = find_task(run.cfg.task)
-    levels = task.test_levels(run.cfg.level_list)
+    levels = [level for level in run.cfg.level_list if level >= task.tested_from]
     example = task.draw(levels[0], "test", rng).prompt
     # Problems of the test split: none of them was trained on.
     print(f"A problem like {example}; an empty line for")

@@ -92,7 +92,7 @@ def shift(run: train.Run) -> dict:
     cfg, task = run.cfg, find_task(run.cfg.task)
     if not hasattr(task, "shifted"):
         return {}
-    problems, tested = [], task.test_levels(cfg.level_list)
+    problems, tested = [], [n for n in cfg.level_list if n >= task.tested_from]
     for level in tested:
         problems += shifted_problems(task, level, cfg.eval_problems // len(tested))
     key = (cfg.seed, TRANSFER + 1, run.step)
