@@ -5,7 +5,7 @@ places, each in the functions named here (`kind` is the choice), and in rules of
 
     baseline, normaliser   group_advantages, other_advantages
     importance weight      policy_loss, other_objective, importance_weights
-    aggregation            sequence_weights
+    aggregation            sequence_weights, other_counts
     KL to a reference      kl_estimate, returns_to_go
     entropy                token_entropy
     data                   live_groups, overlong_penalty
@@ -90,24 +90,15 @@ def sequence_weights(
 ) -> Tensor:
     """Weight of one token of each sequence in the loss of a step, (B,), float64.
 
-        sequence   1 / (n_i B)      mean over sequences of token means (GRPO)
         token      1 / sum_j n_j    mean over all tokens (DAPO)
-        prompt     1 / (n_g P)      mean over prompts of token means (ScaleRL)
-        constant   1 / (L B)        sum over tokens / a constant (Dr. GRPO)
 
-    n_i is `lengths`, n_g the tokens of i's group, L `max_tokens`; B and P count what is
-    not left out. All count the whole step: the losses of its micro-batches add up. Only
-    `constant` keeps, in expectation, the direction of the exact policy gradient.
+    n_j is `lengths`, of the whole step: so the losses of its micro-batches add up.
+    Other kinds: 1 / `other_counts`.
     """
     n = lengths.double()
-    n_group = n.view(-1, group_size).sum(1)  # (P,)
-    num = (n > 0).sum()
-    count = {
-        "sequence": n * num,
-        "token": n.sum().expand_as(n),
-        "prompt": n_group.repeat_interleave(group_size) * (n_group > 0).sum(),
-        "constant": torch.full_like(n, max_tokens) * num,
-    }[kind]
+    count = n.sum().expand_as(n)
+    if kind != "token":
+        count = other_counts(n, kind, group_size, max_tokens)
     return 1 / count.clamp(min=1)  # 0 tokens: nothing to weigh, not 1 / 0
 
 
@@ -247,6 +238,26 @@ def overlong_penalty(lengths: Tensor, limit: int, buffer: int) -> Tensor:
     `limit` tokens (DAPO 2503.14476)."""
     over = (lengths - (limit - buffer)).double() / max(buffer, 1)
     return -over.clamp(0, 1)
+
+
+def other_counts(n: Tensor, kind: str, group_size: int, max_tokens: int) -> Tensor:
+    """What a token of each sequence is divided by in other sequence_weights, (B,).
+
+        sequence   n_i B    mean over sequences of token means (GRPO)
+        prompt     n_g P    mean over prompts of token means (ScaleRL)
+        constant   L B      sum over tokens / a constant (Dr. GRPO)
+
+    n_i is `n` (B,), n_g the tokens of i's group, L `max_tokens`; B and P count what is
+    not left out of the loss. Only `constant` keeps, in expectation, the direction of
+    the exact policy gradient.
+    """
+    n_group = n.view(-1, group_size).sum(1)  # (P,)
+    num = (n > 0).sum()
+    return {
+        "sequence": n * num,
+        "prompt": n_group.repeat_interleave(group_size) * (n_group > 0).sum(),
+        "constant": torch.full_like(n, max_tokens) * num,
+    }[kind]
 
 
 def mean_of_answer(log_ratio: Tensor, own: Tensor) -> Tensor:

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import torch
 from grading import Check
 
-BLANKS = {"grpo.py": ["sequence_weights", "weighted_sum", "overlong_penalty"]}
+BLANKS = {
+    "grpo.py": ["sequence_weights", "other_counts", "weighted_sum", "overlong_penalty"]
+}
 
 
 def step_of(rng: random.Random, top: int = 10) -> tuple:
