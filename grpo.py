@@ -1,7 +1,8 @@
 """Policy gradients for groups of sampled answers.
 
 Read after rollout.py. Pure functions on tensors. Published recipes differ in five
-places, each in the functions named here (`kind` is the choice), and in rules of data:
+places, each in the functions named here (`kind` is the choice, and what the default run
+does not choose stands below the mark), and in rules of data:
 
     baseline, normaliser   group_advantages, other_advantages
     importance weight      policy_loss, other_objective, importance_weights

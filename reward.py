@@ -8,10 +8,6 @@ opens an environment for each answer; a puzzle is an environment of one turn.
     verdict = env.score()                    1.0 if solved, else 0.0
     paid = rewards(cfg, batch, ...)          the verdicts, or something less true
 
-    chain                    a puzzle: [thought]answer\\n, the thought may be missing
-    guess                    a game of several turns
-    add, tool, grid, ...     are files in docs/tasks
-
 Every verifier is total: any string gives 0 or 1, and nothing that the policy wrote is
 evaluated. Form earns nothing: that is what a weak policy would learn first.
 
