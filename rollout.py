@@ -155,7 +155,7 @@ def new_batch(
     key: tuple[int, ...],
     first: int,
 ) -> tuple[Batch, Tensor]:
-    """Samples that hold their prompts, and their random numbers (N, max_new + 1)."""
+    """Samples that hold their prompts, random numbers below ONE (N, max_new + 1)."""
     prompts = [encode(problem.prompt) for problem in problems]
     shape = (len(problems) * group_size, max(map(len, prompts)) + max_new)
     tokens, draws = np.full(shape, PAD), []
@@ -163,20 +163,16 @@ def new_batch(
     pairs = zip(problems, prompts, strict=True)
     for number, (problem, prompt) in enumerate(pairs, first):
         for g in range(group_size):
+            own = (*key, number, g)
             tokens[len(batch.envs), : len(prompt)] = prompt
-            seed = " ".join(map(str, (*key, number, g)))
-            batch.envs.append(problem.task.env(problem, seed))
+            batch.envs.append(problem.task.env(problem, " ".join(map(str, own))))
             batch.prompt_lengths.append(len(prompt))
-            # One more than can be used: a slot that waits points past its last.
-            draws.append(uniforms((*key, number, g), max_new + 1))
+            # A longer draw starts the same. One more than can be used: a slot that
+            # waits points past its last.
+            draws.append(np.random.default_rng(own).random(max_new + 1))
     batch.lengths = list(batch.prompt_lengths)
     batch.truncated = [False] * len(batch.envs)
-    return batch, torch.from_numpy(np.stack(draws))
-
-
-def uniforms(key: tuple[int, ...], length: int) -> np.ndarray:
-    """`length` random integers below ONE; a longer draw starts the same."""
-    return (np.random.default_rng(key).random(length) * ONE).astype(np.int64)
+    return batch, torch.from_numpy((np.stack(draws) * ONE).astype(np.int64))
 
 
 def decode_burst(work: Work, live: int) -> None:
