@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -421,6 +422,40 @@ RECIPES: dict[str, dict] = {
         truncated="interrupt",
     ),
 }
+
+
+# Bounds of the numbers in a train.Config; of all others they are 0 and 1e9.
+BOUNDS = {
+    "seed": (0, 2**63 - 1),
+    "threads": (1, os.cpu_count() or 1),
+    "group_size": (2, 1e9),
+    "layers": (1, 1000),
+    "evals": (1, 10_000),
+    "lr": (1e-9, 10),  # so that a clipped gradient never makes a weight infinite
+    "pretrain_lr": (1e-9, 10),
+}
+COUNTS = "dim heads kv_heads pretrain_batch prompts_per_step updates rm_answers"
+BOUNDS |= dict.fromkeys(f"{COUNTS} eval_problems eval_samples".split(), (1, 1e9))
+SHARES = "think_share noise weak stretch false_positive false_negative"
+BOUNDS |= dict.fromkeys(SHARES.split(), (0, 1))
+
+
+def check_numbers(cfg: Config) -> None:
+    """ValueError for a number out of its bounds (NaN is out of all), for sizes that do
+    not go together, and for a device that is not there."""
+    for name, value in vars(cfg).items():
+        low, high = BOUNDS.get(name, (0, 1e9))
+        if not isinstance(value, str) and not low <= value <= high:
+            limits = f"at least {low:g} and at most {high:g}"
+            raise ValueError(f"{name} must be {limits}, got {value}")
+    if cfg.dim % (2 * cfg.heads):  # rotary: a head is made of pairs
+        raise ValueError(f"dim ({cfg.dim}) must be a multiple of heads times 2")
+    if cfg.heads % cfg.kv_heads:
+        raise ValueError(f"heads must be a multiple of kv_heads ({cfg.kv_heads})")
+    devices = ["auto", "cpu"] + ["cuda"] * torch.cuda.is_available()
+    devices += ["mps"] * torch.backends.mps.is_available()
+    if cfg.device not in devices:
+        raise ValueError(f"device must be one of {devices} here, got {cfg.device!r}")
 
 
 def check_choices(cfg: Config) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tiktoken
@@ -32,9 +32,6 @@ import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
-
-if TYPE_CHECKING:  # train.py imports this file
-    from train import Config
 
 # ---- Tokens: one character, one token. No merges, so a digit is always one token and
 # decode(encode(text)) == text; no file to download.
@@ -307,6 +304,66 @@ def with_weights(model: GPT, weights: dict[str, Tensor]) -> Iterator[None]:
         model.load_state_dict(own)
 
 
+# ---- What a token costs, and the ledger of a run -------------------------------------
+
+BACKWARD = 2  # costs two forwards
+
+
+def forward_flops(config: GPTConfig, end: int, start: int = 0) -> int:
+    """FLOPs of matmuls over tokens start .. end - 1 of a sequence, a multiply-add
+    counting two: scored all at once, or decoded one by one from a cache.
+
+        2 N + 4 d L t     for a token that attends to t tokens, itself included
+
+    N are the parameters that multiply each token (the embedding's count as the head's),
+    d = H * D is the width of attention. No token attends to a later one.
+    """
+    c = config
+    width = c.heads * c.head_dim
+    attn = 2 * c.dim * (width + c.kv_heads * c.head_dim)
+    params = c.layers * (attn + 3 * c.dim * c.hidden) + c.vocab_size * c.dim
+    pairs = (end * (end + 1) - start * (start + 1)) // 2
+    return 2 * params * (end - start) + 4 * width * c.layers * pairs
+
+
+PHASES = ("pretrain", "prefill", "decode", "reward", "logprob", "update", "evaluation")
+RL_PHASES = PHASES[1:-1]
+
+
+@dataclass
+class Ledger:
+    """FLOPs, tokens and seconds of each phase, as running totals. What is worked out
+    once for many answers (pack, rollout.regroup) is charged to each: compute is of the
+    texts, not of a program's skill. `reward` is 0 FLOPs if a program pays; `logprob` is
+    scoring samples under other weights: a reference, a correction for lag.
+    """
+
+    flops: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Charge the seconds of a block to a phase, less what is charged inside it."""
+        began = time.perf_counter() - self.seconds.total()
+        yield
+        self.seconds[phase] += time.perf_counter() - self.seconds.total() - began
+
+    def charge(
+        self,
+        phase: str,
+        config: GPTConfig,
+        lengths: list[int],
+        starts: list[int] | None = None,  # tokens that are in a cache already
+        train: bool = False,
+    ) -> None:
+        """Charge one pass over sequences, forwards only or with its gradient."""
+        passes = 1 + BACKWARD * train
+        for start, end in zip(starts or [0] * len(lengths), lengths, strict=True):
+            self.flops[phase] += passes * forward_flops(config, end, start)
+            self.tokens[phase] += end - start
+
+
 # ---- Several GPUs, a process each: this is rank RANK of WORLD; rank 0 writes files
 
 RANK = int(os.environ.get("RANK", 0))
@@ -389,100 +446,6 @@ def pack(
         asked=tensor(asked),
         places=tensor(places),
     )
-
-
-# ---- What a token costs, and the ledger of a run -------------------------------------
-
-BACKWARD = 2  # costs two forwards
-
-
-def forward_flops(config: GPTConfig, end: int, start: int = 0) -> int:
-    """FLOPs of matmuls over tokens start .. end - 1 of a sequence, a multiply-add
-    counting two: scored all at once, or decoded one by one from a cache.
-
-        2 N + 4 d L t     for a token that attends to t tokens, itself included
-
-    N are the parameters that multiply each token (the embedding's count as the head's),
-    d = H * D is the width of attention. No token attends to a later one.
-    """
-    c = config
-    width = c.heads * c.head_dim
-    attn = 2 * c.dim * (width + c.kv_heads * c.head_dim)
-    params = c.layers * (attn + 3 * c.dim * c.hidden) + c.vocab_size * c.dim
-    pairs = (end * (end + 1) - start * (start + 1)) // 2
-    return 2 * params * (end - start) + 4 * width * c.layers * pairs
-
-
-# Bounds of the numbers in a train.Config; of all others they are 0 and 1e9.
-BOUNDS = {
-    "seed": (0, 2**63 - 1),
-    "threads": (1, os.cpu_count() or 1),
-    "group_size": (2, 1e9),
-    "layers": (1, 1000),
-    "evals": (1, 10_000),
-    "lr": (1e-9, 10),  # so that a clipped gradient never makes a weight infinite
-    "pretrain_lr": (1e-9, 10),
-}
-COUNTS = "dim heads kv_heads pretrain_batch prompts_per_step updates rm_answers"
-BOUNDS |= dict.fromkeys(f"{COUNTS} eval_problems eval_samples".split(), (1, 1e9))
-SHARES = "think_share noise weak stretch false_positive false_negative"
-BOUNDS |= dict.fromkeys(SHARES.split(), (0, 1))
-
-
-def check_numbers(cfg: Config) -> None:
-    """ValueError for a number out of its bounds (NaN is out of all), for sizes that do
-    not go together, and for a device that is not there."""
-    for name, value in vars(cfg).items():
-        low, high = BOUNDS.get(name, (0, 1e9))
-        if not isinstance(value, str) and not low <= value <= high:
-            limits = f"at least {low:g} and at most {high:g}"
-            raise ValueError(f"{name} must be {limits}, got {value}")
-    if cfg.dim % (2 * cfg.heads):  # rotary: a head is made of pairs
-        raise ValueError(f"dim ({cfg.dim}) must be a multiple of heads times 2")
-    if cfg.heads % cfg.kv_heads:
-        raise ValueError(f"heads must be a multiple of kv_heads ({cfg.kv_heads})")
-    devices = ["auto", "cpu"] + ["cuda"] * torch.cuda.is_available()
-    devices += ["mps"] * torch.backends.mps.is_available()
-    if cfg.device not in devices:
-        raise ValueError(f"device must be one of {devices} here, got {cfg.device!r}")
-
-
-PHASES = ("pretrain", "prefill", "decode", "reward", "logprob", "update", "evaluation")
-RL_PHASES = PHASES[1:-1]
-
-
-@dataclass
-class Ledger:
-    """FLOPs, tokens and seconds of each phase, as running totals. What is worked out
-    once for many answers (pack, rollout.regroup) is charged to each: compute is of the
-    texts, not of a program's skill. `reward` is 0 FLOPs if a program pays; `logprob` is
-    scoring samples under other weights: a reference, a correction for lag.
-    """
-
-    flops: Counter[str] = field(default_factory=Counter)
-    tokens: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
-
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
-        """Charge the seconds of a block to a phase, less what is charged inside it."""
-        began = time.perf_counter() - self.seconds.total()
-        yield
-        self.seconds[phase] += time.perf_counter() - self.seconds.total() - began
-
-    def charge(
-        self,
-        phase: str,
-        config: GPTConfig,
-        lengths: list[int],
-        starts: list[int] | None = None,  # tokens that are in a cache already
-        train: bool = False,
-    ) -> None:
-        """Charge one pass over sequences, forwards only or with its gradient."""
-        passes = 1 + BACKWARD * train
-        for start, end in zip(starts or [0] * len(lengths), lengths, strict=True):
-            self.flops[phase] += passes * forward_flops(config, end, start)
-            self.tokens[phase] += end - start
 
 
 # ---- Ranks meet, and add up their gradients ------------------------------------------

@@ -347,6 +347,23 @@ def test_set(cfg: Config) -> list[Problem]:
     return [p for level in levels for p in task.test_problems(level, count)]
 
 
+def expected_flops(cfg: Config) -> float:
+    """FLOPs of a run if texts are as long as a demonstration of the middle level: good
+    to a factor of 2. RL's count half: what answers share is worked out once."""
+    task, config = find_task(cfg.task), cfg.gpt
+    shown, tried = (
+        sum(task.longest(levels[len(levels) // 2]))
+        for levels in (cfg.shown_list, cfg.level_list)
+    )
+    demos = cfg.pretrain_steps * cfg.pretrain_batch
+    answers = cfg.steps * cfg.prompts_per_step * cfg.group_size
+    looks = cfg.eval_problems * (cfg.eval_samples * (cfg.evals + 8) + cfg.evals)
+    passes = answers * (2 + BACKWARD) + looks  # an answer is written, then trained on
+    pretraining = demos * (1 + BACKWARD) * forward_flops(config, shown)
+    after = passes * forward_flops(config, tried) / 2
+    return after if cfg.base else pretraining + after
+
+
 def pass_rates(right: Tensor, greedy: Tensor, reasoned: Tensor) -> dict[str, object]:
     """What an evaluation says of P problems, by verdicts 1 or 0: of samples (P, n), of
     greedy answers (P, 1), and `reasoned` (P, n): every step written is right too, so
@@ -380,6 +397,27 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
     return center - half, center + half
 
 
+def level_table(before: dict, after: dict, task: Task) -> str:
+    """Two evaluations side by side, a line a level. It says if RL went beyond its base:
+    pass@k rises with k by luck as well, but no number of lucky guesses writes a chain
+    of right steps (`reasoned`). A level at 0 there in the base is one whose answers RL
+    had to find."""
+    most = max(after["pass_at"], key=int)
+    columns = {"sampled": "pass_rate", "greedy": "pass_rate_greedy"}
+    columns |= {f"pass@{most}": "pass_at"}
+    if isinstance(task, Puzzle):
+        columns[f"reasoned pass@{most}"] = "reasoned_at"
+    lines = ["level" + "".join(f"{name:>18}" for name in columns)]
+    for level, old in before["by_level"].items():
+        new, line = after["by_level"][level], f"{level:>5}"
+        for key in columns.values():
+            at = key.endswith("_at")
+            rates = [row[key][most] if at else row[key] for row in (old, new)]
+            line += f"{rates[0]:10.2f} to {rates[1]:.2f}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
 # ---- second evening ------------------------------------------------------------------
 
 
@@ -407,23 +445,6 @@ def choose_levels(task: Task, text: str, tested: bool = True) -> list[int]:
     return sorted(levels)
 
 
-def expected_flops(cfg: Config) -> float:
-    """FLOPs of a run if texts are as long as a demonstration of the middle level: good
-    to a factor of 2. RL's count half: what answers share is worked out once."""
-    task, config = find_task(cfg.task), cfg.gpt
-    shown, tried = (
-        sum(task.longest(levels[len(levels) // 2]))
-        for levels in (cfg.shown_list, cfg.level_list)
-    )
-    demos = cfg.pretrain_steps * cfg.pretrain_batch
-    answers = cfg.steps * cfg.prompts_per_step * cfg.group_size
-    looks = cfg.eval_problems * (cfg.eval_samples * (cfg.evals + 8) + cfg.evals)
-    passes = answers * (2 + BACKWARD) + looks  # an answer is written, then trained on
-    pretraining = demos * (1 + BACKWARD) * forward_flops(config, shown)
-    after = passes * forward_flops(config, tried) / 2
-    return after if cfg.base else pretraining + after
-
-
 def require_memory(cfg: Config, device: str) -> float:
     """Bytes that a run needs at its fullest moment, to a factor of 2: weights with
     gradient, two moments and the base; answers; the larger of cache and activations.
@@ -448,27 +469,6 @@ def require_memory(cfg: Config, device: str) -> float:
             f"{have / 1e9:,.0f}; lower --dim, --layers, --eval-problems, --lag or such"
         )
     return needed
-
-
-def level_table(before: dict, after: dict, task: Task) -> str:
-    """Two evaluations side by side, a line a level. It says if RL went beyond its base:
-    pass@k rises with k by luck as well, but no number of lucky guesses writes a chain
-    of right steps (`reasoned`). A level at 0 there in the base is one whose answers RL
-    had to find."""
-    most = max(after["pass_at"], key=int)
-    columns = {"sampled": "pass_rate", "greedy": "pass_rate_greedy"}
-    columns |= {f"pass@{most}": "pass_at"}
-    if isinstance(task, Puzzle):
-        columns[f"reasoned pass@{most}"] = "reasoned_at"
-    lines = ["level" + "".join(f"{name:>18}" for name in columns)]
-    for level, old in before["by_level"].items():
-        new, line = after["by_level"][level], f"{level:>5}"
-        for key in columns.values():
-            at = key.endswith("_at")
-            rates = [row[key][most] if at else row[key] for row in (old, new)]
-            line += f"{rates[0]:10.2f} to {rates[1]:.2f}"
-        lines.append(line)
-    return "\n".join(lines)
 
 
 def plot_levels(rows: list[dict], cfg: Config) -> None:

@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -103,10 +104,8 @@ def rollout(
     draws.view(len(problems), group_size, -1)[:, group_size - greedy :] = -1
     length = batch.tokens.shape[1]
     if length > model.config.context:
-        raise ValueError(
-            f"{length - max_new} + {max_new} tokens do not fit the context of "
-            f"{model.config.context}; raise --context or choose easier --levels"
-        )
+        words = f"{length} tokens do not fit the context of {model.config.context}"
+        raise ValueError(f"{words}; raise --context or choose easier --levels")
     burst = burst or (8 if model.embed.weight.is_cuda else 1)
     work = allocate(model, batch, draws, group_size, max_new, width, burst, buffers)
     # All of a prompt but its last token, which its slots feed themselves: so one decode
@@ -117,7 +116,13 @@ def rollout(
     harvest(work)  # all slots start free and ended: this fills them
     while work.working:
         # No text is longer than the longest that the host saw and what a burst adds.
-        decode_burst(work, work.longest + burst)
+        live = -(-(work.longest + burst) // BUCKET) * BUCKET
+        live = min(live, work.cache.shape[4])
+        step = partial(decode_step, work, live)
+        if work.state.is_cuda:
+            step = graph_of_step(work, live).replay
+        for _ in range(burst):
+            step()
         harvest(work)
     end = max(batch.lengths)
     batch.tokens = batch.tokens[:, :end].clone()  # the buffer is the next call's
@@ -173,17 +178,6 @@ def new_batch(
     batch.lengths = list(batch.prompt_lengths)
     batch.truncated = [False] * len(batch.envs)
     return batch, torch.from_numpy((np.stack(draws) * ONE).astype(np.int64))
-
-
-def decode_burst(work: Work, live: int) -> None:
-    """`burst` decode steps over `live` cache positions, without a host read."""
-    live = min(-(-live // BUCKET) * BUCKET, work.cache.shape[4])
-    graph = graph_of_step(work, live) if work.state.is_cuda else None
-    for _ in range(work.burst):
-        if graph is None:
-            decode_step(work, live)
-        else:
-            graph.replay()
 
 
 def decode_step(work: Work, live: int) -> None:
@@ -293,28 +287,22 @@ def pick(one: Batch, rows: list[int]) -> Batch:
     return replace(one, **picked)
 
 
-# ---- second evening ------------------------------------------------------------------
-# What a batch looks like to a reader, and two batches in one
-
-
 def describe_answers(batch: Batch) -> dict[str, float]:
-    """Means: of a puzzle the share of thoughts, pass rates with and without one; else
-    turns, and as recovery the pass rate when the world went against the policy."""
-    envs, right = batch.envs, batch.verdicts()
+    """Means of a batch: tokens, how many ran out of them; of puzzles the share that
+    shows a thought, and pass rates with and without one."""
     found = {
-        "answer_tokens": batch.mask.sum().item() / len(envs),
+        "answer_tokens": batch.mask.sum().item() / len(batch.envs),
         "truncated": float(np.mean(batch.truncated)),
     }
-    if isinstance(envs[0].problem.task, Puzzle):
-        thought = torch.tensor([batch.text(i)[:1] == "[" for i in range(len(envs))])
-        found["think_share"] = thought.float().mean().item()
-        for name, rows in (("think", thought), ("direct", ~thought)):
-            if rows.any():
-                found[f"pass_rate_{name}"] = right[rows].mean().item()
-        return found
-    found["turns"] = float(np.mean([env.turns for env in envs]))
-    hit = [env.score() for env in envs if env.failed]
-    return found | ({"recovery": float(np.mean(hit))} if hit else {})
+    if not isinstance(batch.envs[0].problem.task, Puzzle):
+        return found | describe_games(batch.envs)
+    right = batch.verdicts()
+    thought = torch.tensor([batch.text(i)[:1] == "[" for i in range(len(right))])
+    found["think_share"] = thought.float().mean().item()
+    for name, rows in (("think", thought), ("direct", ~thought)):
+        if rows.any():
+            found[f"pass_rate_{name}"] = right[rows].mean().item()
+    return found
 
 
 def show_samples(batch: Batch) -> str:
@@ -332,6 +320,17 @@ def show_samples(batch: Batch) -> str:
         text = text.replace("\n", "\\n")
         lines[env.problem.level] = f"  {'right' if env.solved else 'wrong'}  {text}\n"
     return "".join(lines.values())
+
+
+# ---- second evening ------------------------------------------------------------------
+
+
+def describe_games(envs: list[Env]) -> dict[str, float]:
+    """Mean turns, and as recovery the pass rate when the world went against the policy
+    at least once."""
+    found = {"turns": float(np.mean([env.turns for env in envs]))}
+    hit = [env.score() for env in envs if env.failed]
+    return found | ({"recovery": float(np.mean(hit))} if hit else {})
 
 
 def join(one: Batch, more: Batch) -> Batch:

@@ -157,7 +157,16 @@ def apply_gradients(run: Run, lr: float) -> float:
     return norm.item()
 
 
-# ---- Pretraining ---------------------------------------------------------------------
+def save_sometimes(run: Run) -> None:
+    """Save every SAVE_SECONDS; after SIGINT, SIGTERM or SIGHUP save and exit.
+
+    Of several ranks all stop after the same step, even if a signal reached only one.
+    """
+    run.signum = max(model.gather([run.signum]))
+    if run.signum or time.monotonic() - run.saved > SAVE_SECONDS:
+        save(run)
+    if run.signum:
+        stop(run)
 
 
 def pretrain(run: Run) -> None:
@@ -193,12 +202,9 @@ def pretrain(run: Run) -> None:
             tqdm.write(f"about {minutes:.1f} minutes in all on this machine")
         if run.step % 100 == 0 or run.step == steps:
             loss = sum(model.gather(losses))
-            bar.set_postfix_str(f"loss {loss:.3f}")
+            bar.set_postfix(loss=loss)
             run.log("pretrain", loss=loss)
         save_sometimes(run)
-
-
-# ---- Reinforcement learning ----------------------------------------------------------
 
 
 def reinforce(run: Run) -> None:
@@ -231,10 +237,8 @@ def reinforce(run: Run) -> None:
         run.step += 1
         run.log("rl", **stats, skipped=run.skipped)
         speak_up(run)
-        bar.set_postfix_str(
-            f"reward {stats['reward']:.2f} live {stats['live_groups']:.2f} "
-            f"tokens {stats['answer_tokens']:.1f} entropy {stats['entropy']:.2f}"
-        )
+        shown = ("reward", "live_groups", "answer_tokens", "entropy")
+        bar.set_postfix({name: stats[name] for name in shown})
         if run.step in marks or run.step == cfg.steps:
             evaluate(run, cfg.eval_samples * (4 if run.step == cfg.steps else 1))
         save_sometimes(run)
@@ -461,6 +465,8 @@ def rollouts(
 
     Evaluation is no part of RL compute: how often one looks must not move the curve.
     """
+    # A problem keeps its number on whichever rank it is, and so its random numbers: the
+    # answers do not depend on how many ranks there are.
     places = np.array_split(np.arange(len(problems)), WORLD)[RANK].tolist()
     parts = []
     with run.ledger.timed(phase or "decode"):
@@ -571,6 +577,7 @@ def count_skipped(run: Run) -> None:
 def older_weights(run: Run, first: int) -> AbstractContextManager:
     """The model as it was `lag` steps ago; the weights of now are kept, once a step."""
     if not first:
+        # A copy: training goes on in the same memory.
         now = {name: w.clone() for name, w in run.model.state_dict().items()}
         run.past = [*run.past, now][-run.cfg.lag - 1 :]
     return model.with_weights(run.model, run.past[0])
@@ -592,11 +599,10 @@ def resample(run: Run, batch: Batch, paid: Pay) -> tuple[Batch, Pay]:
     """
     group, num_prompts = run.cfg.group_size, run.cfg.prompts_per_step
     for attempt in range(1, 5):
-        # Prompts that are drawn again have numbers of their own, and so have their
-        # answers: none is drawn twice in a step.
         live = grpo.live_groups(paid.rewards.view(-1, group))
         if live.all():
             break
+        # New prompts have numbers of their own: none comes twice in a step.
         first = attempt * num_prompts
         more = sample(run, draw_prompts(run, first, int((~live).sum())), first)
         rows = live.repeat_interleave(group).nonzero()[:, 0].tolist()
@@ -650,6 +656,7 @@ def report(run: Run) -> None:
     print(f"\n{'held out':26}{'base':>10}{'after RL':>10}")
     compared = "pass_rate pass_rate_greedy answer_tokens think_share pass_rate_think "
     compared += "pass_rate_direct turns recovery"
+    # Of puzzles some, of games others; a kind of answer may also come up or die out.
     for name in compared.split():
         cells = [f"{row[name]:10.3f}" if name in row else "-" for row in rows]
         if name in before or name in after:
@@ -667,6 +674,7 @@ def report(run: Run) -> None:
     print(f"Deepest level with half of the samples right: {levels}.")
     for first, count, sentence in run.alarms.values():
         print(f"WARNING: {sentence} (from step {first}, in {count} steps)")
+    # Not the rate of the base itself: every second run ends above it by chance.
     if run.rows["rl"] and after["pass_rate"] <= before["high"]:
         print("WARNING: RL taught nothing measurable")
     print(f"wrote {run.folder}/{', '.join(sorted(os.listdir(run.folder)))}")
@@ -736,22 +744,15 @@ def note(run: Run, signum: int, frame: object) -> None:
     os.write(2, b"\nstopping after this step or evaluation; again: at once\n")
 
 
-def save_sometimes(run: Run) -> None:
-    """Save every SAVE_SECONDS; after SIGINT, SIGTERM or SIGHUP save and exit.
-
-    Of several ranks all stop after the same step, even if a signal reached only one.
-    """
-    run.signum = max(model.gather([run.signum]))
-    if run.signum or time.monotonic() - run.saved > SAVE_SECONDS:
-        save(run)
-    if run.signum:
-        # A file of code is run only if the command names it: a checkpoint is input.
-        code = f" --task {run.cfg.task}" * run.cfg.task.endswith(".py")
-        tqdm.write(
-            f"stopped after {run.phase} step {run.step}, saved; go on with\n"
-            f"    python train.py --resume {run.folder}{code}"
-        )
-        raise SystemExit(128 + run.signum)
+def stop(run: Run) -> None:
+    """Say how to go on, and exit with 128 and the number of the signal."""
+    # A file of code is run only if the command names it: a checkpoint is input.
+    code = f" --task {run.cfg.task}" * run.cfg.task.endswith(".py")
+    tqdm.write(
+        f"stopped after {run.phase} step {run.step}, saved; go on with\n"
+        f"    python train.py --resume {run.folder}{code}"
+    )
+    raise SystemExit(128 + run.signum)
 
 
 def read_checkpoint(folder: Path, device: str = "cpu") -> dict:
@@ -1014,7 +1015,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """ValueError, one sentence, for anything that could not run."""
-        model.check_numbers(self)
+        grpo.check_numbers(self)
         grpo.check_choices(self)
         reward.check_reward(self.reward, find_task(self.task))
         # Only a checker's verdict can be flipped; a rule has its own errors.

@@ -25,7 +25,7 @@ PATHS = {str(ROOT / f"{name}.py"): name for name in ORDER}
 # What stands above the mark of a file is the first evening; here: lines above it.
 MARK = "\n# ---- second evening"
 ABOVE = {name: text.split(MARK)[0].count("\n") + 1 for name, text in TEXT.items()}
-SHARE_ABOVE = 0.71  # of what the main job enters; the goal is 0.85: never lower it
+SHARE_ABOVE = 0.85  # of the functions that a short main job enters
 
 # Sizes. A budget is never met by density, so density is counted too.
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import model
 from model import GPT, GPTConfig
 from reward import TASKS
-from rollout import rollouts
+from train import rollouts
 
 
 def test_every_character_is_one_token_and_comes_back():
