@@ -886,6 +886,8 @@ def load(run: Run, state: dict) -> None:
         for name in SAVED:
             setattr(run, name, state[name])
         base = [state["base"]] * (state["phase"] == "rl")
+        # All that will be needed one day is tried now; the model's own comes last and
+        # stays.
         for weights in (*state["past"], *base, state["model"]):
             run.model.load_state_dict(weights)
         kept = run.optimizer.state_dict() | {"state": state["optimizer"]}
@@ -1150,6 +1152,7 @@ def main(argv: list[str]) -> int:
         else:
             raise ValueError("--interact takes a folder, and --task if that is a file")
     except ERRORS as error:
+        # To go on mends a full disk or a lost rank, but neither bad input nor NaN.
         worked = folder and any(os.path.exists(folder / n) for n in CHECKPOINTS)
         lost = worked and not isinstance(error, ValueError | FloatingPointError)
         hint = f"; what was saved is whole, --resume {folder} goes on" if lost else ""
