@@ -127,6 +127,8 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.dim, q_dim + 2 * kv_dim, bias=False)
         self.out = nn.Linear(q_dim, config.dim, bias=False)
         self.qk_norm = nn.Parameter(torch.ones(2, config.head_dim))  # queries', keys'
+        heads = torch.tensor([0] * config.heads + [1] * config.kv_heads)
+        self.register_buffer("heads", heads, persistent=False)  # their rows of qk_norm
 
     def forward(
         self,
@@ -141,8 +143,7 @@ class Attention(nn.Module):
         H, K, D = c.heads, c.kv_heads, c.head_dim
         qk, v = self.qkv(x).view(B, T, H + 2 * K, D).split([H + K, K], dim=2)
         # Queries and keys are normed and turned together: half the small operations.
-        q_norm, k_norm = self.qk_norm
-        weight = torch.cat([q_norm.expand(H, D), k_norm.expand(K, D)])  # (H+K, D)
+        weight = F.embedding(self.heads, self.qk_norm)  # (H+K, D)
         qk = rotate(F.rms_norm(qk, (D,), eps=c.norm_eps) * weight, rope)
         if isinstance(how, Decode):
             new = torch.stack([qk[:, 0, H:], v[:, 0].to(qk.dtype)], 1)  # (B, 2, K, D)
