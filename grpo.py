@@ -1,13 +1,13 @@
 """Policy gradients for groups of sampled answers.
 
 Read after rollout.py. Pure functions on tensors. Published recipes differ in five
-places, each in the functions named here (`kind` is the choice, and what the default run
-does not choose stands below the mark), and in rules of data:
+choices (`kind`) and in rules of data. Here are their functions; those that the default
+run does not need stand on the second evening:
 
     baseline, normaliser   group_advantages, other_advantages
     importance weight      policy_loss, other_objective, importance_weights
     aggregation            sequence_weights, other_counts
-    KL to a reference      kl_estimate, returns_to_go
+    KL to a reference      kl_of_answers, kl_estimate, returns_to_go
     entropy                token_entropy
     data                   live_groups, overlong_penalty
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # train.py imports this file
 
 def live_groups(rewards: Tensor) -> Tensor:
     """Which groups (P,) have contrast: rewards (P, G) that are not all the same."""
-    # Not by the standard deviation: that of three times 0.1 is not exactly 0.
+    # Not by the standard deviation: that of [0.1, 0.1, 0.1] is not exactly 0.
     return rewards.amax(1) > rewards.amin(1)
 
 
@@ -68,8 +68,7 @@ def token_logprobs(logits: Tensor, tokens: Tensor, at: Tensor | None = None) -> 
     (M, V), of which row at[b, t] follows token t of sequence b: Packed.places.
 
     The logits at t - 1 choose tokens[:, t]. Column 0, which nothing predicts, is 0. Of
-    a token that only an environment may write it is -1e9, not -inf: it is masked later,
-    and 0 times it must be 0.
+    a banned token it is -1e9, not -inf: it is masked later, and 0 times it must be 0.
     """
     if at is None:
         at = torch.arange(tokens.numel(), device=tokens.device).view_as(tokens)

@@ -1,7 +1,7 @@
 """The policy: a GPT in the shape of Qwen3, its tokens, and what a token costs.
 
-Read first. Every other file builds on four things from here: encode and decode (text
-<-> token ids), GPT (token ids -> logits, to train and sample), pack, FLOP formulas.
+Read first. The others take from here encode and decode (text <-> token ids), GPT (token
+ids -> logits, to train and to sample), pack, the ledger of FLOPs, and files.
 
 Shapes    B rows, T tokens, S cache positions, L layers, V vocabulary, D head dim,
           H query heads, K key-value heads, C = `dim`; N tokens, M logits of a pack
@@ -110,8 +110,8 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 class Decode(NamedTuple):
     """What every layer needs to know in a cached decode step, computed once a step."""
 
-    rows: Tensor  # (B,) of the cache, and in them
-    positions: Tensor  # (B,) where the new keys and values go
+    rows: Tensor  # (B,) rows of the cache
+    positions: Tensor  # (B,) where in them the new keys and values go
     bias: Tensor  # (B K, 1, live) 0 on positions that a row may attend to, else -inf
 
 
@@ -135,9 +135,9 @@ class Attention(nn.Module):
         x: Tensor,  # (B, T, C)
         rope: Tensor,  # (1 or B, T, 2, 1, D)
         cache: Tensor | None,  # (2, B or more, K, S, D) this layer's keys and values
-        how: Decode | Packed | None,
+        how: Decode | Packed | None,  # a decode step, a pack, or neither
     ) -> Tensor:
-        """To add to x: (B, T, C); of a pack (1, N, C), in the last block (1, M, C)."""
+        """What x gains: (B, T, C); of a pack (1, N, C), in its last block (1, M, C)."""
         c = self.config
         B, T, _ = x.shape
         H, K, D = c.heads, c.kv_heads, c.head_dim
@@ -156,15 +156,15 @@ class Attention(nn.Module):
         qkv = torch.cat([qk, v], dim=2).flatten(2)  # a row for each token
         if how is None:
             return self.out(self.attend(qkv))
-        # Each sequence is put together again from the N tokens, and taken apart.
-        # `embedding` is a gather whose gradient is the same each time on a GPU too.
+        # A pack (second evening): `groups` gather its sequences from N tokens, `first`
+        # takes each token back once. `embedding`: a gather, repeatable on a GPU too.
         groups = [self.attend(F.embedding(part, qkv[0])) for part in how.groups]
         y = torch.cat([part.flatten(0, 1) for part in groups])
         return self.out(y.index_select(0, how.first)[None])
 
     def attend(self, qkv: Tensor) -> Tensor:
-        """Causal attention of sequences from their start, (b, t, H D). They are padded
-        on the right, so no real token sees the padding."""
+        """Causal attention, qkv (b, t, (H + 2K) D) -> (b, t, H D). Padding is on the
+        right, so no real token sees it."""
         c = self.config
         heads = qkv.unflatten(2, (-1, c.head_dim)).transpose(1, 2)
         parts = [c.heads, c.kv_heads, c.kv_heads]
@@ -214,8 +214,8 @@ class GPT(nn.Module):
 
     forward(tokens)                           score: all tokens at once
     forward(packed)                           the same without padding (training)
-    forward(tokens, cache)                    prefill: and keys and values are kept
-    forward(tokens, cache, positions, live)   decode: one token a row is added to them
+    forward(tokens, cache)                    prefill: the same, keeps keys and values
+    forward(tokens, cache, positions, live)   decode: adds one token to each row
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -252,7 +252,7 @@ class GPT(nn.Module):
         self,
         tokens: Tensor | Packed,  # (B, T) int64
         cache: Tensor | None = None,  # (L, 2, B or more, K, S, D), written in place
-        positions: Tensor | None = None,  # (B, T) if not 0, 1, 2 ... (reward.stretch)
+        positions: Tensor | None = None,  # (B, T) if not 0, 1, 2 ...; decode: (B, 1)
         live: int = 0,  # decode: attend to cache[..., :live, :]; 0: no decode step
     ) -> Tensor:
         """Logits, fp32: (B, T, V); (M, V) if packed; (B, V) when decoding. ValueError
@@ -314,10 +314,10 @@ def forward_flops(config: GPTConfig, end: int, start: int = 0) -> int:
     """FLOPs of matmuls over tokens start .. end - 1 of a sequence, a multiply-add
     counting two: scored all at once, or decoded one by one from a cache.
 
-        2 N + 4 d L t     for a token that attends to t tokens, itself included
+        2 params + 4 width L t    for a token that attends to t tokens, itself included
 
-    N are the parameters that multiply each token (the embedding's count as the head's),
-    d = H * D is the width of attention. No token attends to a later one.
+    params multiply each token (the embedding's count as the head's), width is H * D. No
+    token attends to a later one.
     """
     c = config
     width = c.heads * c.head_dim
@@ -334,8 +334,8 @@ RL_PHASES = PHASES[1:-1]
 @dataclass
 class Ledger:
     """FLOPs, tokens and seconds of each phase, as running totals. What is worked out
-    once for many answers (pack, rollout.regroup) is charged to each: compute is of the
-    texts, not of a program's skill. `reward` is 0 FLOPs if a program pays; `logprob` is
+    once for many answers (pack, rollout.regroup) is charged to each: what counts are
+    the texts, not this code. `reward` is 0 FLOPs if a program grades; `logprob` is
     scoring samples under other weights: a reference, a correction for lag.
     """
 

@@ -9,9 +9,9 @@ opens an environment for each answer; a puzzle is an environment of one turn.
     paid = rewards(cfg, batch, ...)          the verdicts, or something less true
 
 Every verifier is total: any string gives 0 or 1, and nothing that the policy wrote is
-evaluated. Form earns nothing: that is what a weak policy would learn first.
+executed. Form earns nothing: that is what a weak policy would learn first.
 
-Shapes    N answers of at most T tokens, prompts included; B rows of a batch
+Shapes    N answers of at most T tokens; B rows of a batch; P problems, n samples each
 Papers    interruption arXiv:2510.13786, noise 2510.00915, hacked judges 2210.10760
 Left out  rewards for single steps, judges that compare pairs, ensembles of judges
 """
@@ -74,11 +74,11 @@ def split_of(key: str) -> str:
 class Env:
     """One live episode. `step` never raises, whatever the policy wrote."""
 
-    turn_tokens = 0  # a turn ends after so many tokens; 0: it ends with '\n'
+    turn_tokens = 0  # a turn ends after so many at the latest; 0: only with '\n'
 
     def __init__(self, problem: Problem, seed: int | str) -> None:
         self.problem = problem
-        self.rng = Random(seed)  # the environment's own noise, one per rollout
+        self.rng = Random(seed)  # the environment's own noise, one per sample
         self.solved = False
         self.turns = 0
         self.invalid = 0  # turns that were no legal action
@@ -104,7 +104,7 @@ class Corpus(NamedTuple):
 
 
 class Task:
-    """A family of problems. A subclass gives the attributes and three methods:
+    """A family of problems. A subclass gives the attributes, `env` or verify, and:
 
         parse(prompt, match)               the Problem of a prompt that `form` matches,
                                            None if it makes no sense
@@ -112,7 +112,7 @@ class Task:
         demonstrate(problem, corpus, rng)  an episode as the corpus shows it: what the
                                            policy writes, what it is told, and so on
 
-    A few also have shifted(level, rng): a problem in a form that no training shows."""
+    A few have shifted(level, rng): a problem in a form that no training shows."""
 
     name: str
     levels: list[int]  # all difficulties there are
@@ -142,7 +142,7 @@ class Task:
         raise ValueError(f"too few problems in level {level} of {self.name}: {split}")
 
     def test_problems(self, level: int, n: int) -> list[Problem]:
-        """The first `n` held-out problems of a level, the same for everybody."""
+        """`n` draws of held-out problems of a level, the same for everybody."""
         rng = Random(f"test {self.name} {level}")
         return [self.draw(level, "test", rng) for _ in range(n)]
 
@@ -259,8 +259,8 @@ class Chain(Puzzle):
 
 
 def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
-    """Demonstrations of one pretraining step: their lengths (B,) and columns (B, T)
-    tokens, mask, 1 on what a policy wrote, and positions. `cfg` is a train.Config."""
+    """Demonstrations of a pretraining step: columns (B, T), namely tokens, mask (1 if a
+    policy wrote it) and positions; and lengths (B,). `cfg` is a train.Config."""
     task = find_task(cfg.task)
     corpus = Corpus(cfg.think_share, cfg.noise, cfg.weak)
     rng = Random(f"{cfg.seed} pretrain {step}")
@@ -270,13 +270,13 @@ def demo_batch(cfg: Config, step: int) -> tuple[dict[str, Tensor], list[int]]:
         tokens, mask = encode(problem.prompt), [0] * len(problem.prompt)
         for i, text in enumerate(task.demonstrate(problem, corpus, rng)):
             tokens += encode(text)
-            mask += [1 - i % 2] * len(text)  # every second is the policy's
+            mask += [1 - i % 2] * len(text)  # the 1st, 3rd, ... are the policy's
         # In order, but with gaps (randomised positions, arXiv:2305.16843): pretraining
         # so meets the distances of problems longer than any it shows.
         places = range(rng.randint(len(tokens), max(len(tokens), room)))
         positions = sorted(rng.sample(places, len(tokens)))
         rows.append(torch.tensor([tokens, mask, positions]).T)
-    tokens, mask, positions = pad_sequence(rows, True, PAD).unbind(2)
+    tokens, mask, positions = pad_sequence(rows, True, PAD).unbind(2)  # PAD in all
     columns = {"tokens": tokens, "mask": (mask == 1).float(), "positions": positions}
     return columns, [len(row) for row in rows]
 
@@ -293,7 +293,7 @@ class Relay:
 
     levels: list[int] = field(default_factory=list)  # that may open, the easiest first
     first: list[int] = field(default_factory=list)  # open when RL begins
-    mark: float = PASSED  # the same as a mean reward: what a noisy verifier makes of it
+    mark: float = PASSED  # PASSED as a mean reward, which a noisy verifier shifts
     recent: dict[int, list[float]] = field(default_factory=dict)  # of open levels
 
     def draw(self, rng: Random) -> int:
@@ -312,11 +312,6 @@ class Relay:
         seen, deeper = self.recent[edge], [n for n in self.levels if n > edge]
         if deeper and len(seen) == self.RECENT and np.mean(seen) >= self.mark:
             self.recent[deeper[0]] = []
-
-
-def of_level(value: float | dict[int, float], level: int) -> float:
-    """A task's chance or ceiling at a level: one number for all, or one each."""
-    return value[level] if isinstance(value, dict) else value
 
 
 def rewards(cfg: Config, batch: Batch, key: tuple, judge: GPT | None) -> np.ndarray:
@@ -348,8 +343,8 @@ def test_set(cfg: Config) -> list[Problem]:
 
 
 def expected_flops(cfg: Config) -> float:
-    """FLOPs of a run if texts are as long as a demonstration of the middle level: good
-    to a factor of 2. RL's count half: what answers share is worked out once."""
+    """FLOPs of a run, to tell its time, of texts as long as a demonstration of the
+    middle level. Those of answers count half: what they share is worked out once."""
     task, config = find_task(cfg.task), cfg.gpt
     shown, tried = (
         sum(task.longest(levels[len(levels) // 2]))
@@ -390,11 +385,16 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def wilson(rate: float, n: int) -> tuple[float, float]:
-    """95 % interval of a binomial rate from n trials (Wilson's score interval)."""
+    """95 % interval of a rate from n trials, taken as independent (Wilson's score)."""
     z = 1.96
     center = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
     return center - half, center + half
+
+
+def of_level(value: float | dict[int, float], level: int) -> float:
+    """A task's chance or ceiling at a level: one number for all, or one each."""
+    return value[level] if isinstance(value, dict) else value
 
 
 def level_table(before: dict, after: dict, task: Task) -> str:

@@ -1,9 +1,9 @@
 """Sampling: how G answers to each prompt become tensors, fast.
 
-Read after reward.py. train.py calls `rollout` once a step and in every evaluation; one
+Read after reward.py. train.rollouts calls `rollout` once a step and in evaluations; one
 loop serves puzzles and environments of several turns.
 
-    prefill   each distinct prompt runs through the model once
+    prefill   a prompt runs through the model once for its G samples
     decode    every slot feeds one token and gets the next: sampled, or already written
               by the environment. Nothing is read by the host in here
     harvest   after `burst` steps the host checks which slots ended a turn, lets their
@@ -37,7 +37,7 @@ from model import END, GPT, PAD, GPTConfig, decode, encode
 from reward import Env, Problem, Puzzle, find_task
 
 BUCKET = 16  # attention covers the live part of the cache, rounded up to this
-ONE = 2**31  # of a probability; random numbers are below it
+ONE = 2**31  # probability 1 as an integer; random numbers are below it
 
 # `state` (8, W) says what each slot is doing. Its rows:
 #   SAMPLE    which sample the slot works on
@@ -48,7 +48,7 @@ ONE = 2**31  # of a probability; random numbers are below it
 #   STOP      what KNOWN is at the latest when this turn is over
 #   ENDED     1: the turn is over, wait for the host; the slot then feeds the same token
 #             again, which changes nothing
-#   ROW       row of the cache that holds its text; -1: none
+#   ROW       row of the cache that holds its text; W + p: prefix of prompt p; -1: none
 SAMPLE, TOKEN, POSITION, KNOWN, DRAWN, STOP, ENDED, ROW = range(8)
 
 
@@ -108,9 +108,9 @@ def rollout(
         raise ValueError(f"{words}; raise --context or choose easier --levels")
     burst = burst or (8 if model.embed.weight.is_cuda else 1)
     work = allocate(model, batch, draws, group_size, max_new, width, burst, buffers)
-    # All of a prompt but its last token, which its slots feed themselves: so one decode
-    # step samples every token there is, the first included.
     began = time.perf_counter()
+    # Slots feed the last token of a prompt themselves: so decode_step samples every
+    # token, the first included.
     model(batch.tokens[::group_size, : length - max_new - 1], work.prefix)
     batch.prefill_seconds = time.perf_counter() - began
     harvest(work)  # all slots start free and ended: this fills them
@@ -168,13 +168,13 @@ def new_batch(
     pairs = zip(problems, prompts, strict=True)
     for number, (problem, prompt) in enumerate(pairs, first):
         for g in range(group_size):
-            own = (*key, number, g)
+            full_key = (*key, number, g)
             tokens[len(batch.envs), : len(prompt)] = prompt
-            batch.envs.append(problem.task.env(problem, " ".join(map(str, own))))
+            batch.envs.append(problem.task.env(problem, " ".join(map(str, full_key))))
             batch.prompt_lengths.append(len(prompt))
-            # A longer draw starts the same. One more than can be used: a slot that
-            # waits points past its last.
-            draws.append(np.random.default_rng(own).random(max_new + 1))
+            # A larger max_new extends the same numbers. One more than can be used: a
+            # slot that waits points past its last.
+            draws.append(np.random.default_rng(full_key).random(max_new + 1))
     batch.lengths = list(batch.prompt_lengths)
     batch.truncated = [False] * len(batch.envs)
     return batch, torch.from_numpy((np.stack(draws) * ONE).astype(np.int64))
@@ -187,9 +187,9 @@ def decode_step(work: Work, live: int) -> None:
     fed, places = token[work.leads, None], position[work.leads, None]  # (R, 1)
     logits = work.model(fed, work.cache, places, live)  # (R, V)
     logprobs = logits.log_softmax(-1)
-    number = work.u[sample, drawn]
+    u = work.u[sample, drawn]  # (W,)
     likeliest = logprobs.argmax(-1)[row]
-    choice = torch.where(number < 0, likeliest, inverse_cdf(logprobs, number, row))
+    choice = torch.where(u < 0, likeliest, inverse_cdf(logprobs, u, row))
     logp = logprobs[row, choice]
 
     position += 1 - ended

@@ -52,7 +52,7 @@ from train import BASE_FIELDS, Config, make_config, read_checkpoint
 
 Array = np.ndarray
 Bounds = dict[str, tuple[float, float]]  # 90 % intervals of a, b and c_mid
-# The normal distribution as 40 values, each as likely.
+# 40 equally likely values of the normal distribution.
 NORMAL = np.array([[NormalDist().inv_cdf((i + 0.5) / 40)] for i in range(40)])
 
 # ---- A fit of one curve --------------------------------------------------------------
@@ -85,8 +85,8 @@ def gain(compute: Array, b: Array | float, c_mid: Array | float) -> Array:
 def fit_sigmoid(compute: Array, score: Array, r0: float | None = None) -> Sigmoid:
     """Least-squares sigmoid through points (n,), global, without starting values.
 
-    A grid over B and C_mid, refined four times around its best cell; for each cell the
-    best A is solved for, and R_0 too if it is None. ValueError for fewer than 4 points.
+    A grid over B and C_mid (`search`), refined four times around its best cell; in each
+    cell A is solved for, and R_0 too if it is None. ValueError for fewer than 4 points.
     """
     if len(compute) < 4:
         raise ValueError(f"a sigmoid needs at least 4 points, got {len(compute)}")
@@ -124,7 +124,7 @@ def form_error(slope: float, rise: float, ratio: Array) -> Array:
 
     The slope at the end of the fitted part may be wrong by half of itself, and 0.015 of
     the gain may come or go in each e-fold after it: so 90 % bands hold about 90 % of
-    the later points of simulated curves (tests/test_scaling.py). No real run was used.
+    the later points of simulated curves (tests/test_scaling.py), of real ones fewer.
     """
     return np.hypot(0.5 * slope, 0.015 * rise) * np.log(np.maximum(ratio, 1))
 
@@ -134,10 +134,10 @@ class Forecast:
     """What the points up to `until` say: where a curve ends, and what comes next.
 
     It ends at the sigmoid's A. What comes next is the sigmoid moved by rho times its
-    last error: the best linear prediction if neighbours' errors have correlation rho
-    (Goldberger, doi 10.1080/01621459.1962.10480665). Points that reach 2 C_mid show the
-    tail: Tan et al.'s law through the last third of them then has half of the weight
-    (Bates and Granger, doi 10.1057/jors.1969.103).
+    last error: the best linear prediction of the next point if neighbours' errors have
+    correlation rho (Goldberger, doi 10.1080/01621459.1962.10480665). Points that reach
+    twice C_mid's upper bound show the tail: Tan et al.'s law through the last third of
+    them then has half of the weight (Bates and Granger, doi 10.1057/jors.1969.103).
     """
 
     curve: Curve
@@ -151,8 +151,8 @@ class Forecast:
     def outlook(self, compute: Array) -> tuple[Array, Array, Array]:
         """(low, middle, high), (n,) each: the 90 % band for new points, the forecast.
 
-        Below `until` the middle is the fit. In the band: the spread of likely fits (and
-        half of it the law, where that counts), noise, and form_error beyond `until`.
+        Below `until` the middle is the fit. The band: quantiles of likely fits (half of
+        them the law, if the tail shows) with noise, and with form_error beyond `until`.
         """
         shift = (compute >= self.until) * self.carried
         middle = np.clip(self.fit(compute) + shift, 0, 1)

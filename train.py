@@ -8,7 +8,7 @@
 
 Read after grpo.py: `train` is the run, `reinforce` the RL loop. A run writes only into
 its folder: config.json, metrics.jsonl, checkpoint.pt, samples.txt and curve.png. All
-randomness is keyed by (seed, phase, step, prompt, sample): no random state is saved.
+randomness is keyed by (seed, stream, step, prompt, sample): no random state is saved.
 
 Shapes    P prompts, G answers to each, B = P * G answers, T tokens of the longest
 Papers    GRPO arXiv:2402.03300, pass@k 2107.03374; others beside what they brought
@@ -68,14 +68,14 @@ def train(cfg: Config, overwrite: bool = False) -> Run:
             pretrain(run)
             begin_rl(run)
             save(run)
-        if not run.relay.recent:
+        if not run.relay.recent:  # no level is open: RL has not begun
             print(f"\nreinforcement learning, {cfg.steps} steps\n{HEADER}")
             run.relay.recent = {level: [] for level in run.relay.first}
             if cfg.reward == "learned":
                 fit_reward(run)
             evaluate(run, 4 * cfg.eval_samples)
             save(run)
-        save_sometimes(run)
+        save_sometimes(run)  # or stop, if a signal has come
         reinforce(run)
         save(run)
         if RANK == 0 and run.intact:
@@ -211,7 +211,7 @@ def reinforce(run: Run) -> None:
     """The RL loop. `sample` writes tokens with their log-probabilities, `pay` values
     answers, group_advantages compares them, `update` makes better ones likelier. By
     default: advantage "grpo", loss "clip" averaged over all tokens, one update on each
-    batch, gold rewards, no KL, no groups drawn again (see Config).
+    batch, gold rewards, no KL, no groups drawn again (Config, second evening).
     """
     cfg = run.cfg
     # Evaluations come evenly in log steps; the last step is always among them.
@@ -225,7 +225,7 @@ def reinforce(run: Run) -> None:
         group_rates = paid.rewards.view(-1, cfg.group_size).mean(1).tolist()
         levels = [env.problem.level for env in batch.envs[:: cfg.group_size]]
         run.relay.follow(levels, group_rates)
-        stats = batch_stats(run, batch, paid)  # before any is drawn again
+        stats = batch_stats(run, batch, paid)  # before `resample` replaces any
         if cfg.flat == "resample":
             batch, paid = resample(run, batch, paid)
         # 3. compare the answers within each group
@@ -270,13 +270,13 @@ class Pay:
     """What RL is paid for a batch, an entry for each answer (B,) or token (B, T)."""
 
     rewards: Tensor  # (B,) gold, noisy verdicts, a rule or a judge: reward.py
-    penalties: Tensor  # (B,) off them: KL of whole answers (k1_raw), DAPO's for length
+    penalties: Tensor  # (B,) less these: KL of whole answers (k1_raw), length (DAPO)
     token_penalties: Tensor  # (B, T) off advantages: KL from a token on (k1_reward)
-    base_logp: Tensor  # (B, T) under the base; equal to logp if nobody asked
+    base_logp: Tensor  # (B, T) under the base; just logp if no KL is wanted
 
 
 def pay(run: Run, batch: Batch, first: int = 0) -> Pay:
-    """What RL is paid: decided here and nowhere else. It changes only the ledger."""
+    """Rewards and penalties: decided here, nowhere else. It changes only the ledger."""
     rewards = grade(run, batch, first=first)
     free = torch.zeros_like(rewards)
     paid = Pay(rewards, free, torch.zeros_like(batch.logp), batch.logp)
@@ -288,15 +288,15 @@ def pay(run: Run, batch: Batch, first: int = 0) -> Pay:
 def grade(run: Run, batch: Batch, phase: str = "reward", first: int = 0) -> Tensor:
     """Rewards (B,) by --reward before penalties, cost to `phase`; `first`: see sample.
 
-    The truth, batch.verdicts(), was reached in Env.step, when `rollout` handed it the
-    last token of an answer.
+    The truth, batch.verdicts(), was found while sampling: rollout.end_turn hands each
+    turn to Env.step. An answer that was cut off does not get there: 0.
     """
     with run.ledger.timed(phase):
         if run.cfg.reward == "learned":
             run.ledger.charge(phase, run.model.config, batch.lengths)
         key = (run.cfg.seed, NOISE, run.step, first)
-        paid = reward.rewards(run.cfg, batch, key, run.judge)
-    return torch.tensor(paid, dtype=torch.float32)
+        found = reward.rewards(run.cfg, batch, key, run.judge)
+    return torch.tensor(found, dtype=torch.float32)
 
 
 @torch.no_grad()
@@ -315,12 +315,12 @@ def logprobs_under(
 
 
 def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
-    """`updates` optimizer steps on one batch; returns columns of the log.
+    """`updates` optimizer steps on one batch; returns values for the log.
 
-    Flat groups, whose advantages (P, G) are all 0, are dropped from the loss and its
-    denominators (ScaleRL), and so from the entropy bonus. With --flat keep they
-    count, and with a KL of tokens, which pulls on them too. If nothing pulls there is
-    no step: Adam's momentum would move the weights.
+    Groups without contrast ("flat": advantages (P, G) all 0) leave the loss and its
+    denominators (ScaleRL), and so the entropy bonus. They stay with --flat keep, and
+    with a KL of tokens, which pulls on them too. If nothing pulls there is no step:
+    Adam's momentum would move the weights.
     """
     cfg, live = run.cfg, advantages.abs().amax(1) > 0
     token_kl = cfg.kl_coef > 0 and cfg.kl != "k1_raw"
@@ -339,8 +339,9 @@ def update(run: Run, batch: Batch, advantages: Tensor, paid: Pay) -> dict:
             mine = []
             for rows in micro_batches(len(lengths)):
                 part = {name: x[rows] for name, x in columns.items()}
-                tree = model.pack(lengths[rows], part["tokens"], part["mask"])
-                loss, found = grpo.micro_loss(run.model(tree), tree.places, part, cfg)
+                packed = model.pack(lengths[rows], part["tokens"], part["mask"])
+                logits = run.model(packed)
+                loss, found = grpo.micro_loss(logits, packed.places, part, cfg)
                 loss.backward()
                 mine.append(found)
             seen += model.gather(mine)
@@ -391,7 +392,7 @@ def speak_up(run: Run) -> None:
     """Say when a level opens, and what is wrong when it first shows; count alarms."""
     rows = run.rows["rl"]
     edge = rows[-1]["edge"]
-    off = run.cfg.lag or run.device.startswith("cuda")  # bf16: the ratio is not quite 1
+    off = run.cfg.lag or run.device.startswith("cuda")  # lag, bf16: ratios are not 1
     before = rows[-2]["edge"] if rows[:-1] else max(run.relay.first)
     if before < edge:
         tqdm.write(f"step {run.step}: level {before} is passed, {edge} opens")
@@ -421,13 +422,13 @@ def evaluate(run: Run, samples: int) -> None:
     for level in levels.unique().tolist():
         rows = levels == level
         by_level[level] = pass_rates(right[rows], greedy[rows], reasoned[rows])
-    passed = [level for level, row in by_level.items() if row["pass_rate"] >= 0.5]
+    reached = [level for level, row in by_level.items() if row["pass_rate"] >= 0.5]
     row = {
         "split": "test",
         **pass_rates(right, greedy, reasoned),
         "low": low,
         "high": high,
-        "frontier": max(passed, default=0),
+        "frontier": max(reached, default=0),
         "problems": len(problems),
         "samples": samples,
         "by_level": by_level,
