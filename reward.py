@@ -649,7 +649,6 @@ class InterruptedEnv(Env):
         self.text += action
         if not self.turn_tokens or action[-1:] == "\n":
             return super().step(self.text)
-        self.turns += 1
         self.turn_tokens = 0
         said = "]" * (self.text.count("[") > self.text.count("]"))
         self.text += said

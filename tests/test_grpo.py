@@ -90,8 +90,7 @@ def test_advantages_by_hand(kind, rewards, expected):
 
 @pytest.mark.parametrize("kind", grpo.BASELINES[2:])
 def test_flat_groups_get_exact_zeros(kind):
-    """Whatever their level and the group beside them: eleven times 0.1 has a std of
-    1.6e-8 in fp32, not 0."""
+    """Whatever their level: in fp32 eleven times 0.1 have a std of 1.6e-8, not 0."""
     rewards = torch.tensor([[0.1] * 11, [0.0, 1.0] + [0.0] * 9, [0.7] * 11])
     assert rewards[0].std() > 0
     got = group_advantages(rewards, kind)

@@ -33,7 +33,12 @@ def test_parameters_by_hand():
     """104,832: embedding 96*64, then per layer qkv, out, gate_up, down and norms."""
     layer = 64 * (64 + 32 + 32) + 64 * 64 + 3 * 64 * 192 + 64 + 64 + 16 + 16
     total = 96 * 64 + 2 * layer + 64
-    assert sum(p.numel() for p in GPT(GPTConfig()).parameters()) == total == 104_832
+    gpt = GPT(GPTConfig())
+    assert sum(p.numel() for p in gpt.parameters()) == total == 104_832
+    # They begin at 1 / sqrt(64), and at half of that where the 2 L outputs add up.
+    layers = gpt.blocks[0].gate_up, gpt.blocks[1].attn.out
+    stds = [layer.weight.std().item() for layer in layers]
+    assert stds == pytest.approx([1 / 8, 1 / 16], rel=0.05)
 
 
 def test_rotation_by_hand():
@@ -156,8 +161,7 @@ def test_packed_equals_padded(gpt, stretched):
 
 
 def test_other_weights_for_a_while(gpt):
-    """In place, and put back whatever happens: a trainer would go on with the
-    sampler's old ones."""
+    """In place, and put back whatever happens, or training went on with old ones."""
     own = {name: w.clone() for name, w in gpt.state_dict().items()}
     place = gpt.norm.weight.data_ptr()
     with pytest.raises(KeyError):
@@ -197,3 +201,12 @@ def test_ledger_by_hand(gpt):
     assert ledger.flops["decode"] == spent
     ledger.charge("pretrain", c, [9, 9], train=True)
     assert ledger.flops["pretrain"] == 6 * model.forward_flops(c, 9)
+
+
+def test_a_damaged_log(tmp_path, capsys):
+    """A damaged line is named; one that is not ended is no line yet, or is cut off."""
+    log = tmp_path / "metrics.jsonl"
+    log.write_text('{"kind": "rl"}\n{"ki\n{"kind": "rl", "s')
+    assert model.read_rows(tmp_path, "rl") == [{"kind": "rl"}]
+    assert not model.cut_log(log, 99, crc=0) and log.read_text().endswith("ki\n")
+    assert "line 2 is damaged" in capsys.readouterr().out

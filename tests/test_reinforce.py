@@ -136,8 +136,6 @@ def a_few_steps(monkeypatch, out, steps=4, **options):
     monkeypatch.setattr(train, "evaluate", lambda run, samples: None)
     run = new_run(out, lr=1e-2, steps=steps, **options)
     out.mkdir()
-    for name in train.LOGS:
-        (out / name).touch()
     train.reinforce(run)
     return torch.cat([w.detach().flatten() for w in run.model.parameters()])
 
@@ -310,8 +308,7 @@ def test_kl_in_the_reward_reaches_earlier_tokens(tmp_path):
 
 
 def test_the_sampler_is_lag_steps_behind(tmp_path, monkeypatch):
-    """Step s samples with the weights of step s - 2, or of the first; and the trainer
-    keeps its own."""
+    """Step s samples with weights of step s - 2, or the first; training has its own."""
     run = new_run(tmp_path, lag=2)
     seen = []
     monkeypatch.setattr(
@@ -340,8 +337,7 @@ def pay_of(rewards):
 
 
 def test_resample_fills_the_batch(tmp_path, monkeypatch):
-    """Flat groups make way for new prompts of other numbers, and are charged all the
-    same; live ones stay."""
+    """Flat groups make way for new prompts, and are charged; live ones stay."""
     run = new_run(tmp_path, flat="resample")
     later = iter([pay_of([REWARDS[0], REWARDS[3]]), pay_of(REWARDS[:1])])
     monkeypatch.setattr(train, "pay", lambda run, batch, first: next(later))

@@ -57,6 +57,7 @@ def test_demonstrations_are_right_and_fit_the_cap(name, level):
             assert len(problem.prompt) <= prompt
             model.encode(problem.prompt + "".join(demo))
             written = "".join(demo[::2])
+            assert not isinstance(task, reward.Puzzle) or task.stated(written)
             assert not set(written) & set(model.ENV_ONLY)
 
 
@@ -597,6 +598,7 @@ def test_what_a_task_says_of_itself(task):
     for level in task.levels:
         assert 0 < of_level(task.chance, level) < of_level(task.ceiling, level) <= 1
     assert reward.choose_levels(task, task.defaults["levels"])[-1] >= task.tested_from
+    assert reward.choose_levels(task, f"{task.tested_from}") == [task.tested_from]
 
 
 def test_pass_rates_by_hand():
@@ -606,3 +608,11 @@ def test_pass_rates_by_hand():
     assert [found[x] for x in ("pass_rate", "pass_rate_greedy")] == [0.25, 0.0]
     assert found["pass_at"] == {1: 0.25, 2: 0.5}
     assert found["reasoned_at"] == {1: 0.5}
+
+
+def test_pass_at_k_and_its_interval_by_hand():
+    """Of 16 with 3 right, 4 hold one at 0.607; 8 of 10: 0.490 to 0.943 in textbooks."""
+    for n, c, k, chance in ((4, 1, 2, 0.5), (16, 3, 4, 0.607143), (5, 3, 3, 1.0)):
+        assert reward.pass_at_k(n, c, k) == pytest.approx(chance, abs=1e-6)
+    assert reward.wilson(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert reward.wilson(0.0, 10)[0] == pytest.approx(0, abs=1e-12)
