@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 FORK = multiprocessing.get_context("fork")
 # The fast tests that should see a bug of a file, the likeliest first.
 TESTS = {
-    "model.py": "test_model test_rollout test_device test_train",
+    "model.py": "test_model test_rollout test_device test_reinforce test_train",
     "reward.py": "test_reward test_reward_models test_reinforce_rewards",
     "rollout.py": "test_rollout test_device test_reinforce",
     "grpo.py": "test_grpo test_reinforce",

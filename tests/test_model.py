@@ -1,9 +1,7 @@
 """The model: tokens, shape, cache and the cost of a token."""
 
-import random
 import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import model
 from model import GPT, GPTConfig
-from reward import TASKS
-from train import rollouts
 
 
 def test_every_character_is_one_token_and_comes_back():
@@ -186,21 +182,6 @@ def test_same_logits_as_qwen3():
         torch.testing.assert_close(net(tokens), expected, rtol=1e-4, atol=1e-4)
         net.blocks[0].attn.qk_norm[1] *= 1.1  # it can tell
         assert (net(tokens) - expected).abs().max() > 1e-3
-
-
-def test_ledger_by_hand(gpt):
-    """Each prompt once but its last token; each later token at its own context."""
-    problem = TASKS["chain"].draw(1, "rl", random.Random(0))
-    ledger, c = model.Ledger(), gpt.config
-    run = SimpleNamespace(model=gpt, ledger=ledger, buffers=None, device="cpu")
-    batch = rollouts(run, [problem], 2, (0, 0), max_new=6)
-    assert ledger.tokens["prefill"] == 5  # 'C3a+5' of 'C3a+5:'
-    written = [n - 6 for n in batch.lengths]
-    assert ledger.tokens["decode"] == sum(written)
-    spent = sum(model.forward_flops(c, 5 + n, 5) for n in written)
-    assert ledger.flops["decode"] == spent
-    ledger.charge("pretrain", c, [9, 9], train=True)
-    assert ledger.flops["pretrain"] == 6 * model.forward_flops(c, 9)
 
 
 def test_a_damaged_log(tmp_path, capsys):

@@ -68,11 +68,7 @@ OPTIONS += [dict(correction="sequence"), dict(truncated="mask", aggregation="seq
 OPTIONS += [dict(entropy_bonus=0.1, flat="keep")]
 
 
-def name_of(options):
-    return " ".join(map(str, options.values()))
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_micro_batches_do_not_change_the_gradient(options, tmp_path):
     """1, 2, 4 or all sequences at a time: a mean of means would fail; and the same
     metrics, which a sum over the last micro-batch alone would fail."""
@@ -439,11 +435,27 @@ def test_stats_of_a_step(tmp_path):
     assert stats["reward"] == 10 / 16 and stats["live_groups"] == 0.75
     assert stats["truncated"] == sum(batch.truncated) / 16
     assert stats["answer_tokens"] == batch.mask.sum().item() / 16
+    assert abs(stats["kl_base"]) < 1e-4, "the policy is its base"
     mean = (batch.logp.sum() / batch.mask.sum()).item()
     assert stats["entropy"] == pytest.approx(-mean)
     batch.tokens[:4] = batch.tokens[0].clone()  # all four; then three of four
     batch.tokens[4:7] = batch.tokens[4].clone()
     assert train.batch_stats(run, batch, pay_of(REWARDS))["identical"] == 0.25
+
+
+def test_ledger_by_hand(tmp_path):
+    """Each prompt once but its last token; each later token at its own context."""
+    run = new_run(tmp_path)
+    c, ledger = run.model.config, run.ledger
+    problem = reward.find_task("chain").generate(1, train.random.Random(0))
+    batch = train.rollouts(run, [problem], 2, (0, 0), max_new=6)
+    assert ledger.tokens["prefill"] == 5  # 'C3a+5' of 'C3a+5:'
+    written = [n - 6 for n in batch.lengths]
+    assert ledger.tokens["decode"] == sum(written)
+    spent = sum(model.forward_flops(c, 5 + n, 5) for n in written)
+    assert ledger.flops["decode"] == spent
+    ledger.charge("pretrain", c, [9, 9], train=True)
+    assert ledger.flops["pretrain"] == 6 * model.forward_flops(c, 9)
 
 
 FINE = dict.fromkeys("reward gold live_groups entropy think_share".split(), 0.5)

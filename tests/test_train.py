@@ -53,12 +53,12 @@ def test_a_run_writes_what_it_promises(whole):
     assert names == {*words.split(), "samples.txt"}
     rows = rows_of(whole.folder)
     kinds = [row["kind"] for row in rows]
-    assert kinds.count("rl") == 4 and kinds.count("eval") == 3
+    assert [kinds.count(kind) for kind in ("pretrain", "rl", "eval")] == [1, 4, 3]
     needed = "reward live_groups truncated entropy answer_tokens grad_norm ratio_max"
     assert all(key in rows[-2] for key in needed.split())
     needed = "split pass_rate pass_rate_greedy problems samples"
     assert all(key in rows[-1] for key in needed.split())
-    assert kinds.count("pretrain") == 1
+    assert [row["samples"] for row in rows if "samples" in row] == [4, 1, 4]
     rates = [level["pass_rate"] for level in rows[-1]["by_level"].values()]
     assert statistics.mean(rates) == pytest.approx(rows[-1]["pass_rate"])
     passed = [int(n) for n, r in rows[-1]["by_level"].items() if r["pass_rate"] >= 0.5]
@@ -335,9 +335,9 @@ def test_guess_is_learned(tmp_path):
     assert evals[-1]["pass_rate"] > evals[0]["pass_rate"] + 0.15
 
 
-@pytest.mark.parametrize("share", [0.005, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("share", [0.005, pytest.param(0.25, marks=pytest.mark.slow)])
 def test_faults_of_every_kind(share, monkeypatch):
-    """2,060 of them, or a few."""
+    """A quarter of 2,060 (docs/benchmarks/faults.py tries them all), or a few."""
     faults = runpy.run_path(str(ROOT / "docs/benchmarks/faults.py"))
     for name in ("RECENT", "PASSED"):
         monkeypatch.setattr(train.Relay, name, getattr(train.Relay, name))
