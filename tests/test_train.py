@@ -221,6 +221,7 @@ def test_evaluations_come_evenly_in_log_steps(tmp_path):
 BAD = [
     ("--task chess", "no task 'chess'; choose from"),
     ("--group-size 1", "group_size must be at least 2"),
+    (f"--out {__file__}", "out must be a folder"),
     ("--levels 27", "has levels 1-26, not 27"),
     ("--shown 4-1", "levels must look like"),
     ("--task add --levels 1-2", "too few problems"),
