@@ -511,15 +511,15 @@ def cut_log(path: Path, size: int, crc: int) -> bool:
     return intact
 
 
-def read_rows(folder: Path, kind: str) -> list[dict]:
-    """Rows of one kind from a run's metrics.jsonl; one that cannot be read is named. A
-    last line that is not ended is still being written."""
+def read_rows(folder: Path, kind: str = "") -> list[dict]:
+    """Rows of one kind, or of all, from metrics.jsonl; a damaged one is named. A last
+    line that is not ended is still being written."""
     path, rows = folder / "metrics.jsonl", []
     lines = path.read_text(errors="replace").split("\n")[:-1]
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            if row["kind"] == kind:
+            if row["kind"] == (kind or row["kind"]):
                 rows.append(row)
         except (ValueError, KeyError, TypeError):
             print(f"{path} line {number} is damaged and is left out")

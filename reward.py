@@ -656,7 +656,8 @@ class InterruptedEnv(Env):
 
 
 def interrupted(problem: Problem, budget: int) -> Problem:
-    """The same puzzle, whose environment interrupts after so many tokens."""
+    """The same problem of a task without an environment of its own, interrupted after
+    so many tokens."""
     task = copy.copy(problem.task)
     task.env = functools.partial(InterruptedEnv, budget=budget)
     return replace(problem, task=task)
@@ -779,7 +780,8 @@ def find_task(name: str) -> Task:
 
 def load(path: Path) -> ModuleType:
     """A Python file as a module of its own; its code is run."""
-    spec = importlib.util.spec_from_file_location(str(path), path)
+    name = str(path).replace(".", "_")  # a dot would mean a package, to pickle too
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look their module up
     spec.loader.exec_module(module)
@@ -791,7 +793,9 @@ def load_task(path: Path) -> Task:
     """The task that a file defines; its code is run once. ValueError if not one."""
     module = load(path)
     classes = [value for value in vars(module).values() if isinstance(value, type)]
-    own = [c for c in classes if issubclass(c, Task) and c.__module__ == str(path)]
+    own = [
+        c for c in classes if issubclass(c, Task) and c.__module__ == module.__name__
+    ]
     if len(own) != 1:
         raise ValueError(f"{path} defines {len(own)} tasks; it must define one")
     return own[0]()

@@ -202,7 +202,7 @@ def pretrain(run: Run) -> None:
             tqdm.write(f"about {minutes:.1f} minutes in all on this machine")
         if run.step % 100 == 0 or run.step == steps:
             loss = sum(model.gather(losses))
-            bar.set_postfix(loss=loss)
+            bar.set_postfix(loss=loss, refresh=False)
             run.log("pretrain", loss=loss)
         save_sometimes(run)
 
@@ -238,7 +238,7 @@ def reinforce(run: Run) -> None:
         run.log("rl", **stats, skipped=run.skipped)
         speak_up(run)
         shown = ("reward", "live_groups", "answer_tokens", "entropy")
-        bar.set_postfix({name: stats[name] for name in shown})
+        bar.set_postfix({name: stats[name] for name in shown}, refresh=False)
         if run.step in marks or run.step == cfg.steps:
             evaluate(run, cfg.eval_samples * (4 if run.step == cfg.steps else 1))
         save_sometimes(run)
@@ -251,7 +251,7 @@ def draw_prompts(run: Run, first: int = 0, count: int = 0) -> list[Problem]:
     for p in range(first, first + (count or cfg.prompts_per_step)):
         rng = random.Random(f"{cfg.seed} rl {run.step} {p}")
         problem = task.draw(run.relay.draw(rng), "rl", rng)
-        if cfg.truncated == "interrupt" and isinstance(task, reward.Puzzle):
+        if cfg.truncated == "interrupt" and task.env is reward.Env:
             problem = reward.interrupted(problem, cfg.max_new * 7 // 8)
         problems.append(problem)
     return problems
@@ -818,6 +818,7 @@ def open_run(cfg: Config, overwrite: bool = False) -> Run:
         model.gather([])  # rank 0 is done with the files
         if RANK:
             load(run, read_checkpoint(run.folder, run.device))
+        model.gather([])  # and the others have read them
     for signum in model.SIGNALS:
         signal.signal(signum, partial(note, run))
     params = sum(p.numel() for p in run.model.parameters())
@@ -857,8 +858,8 @@ def take_up(run: Run, begun: bool, overwrite: bool) -> bool:
         for name in LOGS:
             size, crc = state["logs"].get(name, (0, 0))
             run.intact &= model.cut_log(folder / name, size, crc)
-        for kind in ("rl", "eval"):
-            run.rows[kind] = model.read_rows(folder, kind)
+        for row in model.read_rows(folder):
+            run.rows[row["kind"]].append(row)
         if run.relay.recent and run.step >= cfg.steps:
             print("this run is finished; a larger --steps would go on with it")
         return True

@@ -26,12 +26,12 @@ FORK = multiprocessing.get_context("fork")
 # The fast tests that should see a bug of a file, the likeliest first.
 TESTS = {
     "model.py": "test_model test_rollout test_device test_reinforce test_train",
-    "reward.py": "test_reward test_reward_models test_reinforce_rewards",
-    "rollout.py": "test_rollout test_device test_reinforce",
-    "grpo.py": "test_grpo test_reinforce",
     "train.py": "test_reinforce test_reinforce_rewards test_train",
+    "rollout.py": "test_rollout test_device test_reinforce",
+    "reward.py": "test_reward test_reward_models test_reinforce_rewards",
     "scaling.py": "test_scaling test_studies",
     "docs/tasks": "test_reward",
+    "grpo.py": "test_grpo test_reinforce",
     "docs/studies/rivals.py": "test_scaling test_studies",
     "docs/studies": "test_studies",
 }
@@ -46,6 +46,11 @@ def read_bugs() -> list[Bug]:
         assert bug, block
         bugs.append(tuple(text.replace("\\n", "\n") for text in bug.groups()))
     return bugs
+
+
+def place_of(file: str) -> str:
+    """The entry of TESTS for a file."""
+    return next(name for name in TESTS if file.startswith(name))
 
 
 def start_tests(folder: Path, names: str) -> None:
@@ -84,8 +89,7 @@ def time_of(folder: Path, tests: str) -> float:
 
 def plant(folder: Path, file: str, bugs: list[Bug]) -> float:
     """Share of these bugs that the tests see; each is printed with its test."""
-    path = folder / file
-    tests = next(TESTS[name] for name in TESTS if file.startswith(name))
+    path, tests = folder / file, TESTS[place_of(file)]
     source, caught, seconds = path.read_text(), 0, time_of(folder, tests)
     for _, what, old, new in bugs:
         path.write_text(source.replace(old, new) if old else new)
@@ -103,7 +107,9 @@ def main() -> int:
     parser.add_argument("--random", type=int, default=0, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", help="only this one")
+    parser.add_argument("--part", default="1/1", help="i/n: only each n-th of TESTS")
     args = parser.parse_args()
+    part, parts = map(int, args.part.split("/"))
     bugs = read_bugs()
     paths = {file: ROOT / file for file, *_ in bugs}
     sources = {file: p.read_text() if p.exists() else "" for file, p in paths.items()}
@@ -123,9 +129,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as work:
         skip = shutil.ignore_patterns(".*", "__pycache__", "out", "*.png")
         folder = Path(shutil.copytree(ROOT, Path(work) / "copy", ignore=skip))
-        for file in [args.file] if args.file else sources:
+        mine = [f for f in sources if place_of(f) in [*TESTS][part - 1 :: parts]]
+        for file in [args.file] if args.file else mine:
             planted.append(plant(folder, file, [bug for bug in bugs if bug[0] == file]))
-            if args.random and file in [*TESTS][:6]:
+            if args.random and "/" not in file:
                 changes = random_bugs(sources[file], file, args.random, args.seed)
                 drawn.append(plant(folder, file, changes))
     # A fifth of random changes changes nothing; chance falls below this once in 50.

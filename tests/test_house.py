@@ -27,8 +27,6 @@ MARK = "\n# ---- second evening"
 ABOVE = {name: text.split(MARK)[0].count("\n") + 1 for name, text in TEXT.items()}
 SHARE_ABOVE = 0.85  # of the functions that a short main job enters
 
-# Sizes. A budget is never met by density, so density is counted too.
-
 
 def test_the_house_is_small():
     """New things are paid for by old ones, in the six files and in the tests."""
@@ -98,8 +96,6 @@ def test_planted_bugs_still_apply():
     counts = Counter(file for file, *_ in bugs)
     assert min(counts[f"{name}.py"] for name in ORDER) >= 8, counts
 
-
-# A short main job, watched
 
 SMALL = dict(pretrain_steps=60, pretrain_lr=1e-2, think_share=0.0, steps=3, levels="3")
 SMALL |= dict(prompts_per_step=4, group_size=4, evals=2, eval_problems=8)

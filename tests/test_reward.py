@@ -381,6 +381,8 @@ def test_small_levels_are_not_tested_on(name):
     for level in task.levels[: task.levels.index(task.tested_from) + 1]:
         found = len({task.generate(level, rng).key for _ in range(3000)})
         assert (found > 2300) == (level >= task.tested_from), (level, found)
+    cfg = train.make_config(task=name, levels=f"1-{level}")
+    assert {problem.level for problem in reward.test_set(cfg)} == {level}
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -476,8 +478,7 @@ def test_demonstrations_show_shallow_levels_in_stretched_places():
 
 
 def test_the_relay_by_hand():
-    """Weights p (1 - p) + 0.02; a level opens when the last 20 groups of the edge
-    pass 0.75, and only once."""
+    """Weights p (1 - p) + 0.02; a level opens when 20 groups of the edge pass 0.75."""
     relay = reward.Relay([1, 2, 4], [1, 2], 0.75, {1: [1.0], 2: []})
     rng = random.Random(0)
     counts = Counter(relay.draw(rng) for _ in range(4000))  # 0.02 to 0.25 + 0.02
@@ -492,6 +493,8 @@ def test_the_relay_by_hand():
     assert relay.recent[4] == []
     relay.follow([4] * 30, [5.0] * 30)  # a rule may pay more than 1
     assert relay.recent[4] == [1.0] * 20, "the deepest there is"
+    changed = reward.load(ROOT / "docs/studies/changed.py")
+    assert changed.OpenRelay([1, 2, 4], [1]).first == [1, 2, 4], "all at once"
 
 
 def test_reasoned_is_more_than_right():

@@ -118,7 +118,7 @@ def test_samples_stand_beside_their_own_verdicts(tmp_path):
 def test_a_finished_run_stays(whole, capsys):
     before = rows_of(whole.folder)
     again = train.train(tiny(whole.folder))
-    assert "finished" in capsys.readouterr().out
+    assert re.search("finished.*held out", capsys.readouterr().out, re.S)
     assert same_weights(whole, again) and rows_of(whole.folder) == before
 
 

@@ -7,6 +7,7 @@ The function runs first, then train.py. An arm names it: {"change": (imitate,)}.
 
 import signal
 import sys
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from random import Random
@@ -30,6 +31,7 @@ def constant_rate() -> None:
     train.SLOWER = 1e9
 
 
+@dataclass
 class OpenRelay(reward.Relay):
     """All levels are open from the first step on."""
 
