@@ -815,10 +815,12 @@ def open_run(cfg: Config, overwrite: bool = False) -> Run:
         text = json.dumps(asdict(cfg), indent=1) + "\n"
         model.write_file(run.folder / "config.json", text)
     if WORLD > 1:
-        model.gather([])  # rank 0 is done with the files
+        # Rank 0 is done with the files; the others read them before it writes again, or
+        # one of them would find none in the moment in which the old one has moved.
+        model.gather([])
         if RANK:
             load(run, read_checkpoint(run.folder, run.device))
-        model.gather([])  # and the others have read them
+        model.gather([])
     for signum in model.SIGNALS:
         signal.signal(signum, partial(note, run))
     params = sum(p.numel() for p in run.model.parameters())
