@@ -17,7 +17,6 @@ import train
 from rollout import rollout
 
 TINY = {**test_train.TINY, "think_share": 0.25, "pretrain_steps": 20, "device": "cpu"}
-# Four groups: two with contrast, one half and half, one without.
 REWARDS = [[1.0, 0, 0, 0], [0, 1, 1, 0], [1, 1, 0, 1], [1, 1, 1, 1]]
 
 
@@ -423,6 +422,7 @@ def test_recipes_fill_what_the_user_left_open():
         for field, value in grpo.RECIPES[name].items():
             assert getattr(cfg, field) == value
     assert len({repr(train.replace(cfg, recipe="")) for cfg in configs.values()}) == 9
+    assert train.Config(levels="1-9").gpt.context == 30 + 66 + 16  # see max_new
     cfg = train.parse_config(["--recipe", "dapo", "--flat", "keep", "--task", "guess"])
     assert (cfg.flat, cfg.truncated, cfg.steps) == ("keep", "penalty", 500)
 
@@ -497,8 +497,9 @@ def test_guards_name_the_likely_cause(changes, words):
 def test_a_run_that_learns_nothing_says_so(tmp_path, monkeypatch, capsys):
     """A verifier that rejects everything: warned of while it runs and at its end."""
     monkeypatch.setattr(reward.Puzzle, "verify", lambda *args: False)
-    small = dict(prompts_per_step=1, group_size=2, evals=1, pretrain_steps=1)
-    train.train(new_run(tmp_path, steps=11, **small).cfg)
+    small = dict(prompts_per_step=1, group_size=2, evals=1, pretrain_steps=101)
+    run = train.train(new_run(tmp_path, steps=11, **small).cfg)
+    assert [row["step"] for row in run.rows["pretrain"]] == [100, 101]
     said = capsys.readouterr()
     assert "WARNING at step 10: no group had any contrast" in said.out + said.err
     ending = said.out.split("held out")[1]

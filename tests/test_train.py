@@ -22,7 +22,6 @@ from reward import TASKS, find_task, split_of
 from rollout import rollout
 
 ROOT = Path(train.__file__).parent
-
 TINY = dict(dim=16, heads=2, kv_heads=1, levels="1-3", think_share=0.0, steps=4)
 TINY |= dict(pretrain_steps=60, pretrain_lr=1e-2, prompts_per_step=4, group_size=4)
 TINY |= dict(evals=2, eval_problems=8, eval_samples=1)
