@@ -176,7 +176,7 @@ def micro_loss(
     if cfg.entropy_bonus:
         entropy = weighted_sum(token_entropy(logits, places), mask, part["weights"])
         loss = loss - cfg.entropy_bonus * entropy
-    if cfg.kl_coef:
+    if cfg.kl_coef and cfg.kl != "k1_raw":  # that came off the rewards
         loss, found["kl"] = with_kl(loss, logp, part, cfg)
     return loss, found
 
