@@ -18,7 +18,6 @@ Left out  models that one GPU does not hold, experiment trackers
 from __future__ import annotations
 
 import argparse
-import inspect
 import io
 import json
 import os
@@ -86,7 +85,7 @@ def train(cfg: Config, overwrite: bool = False) -> Run:
 # ---- The state of a run. Its ledger (model.py) knows what each phase has cost --------
 
 
-@dataclass
+@dataclass(repr=False)  # it would print all weights, and signal.signal asks for it
 class Run:
     """A run in progress: what `train` hands from phase to phase, and saves in parts."""
 
@@ -1107,7 +1106,7 @@ def parse_flags(argv: list[str]) -> dict:
     text = "replace the run in the folder, but for a base that fits"
     parser.add_argument("--overwrite", action="store_true", help=text)
     # What a flag means is said once, behind its field in Config.
-    source = inspect.getsource(Config)
+    source = Path(__file__).read_text().split("\nclass Config:")[1]
     notes = dict(re.findall(r"^    (\w+): .*?  # (.*)$", source, re.M))
     for f in fields(Config):
         text = notes.get(f.name, "") + (f" [{f.default}]" if f.default != "" else "")

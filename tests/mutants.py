@@ -60,9 +60,7 @@ def parts_of(node: ast.AST, inside: bool = False) -> list[ast.AST]:
     return [node, *found] if inside else found
 
 
-def random_bugs(
-    source: str, file: str, count: int, seed: int
-) -> list[tuple[str, str, str, str]]:
+def random_bugs(source: str, file: str, count: int, seed: int) -> list[tuple]:
     """Changes at random places; the new text is the whole file. The changed function
     loses its comments, and no other: the help of train.py is made of comments."""
     tree, lines = ast.parse(source), source.split("\n")
@@ -80,5 +78,6 @@ def random_bugs(
         changed = textwrap.indent(after, " " * function.col_offset).split("\n")
         text = "\n".join(lines[:first] + changed + lines[function.end_lineno :])
         shown = list(difflib.unified_diff(before.split("\n"), after.split("\n"), n=0))
-        bugs.append((file, "\n".join([f"line {node.lineno}", *shown[3:]]), "", text))
+        what = "\n".join([f"line {node.lineno}", *shown[3:]])
+        bugs.append((file, what, "", "", text))
     return bugs

@@ -89,10 +89,12 @@ def test_headers_say_shapes_papers_and_what_is_left_out(name):
 
 
 def test_planted_bugs_still_apply():
-    """Each old text is in its file exactly once, and every file has eight bugs."""
+    """Old texts are in their files exactly once, tests exist, a file has eight bugs."""
     bugs = planted_bugs.read_bugs()
-    for file, what, old, _ in bugs:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    for file, what, test, old, _ in bugs:
         assert (ROOT / file).read_text().count(old) == 1, (file, what, old)
+        assert f"def {test}(" in tests, (what, test)
     counts = Counter(file for file, *_ in bugs)
     assert min(counts[f"{name}.py"] for name in ORDER) >= 8, counts
 

@@ -45,8 +45,8 @@ old log-probabilities from the trainer""".split("\n")
 FILES = ("model", "reward", "rollout", "grpo", "train", "scaling")
 
 
-def bug_of(student: str) -> tuple[str, str, str, str]:
-    """(file, what is wrong, old text, new text): the student's own."""
+def bug_of(student: str) -> tuple[str, str, str, str, str]:
+    """(file, what is wrong, a test, old text, new text): the student's own."""
     bugs = [bug for bug in read_bugs() if bug[1] in SHOWN]
     return random.Random(f"hunt {student}").choice(bugs)
 
@@ -80,7 +80,7 @@ def plant(out: Path, student: str) -> None:
         if not name.startswith(("tests/", "docs/studies", "docs/assignments")):
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, out / name)
-    file, _, old, new = bug_of(student)
+    file, _, _, old, new = bug_of(student)
     (out / file).write_text((ROOT / file).read_text().replace(old, new))
     (out / "HANDOUT.md").write_text(HANDOUT)
 
@@ -92,7 +92,7 @@ def parts_of(text: str) -> set[str]:
 
 def grade(out: Path, student: str) -> tuple[int, str]:
     """Points, and a sentence. SyntaxError if a file is no Python."""
-    file, what, old, new = bug_of(student)
+    file, what, _, old, new = bug_of(student)
     changed = []
     for name in FILES:
         mine, right = (
