@@ -731,6 +731,7 @@ class Study:
     report: Callable[[Arms], Report]
     literature: str
     seeds: int = 3
+    least_seeds: int = 1  # with fewer its report cannot be made
     measure: Callable[[Config], dict] | None = None  # of each finished run, once
     folder: Path = Path()  # that it lies in
 
@@ -820,14 +821,16 @@ def to_file_name(text: str) -> str:
 
 
 def run_study(study: Study, args: argparse.Namespace) -> None:
-    """Run what is missing of a study, and say what it found.
+    """Run what is missing of a study; once all is there, say what it found.
 
-    RuntimeError, once all there is has been written, if a run failed.
+    RuntimeError, once runs.jsonl has what there is, if a run failed.
     """
     out = Path(args.out or f"{'out/quick' if args.quick else 'out'}/{study.name}")
     part, parts = args.shard
     bases = out.parent / ("bases" if parts == 1 else f"bases-{part}-of-{parts}")
     seeds = args.seeds or study.seeds
+    if seeds < study.least_seeds:
+        raise ValueError(f"{study.name} needs --seeds {study.least_seeds} or more")
     jobs = plan_runs(study, out.parent / "runs", bases, seeds, args.quick)
     done = known_runs(study, jobs)
     left = [job for name, job in jobs.items() if name not in done]
@@ -841,22 +844,23 @@ def run_study(study: Study, args: argparse.Namespace) -> None:
         print(f"{len(todo)} runs, about {minutes:.0f} min left")
         return
     failed = run_all(todo, args.workers)
-    reasons = []
+    missing = []
     for name, job in jobs.items():
         if is_finished(job.cfg):
             done[name] = collect(name, job, study)
         elif name not in done:
-            reasons.append(f"{name} ({failed.get(job.cfg.out, 'not run')})")
-    missing = "; ".join(reasons)
+            missing.append(f"{name} ({failed.get(job.cfg.out, 'not run')})")
     results = [done[name] for name in jobs if name in done]
     out.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(r), separators=(",", ":")) + "\n" for r in results]
     write_file(out / "runs.jsonl", "".join(lines))
-    if next(iter(jobs)).rpartition("/")[0] in arms_of(results):
-        print(f"\n{write_report(study, results, out, missing)}")
-        print(f"wrote {out}/{study.name}.md, {study.name}.png and runs.jsonl")
     if failed:
-        raise RuntimeError(f"missing: {missing}")
+        raise RuntimeError(f"missing: {'; '.join(missing)}")
+    if missing:
+        print(f"{len(missing)} of {len(jobs)} runs are still to come from other shards")
+    else:
+        print(f"\n{write_report(study, results, out)}")
+        print(f"wrote {out}/{study.name}.md, {study.name}.png and runs.jsonl")
 
 
 CAPTION = """\
@@ -865,7 +869,7 @@ join runs that rise and fall. Shades: the range of seeds; about a dashed line th
 band of new points."""
 
 
-def write_report(study: Study, runs: list[Result], out: Path, missing: str = "") -> str:
+def write_report(study: Study, runs: list[Result], out: Path) -> str:
     """NAME.md and NAME.png from a study's runs; returns the verdict."""
     arms = arms_of(runs)
     verdict, tables, figure = study.report(arms)
@@ -875,7 +879,7 @@ def write_report(study: Study, runs: list[Result], out: Path, missing: str = "")
     steps = sorted({r.rows[-1]["step"] for r in runs})
     parts = [
         f"# {study.name}: {study.question}",
-        f"**{verdict}.**" + (f"\n\nMissing: {missing}." if missing else ""),
+        f"**{verdict}.**",
         f"![{study.name}]({study.name}.png)",
         CAPTION,
         f"Fixed: {'/'.join(map(str, steps))} RL steps, {study.fixed}. "

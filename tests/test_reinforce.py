@@ -297,9 +297,8 @@ def test_kl_in_the_reward_reaches_earlier_tokens(tmp_path):
     assert k1.abs().max() > 0.01
     advantage = grpo.group_advantages(rewards)[0, 0]
     for t in range(end - start):
-        assert got[t].item() == pytest.approx(
-            (advantage - 0.5 * k1[t:].sum()).item(), abs=1e-5
-        )
+        expected = (advantage - 0.5 * k1[t:].sum()).item()
+        assert got[t].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_sampler_is_lag_steps_behind(tmp_path, monkeypatch):

@@ -80,9 +80,8 @@ def test_the_front_door_keeps_the_order():
     all_wrong = paid("gold", problems, texts, false_positive=1.0, false_negative=1.0)
     assert all_wrong.tolist() == [0, 1, 1, 0]
     some = paid("gold", [CHAIN] * 900, ["8\n"] * 900, (0, 4, 7), false_positive=0.3)
-    assert (
-        some.tolist() == reward.flip_verdicts(np.zeros(900), (0, 4, 7), 0.3, 0).tolist()
-    )
+    flips = reward.flip_verdicts(np.zeros(900), (0, 4, 7), 0.3, 0)
+    assert some.tolist() == flips.tolist()
     assert 0.2 < some.mean() < 0.4
 
 

@@ -439,6 +439,7 @@ WRONG = [
     ("magic", "there is no study 'magic'; choose from alternatives, curve"),
     ("curve --shard 3/3", "--shard must look like 0/4"),
     ("curve --workers 0", "must be at least 1"),
+    ("luck --seeds 1", "luck needs --seeds 2 or more"),
     ("plan", "either --target or --budget"),
     ("plan --target 2", "a pass rate below 1"),
 ]

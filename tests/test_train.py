@@ -183,10 +183,8 @@ def test_demonstrations_train_on_what_a_policy_writes():
         assert own[:prompt] == [0] * prompt and sum(own[n:]) == 0
         assert own[prompt:n] == [1, 0] * ((n - prompt) // 2) + [1]
         banned = set(encode("<>"))
-        assert all(
-            (token in banned) == (o == 0)
-            for token, o in list(zip(row, own, strict=True))[prompt:n]
-        )
+        answer = list(zip(row, own, strict=True))[prompt:n]
+        assert all((token in banned) == (mine == 0) for token, mine in answer)
 
 
 @pytest.mark.parametrize("name, level", [("guess", 2), ("tool", 1), ("grid", 3)])

@@ -40,6 +40,9 @@ def report(arms: Arms) -> Report:
             rows.append([*cells, each, ", ".join(f"{times[n]:.1e}" for n in passed)])
         if i:
             continue
+        if np.isnan(flops[0]):
+            words.append(f"{name}: too few seeds passed four levels to tell gamma")
+            continue
         words.append(f"{name}: gamma {flops[0]:.2f} ± {flops[1]:.2f} in FLOPs")
         words[-1] += f", {steps[0]:.2f} in steps"
         zero = compare.exponent(results, "step", lambda times: 0)[0]

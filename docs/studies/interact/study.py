@@ -70,8 +70,8 @@ def report(arms: Arms) -> Report:
         )
         axis.set(xlabel="RL compute (FLOPs)", ylabel="true pass rate")
         axis.legend(fontsize=8, loc="upper left")
-    verdict = f"Highest means {'; '.join(words)}; three seeds tell no two apart for "
-    verdict += "sure, and show no interaction below F 2.8"
+    verdict = f"Highest means {'; '.join(words)}; {rates.shape[2]} seeds tell no two "
+    verdict += "apart for sure, and show no interaction below F 2.8"
     return verdict, text.strip(), figure
 
 
@@ -90,5 +90,6 @@ STUDY = Study(
     fixed="the main job; pass rates are by the true verifier",
     arms=make_arms,
     report=report,
+    least_seeds=2,
     literature="none that crosses the three.",
 )

@@ -76,4 +76,5 @@ STUDY = Study(
         "(arXiv:2504.07086): many gains of RL lie within the spread of seeds."
     ),
     seeds=4,
+    least_seeds=2,
 )

@@ -80,7 +80,9 @@ def report(arms: Arms) -> Report:
         f"{ends[n]:.2f} at {n}" for n in ends if n.startswith("J") and "," not in n
     ]
     same = [f"{n[9:]} {ends[n]:.2f}" for n in ends if n.startswith("J = 0.4,")]
-    verdict = f"Ends: {', '.join(plain)}; at J = 0.4 also {', '.join(same)}"
+    verdict = f"Ends: {', '.join(plain)}"
+    if same:
+        verdict += f"; at J = 0.4 also {', '.join(same)}"
     return verdict, scaling.table(header, rows), figure
 
 

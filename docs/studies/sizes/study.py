@@ -78,7 +78,8 @@ def report(arms: Arms) -> Report:
     for axes, what in ((left, "RL compute (FLOPs)"), (right, "RL steps")):
         axes.set(xscale="log", xlabel=what, ylim=(0, 1.02))
         axes.set_ylabel("held-out pass rate")
-        axes.legend(fontsize=8)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=8)
     ends = [np.mean([r.final() for r in runs]) for runs in arms.values()]
     verdict = f"{sizes[0]:,} to {sizes[-1]:,} parameters end at "
     verdict += ", ".join(f"{end:.2f}" for end in ends)

@@ -74,7 +74,7 @@ def report(arms: Arms) -> Report:
     share, least, most, _ = np.array(list(found.values())).reshape(-1, 4).T
     right.plot(list(found), share, "o-")
     right.fill_between(list(found), least, most, alpha=0.2, lw=0)
-    right.set(xscale="log", ylim=(0, 1), xlabel="total FLOPs")
+    right.set(xscale="log", xlim=(6e11, 6e12), ylim=(0, 1), xlabel="total FLOPs")
     right.set_ylabel("best share of RL; shade: its range")
     verdict = "No total has a best base"
     if found:
