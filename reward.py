@@ -601,7 +601,10 @@ def fit_judge(
     rng = np.random.default_rng(key)
     parts = np.array([held_out_part(env.problem) for env in batch.envs])
     if any(len(np.unique(labels[parts == part])) < 2 for part in range(3)):
-        raise ValueError("too few right or wrong answers to fit a reward model to")
+        raise ValueError(
+            "too few right or wrong answers to fit a reward model to: pretrain longer, "
+            "or give more --rm-answers"
+        )
 
     def auc_of_part(part: int) -> float:
         """How well the judge tells right from wrong in a part of the data."""
