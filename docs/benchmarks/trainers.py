@@ -193,4 +193,5 @@ def compare(folder: Path, steps: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    compare(Path(sys.argv[1]), int((sys.argv[2:] or ["40"])[0]))
+    run_folder = Path((sys.argv[1:] or ["out/chain-0"])[0])
+    compare(run_folder, int((sys.argv[2:] or ["40"])[0]))

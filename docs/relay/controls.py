@@ -237,7 +237,7 @@ def draw(runs: dict[str, list[scaling.Result]], path: Path) -> None:
 def main(argv: list[str]) -> None:
     names = [name.replace(" ", "-") for name in CONTROLS]
     if argv and (len(argv) != 3 or argv[0] != "run" or argv[1] not in names):
-        raise ValueError(f"run one of {', '.join(names)}, and a seed")
+        sys.exit(f"controls.py: run one of {', '.join(names)}, and a seed")
     if argv:
         run(argv[1].replace("-", " "), int(argv[2]))
         return

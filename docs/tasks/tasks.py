@@ -291,7 +291,7 @@ def take_in(path: Path, new: list[dict]) -> None:
 def main(argv: list[str]) -> None:
     if argv:
         if argv[0] != "measure":
-            raise ValueError(f"the only command is measure, got {argv[0]!r}")
+            sys.exit(f"tasks.py: the only command is measure, got {argv[0]!r}")
         code = "".join(word for word in argv if word.endswith(".py"))
         folders = [Path(word) for word in argv[1:] if not word.endswith(".py")]
         take_in(HERE / "runs.jsonl", [measure(folder, code) for folder in folders])
