@@ -60,9 +60,12 @@ def report(arms: Arms) -> Report:
         scored += compare.times_as_much(arms[OPEN], arms["chain to level 9"])
     header = "run | base passes | RL passes | gamma | RL FLOPs of each level passed"
     left.set(xscale="log", yscale="log", xlabel="levels beyond the base, d - d_0")
+    left.set_xticks([1, 2, 4, 8, 16], labels=[1, 2, 4, 8, 16])
+    left.minorticks_off()
     left.set_ylabel("RL FLOPs until the level is passed half of the time")
     right.set(xscale="log", xlabel="RL compute (FLOPs); dotted: half of the steps")
     right.set_ylabel("deepest level passed")
+    right.yaxis.get_major_locator().set_params(integer=True)
     ends = [r.rows[-1]["rl_flops"] for r in next(iter(arms.values()))]
     right.set_xlim(max(ends) / 300, max(ends) * 3)
     left.legend(fontsize=7)
