@@ -129,8 +129,8 @@ class Task:
         match = self.form.fullmatch(prompt)
         problem = self.parse(prompt, match) if match else None
         if problem is None:
-            example = self.generate(self.levels[0], Random(0)).prompt
-            raise ValueError(f"{prompt!r} is no {self.name} problem, unlike {example}")
+            text = f"{prompt!r} is no {self.name} problem; their form is "
+            raise ValueError(text + self.form.pattern)
         return problem
 
     def draw(self, level: int, split: str, rng: Random) -> Problem:

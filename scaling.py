@@ -45,6 +45,7 @@ if __name__ == "__main__":  # Ctrl-C: no traceback, while torch is imported too
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 from model import SIGNALS, own, read_rows, write_file
 from reward import expected_flops, load
@@ -487,7 +488,8 @@ def draw_curves(axes: Axes, forecasts: list[Forecast], unit: str = "FLOPs") -> N
             axes.fill_between(later, low, high, color=color, alpha=0.15, lw=0)
     axes.set(xscale="log", xlabel=f"RL compute ({unit})")
     axes.set(ylim=(0, 1.02), ylabel="held-out pass rate")
-    axes.legend(fontsize=8, loc="upper left")
+    if len(forecasts) <= 12:
+        axes.legend(fontsize=8, loc="upper left").set_in_layout(False)
 
 
 def shade(axes: Axes, runs: list[tuple[Array, Array]], color: str) -> None:
@@ -501,8 +503,14 @@ def shade(axes: Axes, runs: list[tuple[Array, Array]], color: str) -> None:
 
 
 def save_figure(figure: Figure, title: str, path: Path) -> None:
-    """Write a figure with its title wrapped."""
-    figure.suptitle("\n".join(textwrap.wrap(title, 100)), fontsize=10)
+    """Write a figure with its title wrapped; no dollar sign in a name begins math."""
+    lines = textwrap.wrap(title, 100, max_lines=8)
+    figure.suptitle("\n".join(lines), fontsize=10, parse_math=False)
+    texts = [axis.label for a in figure.axes for axis in (a.xaxis, a.yaxis)]
+    for legend in figure.findobj(Legend):
+        texts += legend.get_texts()
+    for text in texts:
+        text.set_parse_math(False)
     figure.savefig(path, dpi=110)
 
 
@@ -744,7 +752,10 @@ def find_study(name: str) -> Study:
     """A study by its name in docs/studies, or by its path. ValueError: not there."""
     for path in (STUDIES / name / "study.py", Path(name) / "study.py", Path(name)):
         if path.suffix == ".py" and path.is_file():
-            return replace(load(path).STUDY, folder=path.resolve().parent)
+            study = getattr(load(path), "STUDY", None)
+            if study is None:
+                raise ValueError(f"{path} defines no STUDY")
+            return replace(study, folder=path.resolve().parent)
     known = ", ".join(sorted(path.parent.name for path in STUDIES.glob("*/study.py")))
     raise ValueError(f"there is no study {name!r}; choose from {known}, or give a path")
 

@@ -1088,7 +1088,11 @@ def make_config(**given: object) -> Config:
     """
     task = find_task(str(given.get("task", Config.task)))
     recipe = grpo.RECIPES.get(str(given.get("recipe", "")), {})
-    return Config(**{**task.defaults, **recipe, **given})  # type: ignore[arg-type]
+    wanted = {**task.defaults, **recipe, **given}
+    unknown = wanted.keys() - {f.name for f in fields(Config)}
+    if unknown:
+        raise ValueError(f"Config has no field {', '.join(sorted(unknown))}")
+    return Config(**wanted)  # type: ignore[arg-type]
 
 
 def parse_flags(argv: list[str]) -> dict:
@@ -1121,6 +1125,8 @@ def parse_config(argv: list[str]) -> Config:
     if "resume" not in given:
         given.pop("overwrite", None)
         return make_config(**given)
+    if "overwrite" in given:
+        raise ValueError("--resume goes on, --overwrite begins anew: give one of them")
     folder = Path(given.pop("resume"))
     saved = read_checkpoint(folder)["config"]
     # A flag that repeats what the run was made with is no contradiction.

@@ -10,10 +10,8 @@ import random
 import re
 import textwrap
 
-SHOWING = (
-    "main$|no_cache|show|plot|draw_|save_fig|panels|print|report|line|interact|"
-    "parse_(args|con)"
-)
+SHOWING = "main$|no_cache|show|plot|draw_|save_fig|panels|print|report|line|"
+SHOWING += "interact|parse_(args|con)"
 UNTESTED = "^(raise|assert|print|tqdm|['\"])|perf_counter|monotonic|[.]write"
 SWAPS = """Gt:Lt Gt:GtE Lt:Gt Lt:LtE GtE:Gt LtE:Lt Eq:NotEq NotEq:Eq Is:IsNot IsNot:Is
 In:NotIn NotIn:In Add:Sub Sub:Add Mult:Div Div:Mult FloorDiv:Mult Pow:Mult BitAnd:BitOr

@@ -1,8 +1,10 @@
 """Assignments: starters fail, solutions pass, each mistake gets its own sentence."""
 
+import contextlib
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,34 @@ def test_mistakes_get_their_sentence(check):
         assert said(lambda *_: None) and "raises" in said(lambda *_: 1 / 0)
 
 
+def test_a_loop_that_catches_everything_ends(tmp_path, monkeypatch):
+    """TooLong is no Exception."""
+
+    def endless(*_):
+        while True:
+            with contextlib.suppress(Exception):
+                time.sleep(9)
+
+    monkeypatch.setattr(grading, "PATIENCE", 1)
+    monkeypatch.setattr(grading, "find", lambda name, folder: endless)
+    ((_, points, wrong),) = grading.grade([CHECKS[0][1]], tmp_path, "ada")
+    assert (points, wrong) == (0, "it ran longer than 1 s")
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="copies what git tracks")
+def test_the_hunt_by_hand(tmp_path):
+    """Another student's copy is no hunt of mine; nor is a file emptied."""
+    hunt, out = scaling.load(HERE / "plant.py"), tmp_path / "hunt"
+    hunt.plant(out, "ada")
+    with pytest.raises(ValueError, match="not planted for bob"):
+        hunt.grade(out, "bob")
+    file = hunt.bug_of("ada")[0]
+    wrong, right = ((place / file).read_text() for place in (out, ROOT))
+    for text, points in ((wrong, 0), ("", 0), (right + "x = 1\n", 3), (right, 5)):
+        (out / file).write_text(text)
+        assert hunt.grade(out, "ada")[0] == points
+
+
 def test_the_contest_by_hand():
     """After half, three quarters and all of 8; what came beyond is not seen."""
     truth_of = scaling.load(HERE / "contest.py").truth_of
@@ -64,16 +94,14 @@ from pathlib import Path
 here, folder = map(Path, sys.argv[1:])
 sys.path.insert(0, str(here))
 import grading
-from importlib.util import module_from_spec, spec_from_file_location
+import runpy
 found = {}
 for path in sorted(here.glob("*/checks.py")):
-    spec = spec_from_file_location("checks", path)
-    found[path.parent.name] = module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    found[path.parent.name] = runpy.run_path(str(path))["CHECKS"]
 theirs = [str(folder / "docs/assignments" / name) for name in found]
 sys.path[:1] = [str(folder), *theirs]
-for name, module in found.items():
-    rows = grading.grade(module.CHECKS, folder, "ada")
+for name, checks in found.items():
+    rows = grading.grade(checks, folder, "ada")
     print(name, *(c.name for c, points, _ in rows if not points), sep=",")
 """
 

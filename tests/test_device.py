@@ -232,12 +232,10 @@ def test_the_host_reads_once_a_burst(gpt, burst, monkeypatch):
     """`harvest` is the one place that reads; it runs once in `burst` steps."""
     reads, steps = [], []
     harvest, decode_step = rollout.harvest, rollout.decode_step
-    monkeypatch.setattr(
-        rollout, "harvest", lambda w: (reads.append(len(steps)), harvest(w))
-    )
-    monkeypatch.setattr(
-        rollout, "decode_step", lambda *a: (steps.append(1), decode_step(*a))
-    )
+    read = lambda w: (reads.append(len(steps)), harvest(w))  # noqa: E731
+    monkeypatch.setattr(rollout, "harvest", read)
+    step = lambda *a: (steps.append(1), decode_step(*a))  # noqa: E731
+    monkeypatch.setattr(rollout, "decode_step", step)
     problems = [TASKS["chain"].draw(3, "rl", random.Random(i)) for i in range(4)]
     rollout.rollout(gpt, problems, 4, 24, (0, 0), burst=burst)
     assert reads == list(range(0, len(steps) + 1, burst)) and len(reads) > 2

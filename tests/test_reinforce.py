@@ -305,11 +305,8 @@ def test_the_sampler_is_lag_steps_behind(tmp_path, monkeypatch):
     """Step s samples with weights of step s - 2, or the first; training has its own."""
     run = new_run(tmp_path, lag=2)
     seen = []
-    monkeypatch.setattr(
-        train,
-        "rollouts",
-        lambda run, *args, **kw: seen.append(mark(run.model)) or batch,
-    )
+    see = lambda run, *_, **__: seen.append(mark(run.model)) or batch  # noqa: E731
+    monkeypatch.setattr(train, "rollouts", see)
     batch = sampled(run)[0]
 
     def mark(model):

@@ -95,11 +95,8 @@ def verify(prompt, text):
     return task.verify(task.read(prompt), text)
 
 
-RIGHT = {
-    CHAIN: ["9", "[3a+5=8;8b-9=9]9", "[anything but brackets]9", "[]9"],
-    "Rabc:": ["[c,cb,cba]cba"],
-    ADD: ["13", "[31]13"],
-}
+RIGHT = {CHAIN: ["9", "[3a+5=8;8b-9=9]9", "[anything but brackets]9", "[]9"]}
+RIGHT |= {"Rabc:": ["[c,cb,cba]cba"], ADD: ["13", "[31]13"]}
 WRONG = {
     # Arabic-Indic nine; a right answer before the end, behind it or not in its place
     CHAIN: ["8", "09", "9 ", "9\n", "9\n9", "[1][2]9", "[[1]]9", "[1]9[2]", "[9", "9]"]

@@ -114,11 +114,8 @@ def test_whole_answers_follow_the_model(gpt, problems):
         counts[tuple(ids)] += 1
 
     def chi_square(shares):
-        return sum(
-            (counts[t] - num * p) ** 2 / (num * p)
-            for t, p in shares.items()
-            if num * p >= 5
-        )
+        expected = {t: num * p for t, p in shares.items() if num * p >= 5}
+        return sum((counts[t] - n) ** 2 / n for t, n in expected.items())
 
     assert chi_square(exact) < 14 + 4 * 28**0.5
     tilted = {t: p * (1.25 if t[0] == 7 else 1) for t, p in exact.items()}

@@ -1,5 +1,6 @@
 """Studies: what they run, how that is stopped and resumed, and what they report."""
 
+import functools
 import json
 import os
 import re
@@ -157,13 +158,10 @@ def test_a_run_on_record_is_not_made_again(tmp_path):
 def test_when_levels_are_passed_by_hand():
     """Half-way between two evaluations; 0 for the base's; then 8 d^2, told exactly."""
     rates = {"1": [0.6, 0.9, 0.9], "2": [0.3, 0.4, 0.6], "3": [0.0, 0.1, 0.2]}
-    rows = [
-        {
-            "rl_flops": 10.0 * i,
-            "by_level": {n: {"pass_rate": r[i]} for n, r in rates.items()},
-        }
-        for i in range(3)
-    ]
+    rows = []
+    for i in range(3):
+        levels = {n: {"pass_rate": r[i]} for n, r in rates.items()}
+        rows.append({"rl_flops": 10.0 * i, "by_level": levels})
     assert scaling.pass_times(rows) == pytest.approx({1: 0.0, 2: 15.0})
     times = {4: 0.0} | {4 + d: 8.0 * d**2 for d in range(1, 5)}
     found = scaling.next_levels(times)
@@ -175,9 +173,8 @@ def test_when_levels_are_passed_by_hand():
     dx, dy = np.log(2), np.array([1.1, 1.0, 1.1])
     for ahead, x in ((1, np.log(9 / 8)), (3, np.log(11 / 8))):
         s = dy.std(ddof=1) * np.sqrt(ahead + x**2 / (3 * dx**2))
-        middle = (
-            3.2 + dy.mean() / dx * x + scaling.student(2) * s * np.array([-1, 0, 1])
-        )
+        half = scaling.student(2) * s
+        middle = 3.2 + dy.mean() / dx * x + np.array([-half, 0, half])
         assert scaling.next_levels(times)[8 + ahead] == pytest.approx(np.exp(middle))
 
 
@@ -336,9 +333,8 @@ def test_against_the_best_by_hand():
     values = {"forecast": [0.2] * 4, redraw.rivals.WIDER: [0.1] * 4}
     values |= {"a": [0.5] * 4, "b": [0.27, 0.30, 0.31, 0.35]}
     runs = [{name: v[i] for name, v in values.items()} for i in range(4)]
-    found = [
-        {k: redraw.rivals.Score(0, 0, 0, 1, v) for k, v in run.items()} for run in runs
-    ]
+    score = functools.partial(redraw.rivals.Score, 0, 0, 0, 1)
+    found = [{k: score(v) for k, v in run.items()} for run in runs]
     text = "(b): -0.107\n[-0.124, -0.080] (90 %, by bootstrap over 3 bases)"
     assert text in redraw.against_best(found, list("xyzz"))
     wider = redraw.against_best(found, list("xyzz"), redraw.rivals.WIDER)

@@ -242,6 +242,9 @@ BAD = [
     ("--device tpu", "device must be one of"),
     ("--out /proc/here", "/proc/here"),
     ("--resume /nowhere", "holds no checkpoint.pt"),
+    ("--resume OUT --overwrite", "give one of them"),
+    ("--reward nice", "reward must be one of gold, contains"),
+    ("--false-negative 1.5", "false_negative must be at least 0"),
     ("--base /nowhere --out OUT", "holds no checkpoint.pt"),
 ]
 
@@ -258,6 +261,8 @@ def test_bad_input_is_one_sentence(argv, message, tmp_path, capsys, monkeypatch)
 
 @pytest.mark.parametrize("argv", [["--no-such-flag"], ["--st", "3"], ["--lr", "fast"]])
 def test_unknown_flags_are_refused(argv):
+    with pytest.raises(ValueError, match="Config has no field learn_rate"):
+        train.make_config(learn_rate=1.0)
     with pytest.raises(SystemExit) as stopped:
         train.main(argv)
     assert stopped.value.code == 2

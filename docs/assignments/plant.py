@@ -52,7 +52,7 @@ def bug_of(student: str) -> tuple[str, str, str, str, str]:
 
 
 HANDOUT = """\
-# Bug hunt
+# Bug hunt of STUDENT
 
 One line of this copy is wrong. Find it from what the program does:
 
@@ -82,7 +82,7 @@ def plant(out: Path, student: str) -> None:
             shutil.copyfile(ROOT / name, out / name)
     file, _, _, old, new = bug_of(student)
     (out / file).write_text((ROOT / file).read_text().replace(old, new))
-    (out / "HANDOUT.md").write_text(HANDOUT)
+    (out / "HANDOUT.md").write_text(HANDOUT.replace("STUDENT", student))
 
 
 def parts_of(text: str) -> set[str]:
@@ -93,6 +93,8 @@ def parts_of(text: str) -> set[str]:
 def grade(out: Path, student: str) -> tuple[int, str]:
     """Points, and a sentence. SyntaxError if a file is no Python."""
     file, what, _, old, new = bug_of(student)
+    if not (out / "HANDOUT.md").read_text().startswith(f"# Bug hunt of {student}\n"):
+        raise ValueError(f"{out} was not planted for {student}")
     changed = []
     for name in FILES:
         mine, right = (
@@ -104,8 +106,11 @@ def grade(out: Path, student: str) -> tuple[int, str]:
         return 5, f"found: {what}, in {file}"
     source = (ROOT / file).read_text()
     bug = min(parts_of(source.replace(old, new)) - parts_of(source), key=len)
-    if bug in parts_of((out / file).read_text()):
+    handed_in = parts_of((out / file).read_text())
+    if bug in handed_in:
         return 0, "the bug is still there"
+    if len(handed_in & parts_of(source)) < 0.9 * len(parts_of(source)):
+        return 0, f"most of {file} is gone, not only the bug"
     return 3, f"{what}, in {file}, is gone, but {', '.join(changed)} is not as it was"
 
 

@@ -12,7 +12,6 @@ import argparse
 import csv
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 
 from model import read_rows
@@ -161,22 +160,25 @@ def read_points(file: str, args: argparse.Namespace) -> dict[tuple[str, str], li
     if not rows:
         raise ValueError(f"{file} has no rows under its header")
     header = [str(name) for name in rows[0]]
-    (x, *_) = find_columns(
-        header, args.x or ("rl_flops" if is_run else "compute"), file
-    )
+    x_name = args.x or ("rl_flops" if is_run else "compute")
+    x_of = {run: c for c, run in find_columns(header, x_name, file).items()}
     if args.run:
         find_columns(header, args.run, file)
     columns = {}
     for y in args.y.split(","):
         columns |= {c: (run, y) for c, run in find_columns(header, y, file).items()}
+    for column, (run, _) in columns.items():
+        if not x_of.keys() & {run, ""}:
+            raise ValueError(f"{file} has no {x_name!r} beside {column!r}; choose --x")
     points: dict[tuple[str, str], list] = {}
     top = 100.0 if args.percent else 1.0
     for number, row in enumerate(rows, 2):
         place = f"{file} line {number}"
         whole = str(row[args.run]) if args.run else file if is_run else Path(file).stem
         for column, (run, y) in columns.items():
-            if len(columns) > 1 and row[column] == "":
+            if row[column] == "":
                 continue
+            x = x_of[run if run in x_of else ""]
             compute = read_cell(row, x, place, 1e300)
             score = read_cell(row, column, place, top) / top
             points.setdefault((run or whole, y), []).append((compute, score))
@@ -186,7 +188,6 @@ def read_points(file: str, args: argparse.Namespace) -> dict[tuple[str, str], li
 def main(argv: list[str]) -> None:
     """The command: table, figure and forecast."""
     args = parse_args(argv)
-    matplotlib.rcParams["text.parse_math"] = False  # a name may have dollar signs
     forecasts = [forecast(curve, args.fit_until) for curve in read_curves(args)]
     unit = args.x or ("rl_flops" if Path(args.files[0]).is_dir() else "compute")
     unit, scores_of = harmless(unit), harmless(args.y)
@@ -211,5 +212,8 @@ def main(argv: list[str]) -> None:
     axes.set_ylabel(scores_of)
     ends = [f"A of {f.curve.name} {f.fit.a:.3f}" for f in forecasts if not refusal(f)]
     title = "; ".join(ends) or "The data cannot say where any curve ends"
+    if len(ends) > 4:
+        found = [f.fit.a for f in forecasts if not refusal(f)]
+        title = f"A of {len(found)} curves: {min(found):.3f} to {max(found):.3f}"
     save_figure(figure, title, folder / "fit.png")
     print(f"{text}\n{again} {folder}/fit.md and {folder}/fit.png")

@@ -293,7 +293,7 @@ def main(argv: list[str]) -> None:
         if argv[0] != "measure":
             sys.exit(f"tasks.py: the only command is measure, got {argv[0]!r}")
         code = "".join(word for word in argv if word.endswith(".py"))
-        folders = [Path(word) for word in argv[1:] if not word.endswith(".py")]
+        folders = [Path(w) for w in argv[1:] if w != "--task" and not w.endswith(".py")]
         take_in(HERE / "runs.jsonl", [measure(folder, code) for folder in folders])
     tasks = read_runs()
     for run in tasks.get("grid", []):
