@@ -781,6 +781,8 @@ def plan_runs(
     """
     jobs = {}
     for arm, settings in study.arms(quick).items():
+        if taken := settings.keys() & {"seed", "out", "base"}:
+            raise ValueError(f"arm {arm!r} sets {taken.pop()}, which the runner does")
         fields = (QUICK if quick else PACE) | settings
         function, *values = fields.pop("change", [None])
         other_base = fields.pop("base_seed", None)

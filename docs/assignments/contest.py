@@ -45,9 +45,15 @@ def digest(entry: dict) -> str:
 
 def three(text: str) -> list[float]:
     """Three pass rates. ValueError for anything else."""
-    values = [float(part) for part in text.split(",")]
+    wrong = (
+        f"--at, --low and --high take three pass rates, as 0.5,0.7,0.9, not {text!r}"
+    )
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(wrong) from error
     if len(values) != 3 or not all(0 <= value <= 1 for value in values):
-        raise ValueError(f"three pass rates are needed, like 0.5,0.7,0.9; got {text!r}")
+        raise ValueError(wrong)
     return values
 
 
@@ -96,7 +102,11 @@ def truth_of(rows: list[dict], budget: float) -> list[float]:
 
 def run(args: argparse.Namespace) -> dict:
     """Train an entry, score it, add its row. ValueError if the forecast was changed."""
-    folder = folder_of(args)
+    folder, table = folder_of(args), Path(args.table)
+    if not (folder / "forecast.json").exists():
+        raise ValueError(f"{folder} has no forecast.json: file a forecast first")
+    if not table.parent.is_dir():
+        raise ValueError(f"--table: there is no folder {table.parent}")
     entry = json.loads((folder / "forecast.json").read_text())
     if entry.pop("hash", "") != digest(entry):
         raise ValueError(f"{folder}/forecast.json was changed after it was filed")
@@ -110,7 +120,6 @@ def run(args: argparse.Namespace) -> dict:
     row |= {"pass_rate": round(truth[-1], 3), "truth": words(truth)}
     row |= {name: words(entry[name]) for name in ("low", "at", "high")}
     row["interval_score"] = round(score.interval, 3)
-    table = Path(args.table)
     new = not table.exists()
     with open(table, "a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)

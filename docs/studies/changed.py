@@ -110,6 +110,8 @@ def wrong_keys() -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     file, function, *rest = sys.argv[1:]
     values = list(takewhile(lambda word: not word.startswith("--"), rest))
     getattr(load(Path(file)), function)(*values)

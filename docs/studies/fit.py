@@ -88,6 +88,8 @@ def read_curves(args: argparse.Namespace) -> list[Curve]:
             if args.only not in ("", run):
                 continue
             x, score = np.array(sorted(points)).T
+            if not args.run and len(set(x.tolist())) < len(x):
+                print(f"{file}: a compute occurs twice; give --run if there are runs")
             keep = (x > 0) & (x >= args.start)
             early = keep & (x <= args.fit_until * x.max())
             if len(set(x[early].tolist())) < (1 if args.pool else 4):
@@ -171,10 +173,12 @@ def read_points(file: str, args: argparse.Namespace) -> dict[tuple[str, str], li
         if not x_of.keys() & {run, ""}:
             raise ValueError(f"{file} has no {x_name!r} beside {column!r}; choose --x")
     points: dict[tuple[str, str], list] = {}
+    stem = Path(file).stem
+    by_path = is_run or [Path(name).stem for name in args.files].count(stem) > 1
     top = 100.0 if args.percent else 1.0
     for number, row in enumerate(rows, 2):
         place = f"{file} line {number}"
-        whole = str(row[args.run]) if args.run else file if is_run else Path(file).stem
+        whole = str(row[args.run]) if args.run else file if by_path else stem
         for column, (run, y) in columns.items():
             if row[column] == "":
                 continue

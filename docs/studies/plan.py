@@ -77,7 +77,8 @@ def plan(folder: Path, target: float, budget: float) -> str:
     text = table(f"{header} | measured range", [cells for *_, cells in rows])
     if far:
         return f"{text}\n\nAll of this is further than {FAR} times what was measured.\n"
-    return f"{text}\n\nBest: {best[0]}.\n"
+    overlap = "Settings whose intervals overlap are not told apart."
+    return f"{text}\n\nBest: {best[0]}, by its middle. {overlap}\n"
 
 
 def settings_of(folder: Path) -> dict[str, list[Result]]:
