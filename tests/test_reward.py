@@ -483,15 +483,25 @@ def test_the_relay_by_hand():
     relay.follow([2] * 20, [0.74] * 20)
     assert max(relay.recent) == 2, "not passed"
     relay.recent[2] = []
-    relay.follow([2] * 19 + [1], [0.9] * 19 + [0.0])
+    relay.follow([2] * 19 + [1], [0.75] * 19 + [0.0])
     assert max(relay.recent) == 2, "19 are too few"
     assert relay.recent[1] == [1.0, 0.0]
-    relay.follow([2], [0.5])  # a mean of 0.88
+    relay.follow([2], [0.75])  # enough
     assert relay.recent[4] == []
     relay.follow([4] * 30, [5.0] * 30)  # a rule may pay more than 1
     assert relay.recent[4] == [1.0] * 20, "the deepest there is"
     changed = reward.load(ROOT / "docs/studies/changed.py")
     assert changed.OpenRelay([1, 2, 4], [1]).first == [1, 2, 4], "all at once"
+
+
+def test_the_table_of_levels_by_hand():
+    """The base, then after RL. A game has no steps to be reasoned."""
+    rows = []
+    for p in (0.25, 0.5):
+        level = {"pass_rate": p, "pass_rate_greedy": p + 0.1, "pass_at": {"8": 2 * p}}
+        rows.append({"by_level": {"3": level}, "pass_at": {"4": 0.7, "8": 1.0}})
+    line = reward.level_table(*rows, TASKS["guess"]).split("\n")[1]
+    assert line.split() == "3 0.25 to 0.50 0.35 to 0.60 0.50 to 1.00".split()
 
 
 def test_reasoned_is_more_than_right():

@@ -50,6 +50,7 @@ def test_a_run_writes_what_it_promises(whole):
     files = {"config.json", "curve.png", *train.LOGS, *train.CHECKPOINTS}
     assert {path.name for path in whole.folder.iterdir()} == files
     assert "tensor" not in repr(whole)  # which signal.signal asks for
+    assert min(whole.ledger.seconds[part] for part in ("prefill", "decode")) > 0
     rows = rows_of(whole.folder)
     kinds = [row["kind"] for row in rows]
     assert [kinds.count(kind) for kind in ("pretrain", "rl", "eval")] == [1, 4, 3]
