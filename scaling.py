@@ -488,7 +488,7 @@ def draw_curves(axes: Axes, forecasts: list[Forecast], unit: str = "FLOPs") -> N
             axes.fill_between(later, low, high, color=color, alpha=0.15, lw=0)
     axes.set(xscale="log", xlabel=f"RL compute ({unit})")
     axes.set(ylim=(0, 1.02), ylabel="held-out pass rate")
-    if len(forecasts) <= 12:
+    if len(forecasts) <= 12:  # of more names none could be read
         axes.legend(fontsize=8, loc="upper left").set_in_layout(False)
 
 
@@ -782,7 +782,7 @@ def plan_runs(
     jobs = {}
     for arm, settings in study.arms(quick).items():
         if taken := settings.keys() & {"seed", "out", "base"}:
-            raise ValueError(f"arm {arm!r} sets {taken.pop()}, which the runner does")
+            raise ValueError(f"arm {arm!r} sets {min(taken)}, which the runner does")
         fields = (QUICK if quick else PACE) | settings
         function, *values = fields.pop("change", [None])
         other_base = fields.pop("base_seed", None)

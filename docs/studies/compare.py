@@ -72,9 +72,9 @@ def compare_tables(arms: Arms) -> tuple[str, str, list[Forecast]]:
     tables += table(f"{header} | last three | what changes", rows)
     tables += f"\n\n{fit_table(list(fits.values()), 'FLOPs')}"
     words = "; ".join(f"{', '.join(names)}: {what}" for what, names in changes.items())
-    verdict = f"Beside {reference}, {words}. {permutation_test(arms)}"
-    if len(arms) == 1:
-        verdict = f"{reference} ends at {top:.3f}"
+    verdict = f"{reference} ends at {top:.3f}"
+    if len(arms) > 1:
+        verdict = f"Beside {reference}, {words}. {permutation_test(arms)}"
     return verdict, tables, list(fits.values())
 
 
