@@ -12,6 +12,7 @@ Left out  dropout (sampler and trainer must agree), biases, sliding windows
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -33,8 +34,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-# ---- Tokens: one character, one token. No merges, so a digit is always one token and
-# decode(encode(text)) == text; no file to download.
+# ---- Tokens are characters: a digit is always one, and decode(encode(text)) == text
 
 CHARS = (
     "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -453,11 +453,13 @@ def pack(
 
 
 def join_ranks() -> None:
-    """Meet the other ranks, once."""
+    """Meet the other ranks, once, and part when the process ends: gloo's threads abort
+    it if they free a tensor after Python has gone."""
     if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("cpu:gloo" + ",cuda:nccl" * torch.cuda.is_available())
+        atexit.register(dist.destroy_process_group)
 
 
 def sum_over_ranks(model: GPT) -> None:

@@ -72,8 +72,7 @@ def test_one_seed_one_run(whole, tmp_path):
     again = train.train(tiny(tmp_path / "again"))
     assert same_weights(whole, again)
     assert rows_of(whole.folder) == rows_of(again.folder)
-    other = train.train(tiny(tmp_path / "other", seed=1))
-    assert not same_weights(whole, other)
+    assert not same_weights(whole, train.train(tiny(tmp_path / "other", seed=1)))
 
 
 @pytest.mark.parametrize("phase, step", [("pretrain", 7), ("rl", 1), ("rl", 3)])
@@ -147,8 +146,7 @@ def test_another_recipe_reuses_the_base(whole, tmp_path, capsys):
 @pytest.mark.parametrize("task", [*TASKS, "grid", "knight", "tool"])
 def test_every_task_trains(task, tmp_path):
     levels = {"guess": "1", "grid": "4", "knight": "5"}.get(task, "3")
-    run = train.train(tiny(tmp_path, task=task, levels=levels, steps=1))
-    assert run.step == 1
+    assert train.train(tiny(tmp_path, task=task, levels=levels, steps=1)).step == 1
 
 
 def test_the_test_set_is_the_same_for_everybody():
@@ -191,11 +189,10 @@ def test_demonstrations_train_on_what_a_policy_writes():
 @pytest.mark.parametrize("name, level", [("guess", 2), ("tool", 1), ("grid", 3)])
 def test_gradient_at_environment_tokens_is_zero(tmp_path, name, level):
     """What the environment said must not be learned as if the policy had said it."""
-    cfg = train.make_config(task=name, out=str(tmp_path))
-    run = train.new_run(cfg)
+    run = train.new_run(train.make_config(task=name, out=str(tmp_path)))
     task = find_task(name)
     problems = [task.draw(level, "rl", train.random.Random(i)) for i in range(4)]
-    batch = rollout(run.model, problems, 4, cfg.max_new, (0, 0))
+    batch = rollout(run.model, problems, 4, run.cfg.max_new, (0, 0))
     logits = run.model(batch.tokens).detach().requires_grad_()
     logp = grpo.token_logprobs(logits, batch.tokens)
     ones = torch.ones(16)
@@ -210,8 +207,7 @@ def test_gradient_at_environment_tokens_is_zero(tmp_path, name, level):
 
 def test_evaluations_come_evenly_in_log_steps(tmp_path):
     """The last step is always among them."""
-    small = dict(steps=10, evals=3, prompts_per_step=1, group_size=2)
-    run = train.train(tiny(tmp_path, **small))
+    run = train.train(tiny(tmp_path, steps=10, evals=3, prompts_per_step=1))
     evals = [row["step"] for row in rows_of(run.folder) if row["kind"] == "eval"]
     assert evals == [0, 1, 3, 10]
 
@@ -227,25 +223,21 @@ BAD = [
     ("--task docs/tasks/none.py", "docs/tasks/none.py"),
     ("--context 40", "context must be at least"),
     ("--kv-heads 3", "must be a multiple of kv_heads"),
-    ("--steps -1", "steps must be at least 0"),
     ("--task add --levels 3-4 --shown 9", "not 9"),
     ("--threads 100000", "threads must be at least 1 and at most"),
     ("--dim 1000000", "GB of memory, cpu has"),
     ("--noise 1.5", "noise must be at least 0 and at most 1"),
     ("--loss ppo", "loss must be one of reinforce, clip"),
-    ("--recipe ppo", "recipe must be one of grpo, dr_grpo"),
     ("--advantage maxrl --truncated penalty", "choose --truncated zero"),
     ("--advantage maxrl --kl k1_raw --kl-coef 0.1", "penalty on answers can turn"),
     ("--lr nan", "lr must be at least 1e-09"),
     ("--dim 65", "must be a multiple of heads"),
     ("--reward contains --task guess", "problems with one right"),
     ("--reward length --false-negative 0.1", "no verdicts to flip"),
-    ("--device tpu", "device must be one of"),
     ("--out /proc/here", "/proc/here"),
     ("--resume /nowhere", "holds no checkpoint.pt"),
     ("--resume OUT --overwrite", "give one of them"),
     ("--reward nice", "reward must be one of gold, contains"),
-    ("--false-negative 1.5", "false_negative must be at least 0"),
     ("--base /nowhere --out OUT", "holds no checkpoint.pt"),
 ]
 
@@ -283,8 +275,7 @@ def test_help_explains_every_flag(capsys):
 def test_a_checkpoint_of_another_config(whole, capsys):
     """Refused with what differs, and the old run is left as it was."""
     before = rows_of(whole.folder)
-    argv = ["--out", str(whole.folder), "--dim", "32"]
-    assert train.main(argv) == 2
+    assert train.main(["--out", str(whole.folder), "--dim", "32"]) == 2
     assert re.search("16 there, 32 here.*: --out NEW", capsys.readouterr().err)
     with pytest.raises(ValueError, match="another folder: --base .* --out NEW"):
         train.train(tiny(whole.folder, group_size=8))
@@ -379,3 +370,12 @@ def test_two_ranks_are_one(tmp_path):
     rows = rows_of(tmp_path / "two")
     assert [row["kind"] for row in rows] == [x["kind"] for x in rows_of(one.folder)]
     assert any(row.get("live_groups", 1) < 1 for row in rows)
+
+
+def test_a_rank_parts_before_python_ends():
+    """Or gloo's thread aborts the process: it frees a tensor when Python has gone."""
+    code = "import model, torch\nmodel.join_ranks()\nfor _ in range(100):"
+    code += "model.dist.all_reduce(torch.ones(10**5), async_op=True)"
+    env = dict(RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
+    job = [sys.executable, "-c", code]
+    assert subprocess.run(job, cwd=ROOT, env=os.environ | env).returncode == 0
