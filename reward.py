@@ -801,6 +801,9 @@ def load_task(path: Path) -> Task:
     ]
     if len(own) != 1:
         raise ValueError(f"{path} defines {len(own)} tasks; it must define one")
+    needed = "name levels form chance parse generate demonstrate".split()
+    if lacking := [part for part in needed if not hasattr(own[0], part)]:
+        raise ValueError(f"the task of {path} lacks {', '.join(lacking)}")
     return own[0]()
 
 

@@ -783,6 +783,8 @@ def plan_runs(
     for arm, settings in study.arms(quick).items():
         if taken := settings.keys() & {"seed", "out", "base"}:
             raise ValueError(f"arm {arm!r} sets {min(taken)}, which the runner does")
+        if arm[:1] in "_" or "|" in arm:  # legends and tables would lose it
+            raise ValueError(f"arm {arm!r}: a name may neither begin with _ nor hold |")
         fields = (QUICK if quick else PACE) | settings
         function, *values = fields.pop("change", [None])
         other_base = fields.pop("base_seed", None)

@@ -845,7 +845,8 @@ def take_up(run: Run, begun: bool, overwrite: bool) -> bool:
     ours, theirs = asdict(cfg), state["config"]
     # Where a run lies, and what once lent it a base, is no part of what it does.
     changed = [n for n in ours if ours[n] != theirs[n] and n not in ("out", "base")]
-    detail = ", ".join(f"{n} {theirs[n]!r} there, {ours[n]!r} here" for n in changed)
+    details = {n: f"{n} {theirs[n]!r} there, {ours[n]!r} here" for n in changed}
+    detail = ", ".join(details.values())
     other = set(changed) - {"steps"}  # more may be asked for
     if begun and other and not overwrite:
         base = "" if other & set(BASE_FIELDS) else f"--base {folder} "
@@ -866,8 +867,11 @@ def take_up(run: Run, begun: bool, overwrite: bool) -> bool:
         return True
     if begun and (other & set(BASE_FIELDS) or not state["base"]):
         return False
-    if other & set("task dim layers heads kv_heads".split()):
-        raise ValueError(f"the base in {lender} does not fit ({detail})")
+    # A base of any other training will do.
+    shape = "task dim layers heads kv_heads".split()
+    misfits = [details[n] for n in shape if n in details]
+    if misfits:
+        raise ValueError(f"the base in {lender} does not fit ({', '.join(misfits)})")
     if not state["base"]:
         raise ValueError(f"the run in {lender} has not finished its base; resume it")
     print(f"base: taken from {lender}" + f" ({detail})" * bool(detail))

@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,11 +52,16 @@ def test_mistakes_get_their_sentence(check):
         assert said(lambda *_: None) and "raises" in said(lambda *_: 1 / 0)
 
 
-def test_no_loop_catches_the_alarm():
-    """A student's may catch every Exception; the sentence comes all the same."""
-    assert not issubclass(grading.TooLong, Exception)
-    said = grading.judge(CHECKS[0][1], grading.ring, random.Random(0))
-    assert said == "it ran longer than 20 s"
+def test_no_loop_catches_the_alarm(monkeypatch, tmp_path):
+    """Nor does one that catches everything; and the file is imported once."""
+    monkeypatch.setattr(grading, "PATIENCE", 0.1)
+    monkeypatch.syspath_prepend(tmp_path)
+    loop = "import time\nwhile True:\n try: time.sleep(9)\n except: pass"
+    (tmp_path / "slow.py").write_text(f"open('{tmp_path}/log', 'a').write('.')\n{loop}")
+    check = replace(CHECKS[0][1], name="slow.f")
+    (_, _, said), again = grading.grade([check, check], tmp_path, "ada")
+    assert said == again[2] == "slow.py does not import: it ran longer than 0.1 s"
+    assert (tmp_path / "log").read_text() == "."
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="copies what git tracks")

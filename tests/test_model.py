@@ -16,9 +16,8 @@ from model import GPT, GPTConfig
 def test_every_character_is_one_token_and_comes_back():
     """A merge or a lost character would make text and tokens disagree."""
     assert len(model.CHARS) == len(set(model.CHARS)) == model.PAD == 91
-    ids = model.encode(model.CHARS)
-    assert ids == list(range(91))
-    assert model.decode(ids) == model.CHARS
+    assert model.encode(model.CHARS) == list(range(91))
+    assert model.decode(list(range(91))) == model.CHARS
     assert model.PAD not in model.encode("<|pad|>")  # no text spells a special token
     # tiktoken itself would panic, past any `except Exception`.
     with pytest.raises(ValueError, match=r"'é' \(U\+00E9\)"):
@@ -95,9 +94,8 @@ def test_a_banned_token_has_probability_zero(gpt):
 
 
 def test_too_long_for_the_context():
-    net = GPT(GPTConfig(context=8))
     with pytest.raises(ValueError, match="9 tokens do not fit the context of 8"):
-        net(torch.zeros(1, 9, dtype=torch.long))
+        GPT(GPTConfig(context=8))(torch.zeros(1, 9, dtype=torch.long))
 
 
 def test_flop_formulas_equal_torch(gpt):

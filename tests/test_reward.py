@@ -582,6 +582,7 @@ TWO = "from reward import Puzzle\nclass A(Puzzle): pass\nclass B(Puzzle): pass\n
         ("../tasks/grid", None, "no task"),  # a name is not a path
         ("none.py", "from reward import Chain, Puzzle\n", "none.py defines 0 tasks"),
         ("two.py", TWO, "two.py defines 2 tasks"),
+        ("one.py", TWO.split("class B")[0], "one.py lacks name, levels, form, chance"),
     ],
 )
 def test_a_task_that_cannot_be_found(name, text, message, tmp_path):

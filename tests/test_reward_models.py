@@ -128,10 +128,7 @@ def labelled(count=64, seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, 4 * count)
     labels[:4] = labels[4:8] = labels[8:12] = [0, 1, 1, 0]  # contrast in every part
-    texts = [
-        f"C{rng.integers(10)}a+{rng.integers(10)}:" + ("9\n" if y else "4\n")
-        for y in labels
-    ]
+    texts = [f"C{rng.integers(10)}a+{rng.integers(10)}:{'49'[y]}\n" for y in labels]
     texts = [t if i % 4 else t[:-1] for i, t in enumerate(texts)]  # unequal lengths
     ids = [model.encode(text) for text in texts]
     T = max(map(len, ids))

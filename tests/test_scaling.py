@@ -432,7 +432,9 @@ def test_bad_tables_are_one_sentence(text, flags, message, tmp_path, capsys):
     assert message in err and len(err.splitlines()) == 1
 
 
+STUDY = "import scaling\nSTUDY = scaling.Study('', '', lambda quick: ARMS, None, '')\n"
 WRONG = [
+    ("bar.py --dry-run", "arm 'a|b': a name may neither begin with _ nor hold |"),
     ("fit none.csv", "No such file"),
     ("fit none.csv --r0 2", "a pass rate between 0 and 1, got 2.0"),
     ("fit /bin/sh", "/bin/sh is not UTF-8"),
@@ -446,8 +448,10 @@ WRONG = [
 
 
 @pytest.mark.parametrize("words, message", WRONG)
-def test_wrong_commands_are_one_sentence(words, message, capsys):
+def test_wrong_commands_are_one_sentence(words, message, tmp_path, monkeypatch, capsys):
     """What is not there, missing or out of range."""
+    monkeypatch.chdir(tmp_path)
+    Path("bar.py").write_text(STUDY.replace("ARMS", "{'a|b': {}}"))
     assert scaling.main(words.split()) == 2 and message in capsys.readouterr().err
 
 

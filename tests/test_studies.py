@@ -344,12 +344,9 @@ def test_against_the_best_by_hand():
 def test_the_demonstrators_own_nats_by_hand():
     """0.65 think; a step is right with 0.98 + 0.002, each wrong result has 0.002."""
     nats = scaling.load(STUDIES / "bases.py").nats_of
-    for written, chance in (
-        ("8", 0.35 * 0.982),
-        ("7", 0.35 * 0.018 / 9),
-        ("[3d+5=8]8", 0.65 * 0.982),
-        ("[3d+5=7]7", 0.65 * 0.002),
-    ):
+    chances = {"8": 0.35 * 0.982, "7": 0.35 * 0.018 / 9}
+    chances |= {"[3d+5=8]8": 0.65 * 0.982, "[3d+5=7]7": 0.65 * 0.002}
+    for written, chance in chances.items():
         assert nats(f"C3d+5:{written}\n", 0.65, 0.02) == pytest.approx(-np.log(chance))
     chance = 0.65 * 0.002 * 0.982  # wrong, then right from there
     text = "C3d+5k-9:[3d+5=7;7k-9=8]8\n"

@@ -120,12 +120,13 @@ def run(args: argparse.Namespace) -> dict:
     row |= {"pass_rate": round(truth[-1], 3), "truth": words(truth)}
     row |= {name: words(entry[name]) for name in ("low", "at", "high")}
     row["interval_score"] = round(score.interval, 3)
-    new = not table.exists()
+    known = table.read_text() if table.exists() else ""
     with open(table, "a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
-        if new:
+        if not known:
             writer.writeheader()
-        writer.writerow(row)
+        if row["hash"] not in known:  # an entry has one row
+            writer.writerow(row)
     return row
 
 

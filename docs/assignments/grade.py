@@ -30,8 +30,15 @@ def main(argv: list[str]) -> int:
         what = f"no module {args.module}" if len(found) != 1 else f"no copy in {folder}"
         print(f"grade.py: {what}; see docs/assignments/README.md", file=sys.stderr)
         return 2
+    if args.csv and args.csv.is_dir():
+        print(f"grade.py: --csv is a file, {args.csv} a folder", file=sys.stderr)
+        return 2
     marker = folder / "starter.json"
-    made = json.loads(marker.read_text()) if marker.exists() else {}
+    try:
+        made = json.loads(marker.read_text()) if marker.exists() else {}
+    except ValueError:
+        print(f"grade.py: {marker} is damaged: make the starter anew", file=sys.stderr)
+        return 2
     if made and (made["module"], made["student"]) != (args.module, args.student):
         print(
             f"grade.py: {folder} is module {made['module']} of {made['student']}, not "
