@@ -456,6 +456,10 @@ def join_ranks() -> None:
     """Meet the other ranks, once, and part when the process ends: gloo's threads abort
     it if they free a tensor after Python has gone."""
     if not dist.is_initialized():
+        # While there is no group: functions of it default to the group of its import,
+        # and AdamW's would keep the group to the end, and so its threads.
+        import torch.distributed.nn
+
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("cpu:gloo" + ",cuda:nccl" * torch.cuda.is_available())

@@ -122,6 +122,9 @@ def phase_table(folder: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     run_folder = Path((sys.argv[1:] or ["out/chain-0"])[0])
-    phase_table(run_folder)
+    try:
+        phase_table(run_folder)
+    except (ValueError, OSError) as error:
+        sys.exit(f"speed.py: {error}")
     huggingface.main()
     trainers.compare(run_folder, 40)
