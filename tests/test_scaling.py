@@ -432,7 +432,7 @@ def test_bad_tables_are_one_sentence(text, flags, message, tmp_path, capsys):
     assert message in err and len(err.splitlines()) == 1
 
 
-STUDY = "import scaling\nSTUDY = scaling.Study('', '', lambda quick: ARMS, None, '')\n"
+BAR = "import scaling as s\nSTUDY = s.Study('', '', lambda _: {'a|b': {}}, None, '')\n"
 WRONG = [
     ("bar.py --dry-run", "arm 'a|b': a name may neither begin with _ nor hold |"),
     ("fit none.csv", "No such file"),
@@ -451,7 +451,7 @@ WRONG = [
 def test_wrong_commands_are_one_sentence(words, message, tmp_path, monkeypatch, capsys):
     """What is not there, missing or out of range."""
     monkeypatch.chdir(tmp_path)
-    Path("bar.py").write_text(STUDY.replace("ARMS", "{'a|b': {}}"))
+    Path("bar.py").write_text(BAR)
     assert scaling.main(words.split()) == 2 and message in capsys.readouterr().err
 
 

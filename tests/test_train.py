@@ -196,13 +196,11 @@ def test_gradient_at_environment_tokens_is_zero(tmp_path, name, level):
     logits = run.model(batch.tokens).detach().requires_grad_()
     logp = grpo.token_logprobs(logits, batch.tokens)
     ones = torch.ones(16)
-    loss, _, _ = grpo.policy_loss(logp, batch.logp, ones, batch.mask, ones)
-    loss.backward()
+    grpo.policy_loss(logp, batch.logp, ones, batch.mask, ones)[0].backward()
     seen = logits.grad[:, :-1].abs().sum(2)
     assert (seen[batch.mask[:, 1:] == 0] == 0).all()
     assert (seen[batch.mask[:, 1:] == 1] > 0).any()
-    said = [batch.text(i) for i in range(16)]
-    assert any(set(text) & set(ENV_ONLY) for text in said)
+    assert any(set(batch.text(i)) & set(ENV_ONLY) for i in range(16))
 
 
 def test_evaluations_come_evenly_in_log_steps(tmp_path):
@@ -222,9 +220,11 @@ BAD = [
     ("--task knight --levels 3-5", "too few problems in level 3 of knight"),
     ("--context 40", "context must be at least"),
     ("--kv-heads 3", "must be a multiple of kv_heads"),
+    ("--steps -1", "steps must be at least 0"),
     ("--task add --levels 3-4 --shown 9", "not 9"),
     ("--threads 100000", "threads must be at least 1 and at most"),
     ("--dim 1000000", "GB of memory, cpu has"),
+    ("--noise 1.5", "noise must be at least 0 and at most 1"),
     ("--loss ppo", "loss must be one of reinforce, clip"),
     ("--advantage maxrl --truncated penalty", "choose --truncated zero"),
     ("--advantage maxrl --kl k1_raw --kl-coef 0.1", "penalty on answers can turn"),
@@ -232,6 +232,7 @@ BAD = [
     ("--dim 65", "must be a multiple of heads"),
     ("--reward contains --task guess", "problems with one right"),
     ("--reward length --false-negative 0.1", "no verdicts to flip"),
+    ("--device tpu", "device must be one of"),
     ("--out /proc/here", "/proc/here"),
     ("--resume /nowhere", "holds no checkpoint.pt"),
     ("--resume OUT --overwrite", "give one of them"),
@@ -296,8 +297,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path, capsys):
 def test_a_task_by_path_runs_only_if_it_is_named(tmp_path, monkeypatch, capsys):
     """A checkpoint is input: the file of Python that it names is not run for it."""
     path = str(Path(train.__file__).parent / "docs" / "tasks" / "reverse.py")
-    small = dict(levels="", steps=1, pretrain_steps=2)
-    run = train.train(tiny(tmp_path / "run", task=path, **small))
+    run = train.train(tiny(tmp_path / "run", task=path, levels="", steps=1))
     assert run.step == 1 and find_task(path).name == "reverse"
     folder = str(run.folder)
     monkeypatch.setattr("sys.stdin", ["\n"])

@@ -91,7 +91,7 @@ def judge(check: Check, function: Callable, rng: random.Random) -> str:
         except TooLong as error:
             return str(error)
         except (Exception, SystemExit) as error:  # a student's code may do anything
-            set_alarm(0)
+            set_alarm(0)  # nothing may ring in what `said` calls
             return f"it raises {said(error)}"
 
     def same(others: list) -> bool:
